@@ -1,0 +1,30 @@
+#include "common/ir/level.h"
+
+#include <array>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace trun {
+namespace {
+
+constexpr std::array<absl::string_view, 10> kNames = {"unspecified", "python", "gluon", "ttir", "ttgir",
+                                                      "llir",        "ptx",    "cubin", "amdgcn", "hsaco"};
+
+}  // namespace
+
+absl::string_view LevelName(Level level) {
+  const size_t index = static_cast<size_t>(level);
+  return index < kNames.size() ? kNames[index] : kNames[0];
+}
+
+absl::StatusOr<Level> LevelFromName(absl::string_view name) {
+  for (size_t i = 1; i < kNames.size(); ++i) {
+    if (kNames[i] == name) return static_cast<Level>(i);
+  }
+  return InvalidArgument(Reason::kUnsupportedLevel,
+                         absl::StrCat("'", name, "' is not a level; the levels are python, gluon, ttir, ttgir, llir, "
+                                      "ptx, cubin, amdgcn and hsaco"));
+}
+
+}  // namespace trun
