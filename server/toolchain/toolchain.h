@@ -1,0 +1,83 @@
+// The seam between the compile pipeline and the compilers: one pinned Triton (with its ptxas).
+#ifndef TRUN_SERVER_TOOLCHAIN_TOOLCHAIN_H_
+#define TRUN_SERVER_TOOLCHAIN_TOOLCHAIN_H_
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/ir/kernel.h"
+#include "common/ir/level.h"
+#include "common/ir/target.h"
+
+namespace trun {
+
+// Option name → JSON value. Canonical: keys sorted, values in minimal JSON.
+using CompileOptions = std::map<std::string, std::string>;
+
+struct ToolchainOption {
+  std::string name;
+  std::string type;          // "int", "bool", "str", "tuple", ...
+  std::string default_json;
+};
+
+struct ToolchainInfo {
+  std::string name;     // "3.9.0", or the name given on adoption
+  std::string version;  // Triton's
+  std::string id;       // hex digest of whatever can change the output: Triton's build, both ptxas, our worker's code
+  std::string path;
+  bool adopted = false;
+  std::vector<std::string> ptxas_versions;
+  absl::Status usable;  // kToolchainBroken with the reason otherwise
+};
+
+struct StageRequest {
+  Level from = Level::kUnspecified;
+  std::string ir;             // text of that level
+  Level to = Level::kUnspecified;
+  Target target;
+  CompileOptions options;
+  std::string metadata_json;  // given with the file; "" where there is none
+  std::string file_name;      // for messages
+  absl::Duration deadline = absl::Seconds(120);
+  uint64_t memory_limit_bytes = 0;  // of the worker; 0: the pool's default
+};
+
+// One finished stage.
+struct StageResult {
+  Level level = Level::kUnspecified;
+  std::string bytes;
+  std::string metadata_json;  // as it stands after this stage, canonical JSON
+  absl::Duration time;
+};
+
+// What to do after a stage: a caller that finds the rest in its cache stops there.
+enum class StageDecision { kContinue, kStop };
+
+// Thread-safe. Compile blocks its caller; several run at once, as many as the pool has workers.
+class Toolchain {
+ public:
+  virtual ~Toolchain() = default;
+
+  virtual ToolchainInfo info() const = 0;
+
+  // Every option of this version for a backend ("cuda"). FAILED_PRECONDITION kToolchainBroken.
+  virtual absl::StatusOr<std::vector<ToolchainOption>> Options(const std::string& backend) = 0;
+
+  // Runs the stages after `from` up to `to`, and calls `on_stage` after each, from the calling thread.
+  // REQUIRES: from < to. INVALID_ARGUMENT: kInvalidIr (details: line, column), kUnknownOption (details: option),
+  // kUnsupportedLevel, kMetadata. FAILED_PRECONDITION: kCompileFailed (message ends with the log's tail),
+  // kUnsupportedTarget, kToolchainBroken. DEADLINE_EXCEEDED: kCompileTimeout. RESOURCE_EXHAUSTED:
+  // kCompileOutOfMemory. UNAVAILABLE: kWorkerLost (killed from outside: worth a retry).
+  // Whatever happens to the worker, the pool is whole for the next call.
+  virtual absl::Status Compile(const StageRequest& request,
+                               const std::function<StageDecision(StageResult)>& on_stage) = 0;
+};
+
+}  // namespace trun
+
+#endif  // TRUN_SERVER_TOOLCHAIN_TOOLCHAIN_H_
