@@ -17,7 +17,6 @@ class Clock {
   static Clock* Real();
 };
 
-
 }  // namespace trun
 
 #endif  // TRUN_COMMON_BASE_CLOCK_H_

@@ -18,7 +18,8 @@ struct Hasher::State {
 absl::StatusOr<Digest> Digest::FromHex(absl::string_view hex) {
   const bool is_hex = hex.find_first_not_of("0123456789abcdefABCDEF") == absl::string_view::npos;
   if (hex.size() != 2 * kBytes || !is_hex) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("'", hex, "' is not a digest of 64 hexadecimal digits"));
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat("'", hex, "' is not a digest of 64 hexadecimal digits"));
   }
   return FromBytes(absl::HexStringToBytes(hex));
 }

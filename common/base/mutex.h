@@ -1,5 +1,5 @@
-// A mutex, a scoped lock and a condition variable with clang's thread-safety annotations, on std::mutex, which the
-// thread sanitizer understands (Debian's Abseil is not instrumented).
+// A mutex, a scoped lock and a condition variable with clang's thread-safety annotations, on std::mutex,
+// which the thread sanitizer understands (Debian's Abseil is not instrumented).
 #ifndef TRUN_COMMON_BASE_MUTEX_H_
 #define TRUN_COMMON_BASE_MUTEX_H_
 
@@ -47,7 +47,8 @@ class CondVar {
     lock.release();
   }
   // False when `deadline` passed before a notification.
-  bool WaitUntil(Mutex* mu, std::chrono::steady_clock::time_point deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+  bool WaitUntil(Mutex* mu, std::chrono::steady_clock::time_point deadline)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     std::unique_lock<std::mutex> lock(mu->mu_, std::adopt_lock);
     const bool notified = cv_.wait_until(lock, deadline) == std::cv_status::no_timeout;
     lock.release();

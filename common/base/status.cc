@@ -10,8 +10,8 @@
 namespace trun {
 namespace {
 
-// The payload is "REASON\0key\0value\0key\0value\0...": private to this process; common/rpc puts it on the wire as
-// google.rpc.ErrorInfo.
+// The payload is "REASON\0key\0value\0key\0value\0...": private to this process; common/rpc puts it on the
+// wire as google.rpc.ErrorInfo.
 constexpr char kPayloadUrl[] = "trun/reason";
 
 struct NamedReason {
@@ -162,9 +162,8 @@ absl::Status WithDetails(const absl::Status& status, const ErrorDetails& details
 absl::Status Annotate(const absl::Status& status, absl::string_view prefix) {
   if (status.ok()) return status;
   absl::Status result(status.code(), absl::StrCat(prefix, ": ", status.message()));
-  status.ForEachPayload([&result](absl::string_view url, const absl::Cord& payload) {
-    result.SetPayload(url, payload);
-  });
+  status.ForEachPayload(
+      [&result](absl::string_view url, const absl::Cord& payload) { result.SetPayload(url, payload); });
   return result;
 }
 

@@ -1,8 +1,8 @@
 // Statuses with a documented reason: what every fallible function of trun returns.
 //
-// An absl::Status made here carries, beside its code and message, a Reason (the machine-readable cause, sent to
-// clients as google.rpc.ErrorInfo) and any number of named details ("line", "argument", "limit", ...).
-// The message says what was wrong, where, and what to do next. All functions are thread-safe.
+// An absl::Status made here carries, beside its code and message, a Reason (the machine-readable cause, sent
+// to clients as google.rpc.ErrorInfo) and any number of named details ("line", "argument", "limit", ...). The
+// message says what was wrong, where, and what to do next. All functions are thread-safe.
 #ifndef TRUN_COMMON_BASE_STATUS_H_
 #define TRUN_COMMON_BASE_STATUS_H_
 
@@ -41,24 +41,24 @@ enum class Reason : int {
   kUseAfterFree = 18,
   kUninitializedRead = 19,
   kRace = 20,
-  kDeviceAssert = 21,           // assert or trap in the kernel
-  kBarrierDivergence = 22,      // a barrier that not all threads reach
-  kHungKernel = 23,             // the launch passed its deadline, or no warp could progress
-  kContextLost = 24,            // an earlier fault ended this device context; a new executor follows
-  kExecutorLost = 25,           // the executor process ended in the middle of the call
-  kWorkerLost = 26,             // a compile worker or front end ended in the middle of the call
-  kToolchainNotFound = 27,      // details: toolchain; the message names the command that installs it
+  kDeviceAssert = 21,       // assert or trap in the kernel
+  kBarrierDivergence = 22,  // a barrier that not all threads reach
+  kHungKernel = 23,         // the launch passed its deadline, or no warp could progress
+  kContextLost = 24,        // an earlier fault ended this device context; a new executor follows
+  kExecutorLost = 25,       // the executor process ended in the middle of the call
+  kWorkerLost = 26,         // a compile worker or front end ended in the middle of the call
+  kToolchainNotFound = 27,  // details: toolchain; the message names the command that installs it
   kToolchainBroken = 28,
-  kSessionExpired = 29,         // closed, or its lease ran out
+  kSessionExpired = 29,  // closed, or its lease ran out
   kNotPermitted = 30,
-  kDraining = 31,               // the daemon is ending; retry against the next one
-  kCacheLocked = 32,            // another daemon holds the cache folder
-  kCorrupt = 33,                // stored or transmitted data failed its checksum
-  kProtocol = 34,               // a peer sent a frame that is not of the protocol
-  kNumericMismatch = 35,        // a result differs from the expected one (clients only)
-  kUnavailable = 36,            // the daemon or a process it needs cannot be reached or started
+  kDraining = 31,         // the daemon is ending; retry against the next one
+  kCacheLocked = 32,      // another daemon holds the cache folder
+  kCorrupt = 33,          // stored or transmitted data failed its checksum
+  kProtocol = 34,         // a peer sent a frame that is not of the protocol
+  kNumericMismatch = 35,  // a result differs from the expected one (clients only)
+  kUnavailable = 36,      // the daemon or a process it needs cannot be reached or started
   kCancelled = 37,
-  kInternal = 38,               // a bug in trun: please report it
+  kInternal = 38,  // a bug in trun: please report it
 };
 
 // "COMPILE_FAILED" for kCompileFailed: the name in trun.v1.ErrorReason without its prefix.
@@ -81,7 +81,8 @@ absl::Status Unavailable(Reason reason, absl::string_view message, const ErrorDe
 absl::Status DeadlineExceeded(Reason reason, absl::string_view message, const ErrorDetails& details = {});
 absl::Status DataLoss(Reason reason, absl::string_view message, const ErrorDetails& details = {});
 absl::Status Internal(absl::string_view message, const ErrorDetails& details = {});
-// For errno: "MESSAGE: strerror(error)", the code absl chooses for that errno, kInternal as the reason unless given.
+// For errno: "MESSAGE: strerror(error)", the code absl chooses for that errno, kInternal as the reason unless
+// given.
 absl::Status FromErrno(int error, absl::string_view message, Reason reason = Reason::kInternal);
 
 // kUnspecified where the status has none (and for OK).
@@ -106,7 +107,8 @@ absl::Status Annotate(const absl::Status& status, absl::string_view prefix);
   } while (false)
 
 // TRUN_ASSIGN_OR_RETURN(auto x, MakeX()): assigns the value, or returns the status.
-#define TRUN_ASSIGN_OR_RETURN(lhs, expr) TRUN_ASSIGN_OR_RETURN_IMPL_(TRUN_CONCAT_(trun_statusor_, __LINE__), lhs, expr)
+#define TRUN_ASSIGN_OR_RETURN(lhs, expr) \
+  TRUN_ASSIGN_OR_RETURN_IMPL_(TRUN_CONCAT_(trun_statusor_, __LINE__), lhs, expr)
 #define TRUN_ASSIGN_OR_RETURN_IMPL_(statusor, lhs, expr) \
   auto statusor = (expr);                                \
   if (!statusor.ok()) return statusor.status();          \

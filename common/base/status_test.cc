@@ -1,8 +1,8 @@
 #include "common/base/status.h"
 
-#include <cerrno>
-
 #include <gtest/gtest.h>
+
+#include <cerrno>
 
 namespace trun {
 namespace {
@@ -14,7 +14,8 @@ TEST(StatusTest, AnOrdinaryStatusHasNoReasonAndNoDetails) {
 }
 
 TEST(StatusTest, ReasonAndDetailsSurviveAnnotation) {
-  absl::Status status = InvalidArgument(Reason::kArgument, "argument 3 is i32", {{"argument", "3"}, {"empty", ""}});
+  absl::Status status =
+      InvalidArgument(Reason::kArgument, "argument 3 is i32", {{"argument", "3"}, {"empty", ""}});
   status = Annotate(WithDetails(status, {{"kernel", "add"}}), "launch");
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "launch: argument 3 is i32");

@@ -16,11 +16,13 @@ TEST(LevelTest, ANameThatIsNoLevelIsRefusedWithTheList) {
 }
 
 TEST(LevelTest, EveryLevelIsFoundByItsName) {
-  for (int i = 1; i <= 9; ++i) EXPECT_EQ(*LevelFromName(LevelName(static_cast<Level>(i))), static_cast<Level>(i));
+  for (int i = 1; i <= 9; ++i)
+    EXPECT_EQ(*LevelFromName(LevelName(static_cast<Level>(i))), static_cast<Level>(i));
 }
 
 TEST(TargetTest, TextThatIsNoTargetIsRefused) {
-  for (const char* text : {"", "sm_", "gpu", "hip:gfx90a", "cuda:80:64", "cuda:80:32:1", "sm_-80", "sm_99999"}) {
+  for (const char* text :
+       {"", "sm_", "gpu", "hip:gfx90a", "cuda:80:64", "cuda:80:32:1", "sm_-80", "sm_99999"}) {
     EXPECT_EQ(GetReason(Target::Parse(text).status()), Reason::kUnsupportedTarget) << text;
   }
 }

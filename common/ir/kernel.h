@@ -38,7 +38,8 @@ struct KernelSignature {
 };
 
 // Launch facts of one kernel: Triton's metadata JSON of any version, made uniform.
-// Source of the keys: triton/backends/nvidia/compiler.py and driver.py of each version (docs/formats/metadata.md).
+// Source of the keys: triton/backends/nvidia/compiler.py and driver.py of each version
+// (docs/formats/metadata.md).
 struct KernelMetadata {
   std::string name;
   int num_warps = 0;  // of the launched block: ttg.total-num-warps for warp-specialised kernels

@@ -8,7 +8,7 @@
 namespace trun {
 namespace {
 
-constexpr std::array<absl::string_view, 10> kNames = {"unspecified", "python", "gluon", "ttir", "ttgir",
+constexpr std::array<absl::string_view, 10> kNames = {"unspecified", "python", "gluon", "ttir",   "ttgir",
                                                       "llir",        "ptx",    "cubin", "amdgcn", "hsaco"};
 
 }  // namespace
@@ -23,7 +23,8 @@ absl::StatusOr<Level> LevelFromName(absl::string_view name) {
     if (kNames[i] == name) return static_cast<Level>(i);
   }
   return InvalidArgument(Reason::kUnsupportedLevel,
-                         absl::StrCat("'", name, "' is not a level; the levels are python, gluon, ttir, ttgir, llir, "
+                         absl::StrCat("'", name,
+                                      "' is not a level; the levels are python, gluon, ttir, ttgir, llir, "
                                       "ptx, cubin, amdgcn and hsaco"));
 }
 

@@ -62,7 +62,8 @@ absl::StatusOr<ScalarType> ScalarTypeFromName(absl::string_view name) {
     }
     absl::StrAppend(&known, known.empty() ? "" : ", ", facts.name);
   }
-  return InvalidArgument(Reason::kArgument, absl::StrCat("'", name, "' is not an element type; they are ", known));
+  return InvalidArgument(Reason::kArgument,
+                         absl::StrCat("'", name, "' is not an element type; they are ", known));
 }
 
 }  // namespace trun

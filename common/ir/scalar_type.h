@@ -34,8 +34,8 @@ enum class ScalarType : int {
 
 // "f16", "bf16", "i32", "u8", "i1", "f8e4m3", ...
 absl::string_view ScalarTypeName(ScalarType type);
-// Also accepts NumPy's and Triton's spellings ("float16", "fp16", "int32", "uint8", "bool", "fp8e5", "fp8e4nv").
-// INVALID_ARGUMENT that lists the names.
+// Also accepts NumPy's and Triton's spellings ("float16", "fp16", "int32", "uint8", "bool", "fp8e5",
+// "fp8e4nv"). INVALID_ARGUMENT that lists the names.
 absl::StatusOr<ScalarType> ScalarTypeFromName(absl::string_view name);
 // Size in memory in bytes; 1 for i1, 0 for kUnspecified.
 size_t ScalarTypeBytes(ScalarType type);

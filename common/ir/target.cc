@@ -13,8 +13,9 @@ namespace trun {
 std::string Target::ToString() const { return absl::StrCat(backend, ":", arch, ":", warp_size); }
 
 absl::StatusOr<Target> Target::Parse(absl::string_view text) {
-  const absl::Status error = InvalidArgument(
-      Reason::kUnsupportedTarget, absl::StrCat("'", text, "' is not a target; write sm_80, 80, cuda:80 or cuda:80:32"));
+  const absl::Status error =
+      InvalidArgument(Reason::kUnsupportedTarget,
+                      absl::StrCat("'", text, "' is not a target; write sm_80, 80, cuda:80 or cuda:80:32"));
   Target target;
   std::vector<absl::string_view> parts = absl::StrSplit(text, ':');
   absl::string_view arch = parts[0];

@@ -17,16 +17,16 @@
 namespace trun {
 
 struct SubprocessOptions {
-  std::vector<std::string> argv;             // argv[0] is a path; no search in PATH
-  std::map<std::string, std::string> env;    // the child's whole environment; nothing is inherited
+  std::vector<std::string> argv;           // argv[0] is a path; no search in PATH
+  std::map<std::string, std::string> env;  // the child's whole environment; nothing is inherited
   // Descriptors the child gets, at these numbers (3 and up); every other one is closed in it.
-  std::map<int, int> descriptors;            // number in the child → ours
-  int stdout_fd = -1;                        // -1: /dev/null
-  int stderr_fd = -1;                        // -1: /dev/null
+  std::map<int, int> descriptors;  // number in the child → ours
+  int stdout_fd = -1;              // -1: /dev/null
+  int stderr_fd = -1;              // -1: /dev/null
   std::string working_directory = "/";
-  uint64_t address_space_limit = 0;          // RLIMIT_AS in bytes; 0: none
-  bool die_with_parent = true;               // PR_SET_PDEATHSIG SIGKILL (and a check that the parent still lives)
-  bool new_session = true;                   // setsid: a terminal's signals do not reach it
+  uint64_t address_space_limit = 0;  // RLIMIT_AS in bytes; 0: none
+  bool die_with_parent = true;       // PR_SET_PDEATHSIG SIGKILL (and a check that the parent still lives)
+  bool new_session = true;           // setsid: a terminal's signals do not reach it
 };
 
 struct ExitStatus {
@@ -44,7 +44,8 @@ class Subprocess {
   virtual ~Subprocess() = default;
 
   virtual pid_t pid() const = 0;
-  // Sends a signal to the child (its process group when it has a session of its own). OK when it already ended.
+  // Sends a signal to the child (its process group when it has a session of its own). OK when it already
+  // ended.
   virtual absl::Status Signal(int signal) = 0;
   // Waits for its end. DEADLINE_EXCEEDED when it still runs then. May be called again: the answer stays.
   virtual absl::StatusOr<ExitStatus> Wait(absl::Duration timeout) = 0;

@@ -19,8 +19,8 @@
 
 namespace trun {
 
-// SHA-256 over (level, IR bytes, metadata given, target, toolchain id, options in canonical order, instrumentation
-// plan). server/compile makes keys; the cache only stores under them.
+// SHA-256 over (level, IR bytes, metadata given, target, toolchain id, options in canonical order,
+// instrumentation plan). server/compile makes keys; the cache only stores under them.
 using CacheKey = Digest;
 
 // A remembered deterministic failure: the same request fails the same way without a compile.
@@ -31,13 +31,14 @@ struct CachedError {
   std::map<std::string, std::string> details;
 };
 
-// What one key holds. `artifacts` maps each level the compile made to its bytes; `metadata_json` is the toolchain's.
+// What one key holds. `artifacts` maps each level the compile made to its bytes; `metadata_json` is the
+// toolchain's.
 struct CacheEntry {
   std::string kernel_name;
   std::string toolchain;  // name, for people
   std::string target;
   Level source_level = Level::kUnspecified;
-  std::string tenant;     // who made it
+  std::string tenant;  // who made it
   std::string metadata_json;
   std::map<Level, std::string> artifacts;
   std::string log;
@@ -62,14 +63,14 @@ struct CacheEntryInfo {
   absl::Time last_used;  // wall clock, to about a minute
   uint64_t hits = 0;
   bool pinned = false;
-  std::string error;     // message of a remembered error
+  std::string error;  // message of a remembered error
 };
 
 struct CacheStatistics {
   std::string path;
   uint64_t entries = 0;
   uint64_t blob_bytes = 0;
-  uint64_t disk_bytes = 0;   // of the database folder
+  uint64_t disk_bytes = 0;  // of the database folder
   uint64_t limit_bytes = 0;
   uint64_t pinned = 0;
   uint64_t hits = 0;
@@ -92,13 +93,14 @@ class KernelCache {
  public:
   virtual ~KernelCache() = default;
 
-  // The entry with the artifacts of `levels` (those it has of them), each checked against its digest; all other
-  // levels are left out. NOT_FOUND for a miss. Counts a use.
+  // The entry with the artifacts of `levels` (those it has of them), each checked against its digest; all
+  // other levels are left out. NOT_FOUND for a miss. Counts a use.
   virtual absl::StatusOr<std::shared_ptr<const CacheEntry>> Get(const CacheKey& key,
                                                                 const std::vector<Level>& levels) = 0;
 
-  // Stores all of it or nothing; replaces what was there. `ttl` bounds the life of a remembered error; infinite for
-  // kernels. RESOURCE_EXHAUSTED kQuota: an entry larger than the whole cache. Durable when it returns.
+  // Stores all of it or nothing; replaces what was there. `ttl` bounds the life of a remembered error;
+  // infinite for kernels. RESOURCE_EXHAUSTED kQuota: an entry larger than the whole cache. Durable when it
+  // returns.
   virtual absl::Status Put(const CacheKey& key, const CacheEntry& entry,
                            absl::Duration ttl = absl::InfiniteDuration()) = 0;
 

@@ -1,7 +1,8 @@
 // The seam between the executor and what runs kernels: a CUDA device, or the PTX emulator.
 //
 // A Device is one context. Modules, arenas and streams belong to it and must be destroyed before it. Foreign
-// addresses are plain 64-bit device addresses; an implementation never dereferences one that lies outside an arena.
+// addresses are plain 64-bit device addresses; an implementation never dereferences one that lies outside an
+// arena.
 #ifndef TRUN_SERVER_DEVICE_DEVICE_H_
 #define TRUN_SERVER_DEVICE_DEVICE_H_
 
@@ -31,29 +32,29 @@ struct DeviceInfo {
   std::string name;  // "trun PTX emulator (sm_80)", "NVIDIA H200"
   Target target;
   uint64_t memory_bytes = 0;
-  uint32_t multiprocessors = 0;       // host threads of the emulator
-  uint32_t max_shared_bytes = 0;      // of one block, with the opt-in
+  uint32_t multiprocessors = 0;   // host threads of the emulator
+  uint32_t max_shared_bytes = 0;  // of one block, with the opt-in
   uint32_t max_threads_per_block = 1024;
   std::array<uint32_t, 3> max_grid = {0x7fffffff, 65535, 65535};
-  Level module_level = Level::kPtx;   // what LoadModule takes: kPtx on the emulator, kCubin on CUDA
+  Level module_level = Level::kPtx;  // what LoadModule takes: kPtx on the emulator, kCubin on CUDA
 };
 
 // Where and why a kernel stopped. Fields that are not known are zero or empty.
 struct FaultReport {
-  std::string instruction;         // "st.global.v4.b32", as the module writes it
-  uint32_t ptx_line = 0;           // 1-based
-  std::string source_file;         // from .loc
+  std::string instruction;  // "st.global.v4.b32", as the module writes it
+  uint32_t ptx_line = 0;    // 1-based
+  std::string source_file;  // from .loc
   uint32_t source_line = 0;
   std::array<uint32_t, 3> program = {0, 0, 0};  // CTA index
   std::array<uint32_t, 3> thread = {0, 0, 0};
   uint64_t address = 0;
   uint32_t access_bytes = 0;
-  std::string space;               // "global", "shared", "local", "param"
+  std::string space;  // "global", "shared", "local", "param"
   bool is_write = false;
   uint64_t nearest_allocation = 0;        // id given to AddAllocation; 0: none is near
   int64_t nearest_allocation_offset = 0;  // of the address from that allocation's start, in bytes
   uint64_t nearest_allocation_bytes = 0;
-  std::string message;             // one sentence for a person
+  std::string message;  // one sentence for a person
 };
 
 struct LaunchStatistics {
@@ -63,12 +64,12 @@ struct LaunchStatistics {
 
 // What became of one launch.
 struct LaunchOutcome {
-  absl::Status status;       // reasons: kIllegalAddress, kMisalignedAddress, kUseAfterFree, kDeviceAssert,
-                             // kBarrierDivergence, kHungKernel, kContextLost, kOutOfMemory, kCancelled
-  FaultReport fault;         // meaningful when the status is not OK
-  bool context_lost = false; // nothing more can run on this device object
+  absl::Status status;        // reasons: kIllegalAddress, kMisalignedAddress, kUseAfterFree, kDeviceAssert,
+                              // kBarrierDivergence, kHungKernel, kContextLost, kOutOfMemory, kCancelled
+  FaultReport fault;          // meaningful when the status is not OK
+  bool context_lost = false;  // nothing more can run on this device object
   LaunchStatistics statistics;
-  std::string printed;       // device printf output of this launch, in program order, at most 1 MiB
+  std::string printed;  // device printf output of this launch, in program order, at most 1 MiB
 };
 
 struct LaunchDimensions {
@@ -80,8 +81,8 @@ struct LaunchDimensions {
   bool programmatic_dependent_launch = false;
 };
 
-// One parameter of an entry, in declaration order, as the module declares it (PTX ISA, "Kernel Function Parameters";
-// cubin EIATTR_KPARAM_INFO).
+// One parameter of an entry, in declaration order, as the module declares it (PTX ISA, "Kernel Function
+// Parameters"; cubin EIATTR_KPARAM_INFO).
 struct ParameterLayout {
   uint32_t offset = 0;  // in the packed parameter buffer
   uint32_t bytes = 0;
@@ -91,11 +92,11 @@ struct ParameterLayout {
 struct KernelAttributes {
   std::string name;
   std::vector<ParameterLayout> parameters;
-  uint32_t parameter_bytes = 0;               // of the whole packed buffer
+  uint32_t parameter_bytes = 0;  // of the whole packed buffer
   uint32_t static_shared_bytes = 0;
   std::array<uint32_t, 3> required_block = {0, 0, 0};  // .reqntid; 0 where not given
   std::array<uint32_t, 3> max_block = {0, 0, 0};       // .maxntid; 0 where not given
-  uint32_t registers = 0;                     // a thread; 0 where the device has no such notion
+  uint32_t registers = 0;                              // a thread; 0 where the device has no such notion
   uint32_t local_bytes = 0;
 };
 
@@ -110,8 +111,8 @@ class Kernel {
 class Module {
  public:
   virtual ~Module() = default;
-  // NOT_FOUND (kArgument) that lists the entries. With an empty name: the only entry, INVALID_ARGUMENT when there are
-  // several. The kernel lives as long as the module.
+  // NOT_FOUND (kArgument) that lists the entries. With an empty name: the only entry, INVALID_ARGUMENT when
+  // there are several. The kernel lives as long as the module.
   virtual absl::StatusOr<const Kernel*> GetKernel(absl::string_view name) const = 0;
 };
 
@@ -139,8 +140,8 @@ class Stream {
   // Waits for the launches given to it.
   virtual ~Stream() = default;
 
-  // Checks the request and queues it. `done` is called exactly once, from a thread of the device or from this call,
-  // and must not block or call the stream. Errors of the request are reported through `done` too:
+  // Checks the request and queues it. `done` is called exactly once, from a thread of the device or from this
+  // call, and must not block or call the stream. Errors of the request are reported through `done` too:
   // INVALID_ARGUMENT kLaunchShape (zero grid, block over the limits or not .reqntid, too much shared memory),
   // INVALID_ARGUMENT kArgument (parameter buffer of the wrong size).
   virtual void Launch(const LaunchRequest& request, Done done) = 0;
@@ -148,8 +149,8 @@ class Stream {
   // Returns when everything queued before it has called its `done`.
   virtual void Synchronize() = 0;
 
-  // Ends the running launch and all queued ones with CANCELLED kCancelled as soon as the device can. A CUDA device
-  // cannot: it returns UNIMPLEMENTED and its process has to be ended.
+  // Ends the running launch and all queued ones with CANCELLED kCancelled as soon as the device can. A CUDA
+  // device cannot: it returns UNIMPLEMENTED and its process has to be ended.
   virtual absl::Status Cancel() = 0;
 };
 
@@ -166,20 +167,23 @@ class Device {
 
   virtual const DeviceInfo& info() const = 0;
 
-  // `image` is PTX text on the emulator, a cubin on CUDA. All of the module is checked here: an instruction that
-  // cannot be executed is UNIMPLEMENTED kUnsupportedInstruction (details: line, instruction), text that does not parse
-  // INVALID_ARGUMENT kInvalidIr (details: line, column), a module for a newer target than the device's
-  // FAILED_PRECONDITION kUnsupportedTarget, a cubin on the emulator FAILED_PRECONDITION kUnsupportedLevel.
+  // `image` is PTX text on the emulator, a cubin on CUDA. All of the module is checked here: an instruction
+  // that cannot be executed is UNIMPLEMENTED kUnsupportedInstruction (details: line, instruction), text that
+  // does not parse INVALID_ARGUMENT kInvalidIr (details: line, column), a module for a newer target than the
+  // device's FAILED_PRECONDITION kUnsupportedTarget, a cubin on the emulator FAILED_PRECONDITION
+  // kUnsupportedLevel.
   virtual absl::StatusOr<std::unique_ptr<Module>> LoadModule(absl::string_view image) = 0;
 
-  // Maps `bytes` of the shared memory `fd` (a sealed memfd; an exported cuMem handle on CUDA) at exactly `address`.
-  // The descriptor may be closed afterwards. ALREADY_EXISTS when something is mapped there, RESOURCE_EXHAUSTED
-  // kOutOfMemory, INVALID_ARGUMENT when the descriptor is shorter than `bytes` or not sealed against shrinking.
-  virtual absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes, uint64_t address) = 0;
+  // Maps `bytes` of the shared memory `fd` (a sealed memfd; an exported cuMem handle on CUDA) at exactly
+  // `address`. The descriptor may be closed afterwards. ALREADY_EXISTS when something is mapped there,
+  // RESOURCE_EXHAUSTED kOutOfMemory, INVALID_ARGUMENT when the descriptor is shorter than `bytes` or not
+  // sealed against shrinking.
+  virtual absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes,
+                                                          uint64_t address) = 0;
 
-  // Tells which ranges may be touched; the emulator checks every access against them. Ids are the caller's, never
-  // reused, and come back in a FaultReport. A range must lie in one arena and overlap no live one: INVALID_ARGUMENT.
-  // Takes effect for launches that are queued after the call.
+  // Tells which ranges may be touched; the emulator checks every access against them. Ids are the caller's,
+  // never reused, and come back in a FaultReport. A range must lie in one arena and overlap no live one:
+  // INVALID_ARGUMENT. Takes effect for launches that are queued after the call.
   virtual absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) = 0;
   // NOT_FOUND for an id that is not live. Freed ranges are remembered for a while to name a use after free.
   virtual absl::Status RemoveAllocation(uint64_t id) = 0;

@@ -21,14 +21,15 @@ using CompileOptions = std::map<std::string, std::string>;
 
 struct ToolchainOption {
   std::string name;
-  std::string type;          // "int", "bool", "str", "tuple", ...
+  std::string type;  // "int", "bool", "str", "tuple", ...
   std::string default_json;
 };
 
 struct ToolchainInfo {
   std::string name;     // "3.9.0", or the name given on adoption
   std::string version;  // Triton's
-  std::string id;       // hex digest of whatever can change the output: Triton's build, both ptxas, our worker's code
+  std::string
+      id;  // hex digest of whatever can change the output: Triton's build, both ptxas, our worker's code
   std::string path;
   bool adopted = false;
   std::vector<std::string> ptxas_versions;
@@ -37,7 +38,7 @@ struct ToolchainInfo {
 
 struct StageRequest {
   Level from = Level::kUnspecified;
-  std::string ir;             // text of that level
+  std::string ir;  // text of that level
   Level to = Level::kUnspecified;
   Target target;
   CompileOptions options;
@@ -69,9 +70,9 @@ class Toolchain {
   virtual absl::StatusOr<std::vector<ToolchainOption>> Options(const std::string& backend) = 0;
 
   // Runs the stages after `from` up to `to`, and calls `on_stage` after each, from the calling thread.
-  // REQUIRES: from < to. INVALID_ARGUMENT: kInvalidIr (details: line, column), kUnknownOption (details: option),
-  // kUnsupportedLevel, kMetadata. FAILED_PRECONDITION: kCompileFailed (message ends with the log's tail),
-  // kUnsupportedTarget, kToolchainBroken. DEADLINE_EXCEEDED: kCompileTimeout. RESOURCE_EXHAUSTED:
+  // REQUIRES: from < to. INVALID_ARGUMENT: kInvalidIr (details: line, column), kUnknownOption (details:
+  // option), kUnsupportedLevel, kMetadata. FAILED_PRECONDITION: kCompileFailed (message ends with the log's
+  // tail), kUnsupportedTarget, kToolchainBroken. DEADLINE_EXCEEDED: kCompileTimeout. RESOURCE_EXHAUSTED:
   // kCompileOutOfMemory. UNAVAILABLE: kWorkerLost (killed from outside: worth a retry).
   // Whatever happens to the worker, the pool is whole for the next call.
   virtual absl::Status Compile(const StageRequest& request,

@@ -10,9 +10,9 @@
 namespace trun::device {
 
 struct EmulatorOptions {
-  int arch = 80;             // 75, 80, 86, 89, 90 or 120
-  int threads = 0;           // host threads for CTAs; 0: one per core this process may use
-  uint64_t memory_bytes = 0; // reported as the device's memory; 0: half of the host's
+  int arch = 80;              // 75, 80, 86, 89, 90 or 120
+  int threads = 0;            // host threads for CTAs; 0: one per core this process may use
+  uint64_t memory_bytes = 0;  // reported as the device's memory; 0: half of the host's
 };
 
 // INVALID_ARGUMENT kUnsupportedTarget for an architecture it does not have. Thread-safe.

@@ -19,8 +19,8 @@
 
 namespace trun {
 
-// What the launch loop needs of a kernel argument: an address resolved from a handle, or the scalar's little-endian
-// bytes, exactly as long as the parameter.
+// What the launch loop needs of a kernel argument: an address resolved from a handle, or the scalar's
+// little-endian bytes, exactly as long as the parameter.
 using ExecutorArgument = std::variant<uint64_t, std::string>;
 
 struct ExecutorLaunch {
@@ -38,7 +38,8 @@ struct ExecutorLaunch {
 };
 
 struct ExecutorLaunchResult {
-  // OK, the device's own status (see device::LaunchOutcome), or UNAVAILABLE kExecutorLost, ABORTED kContextLost.
+  // OK, the device's own status (see device::LaunchOutcome), or UNAVAILABLE kExecutorLost, ABORTED
+  // kContextLost.
   absl::Status status;
   device::FaultReport fault;
   std::vector<absl::Duration> device_times;
@@ -46,9 +47,9 @@ struct ExecutorLaunchResult {
   std::string printed;
 };
 
-// One executor: a context on one device for one session. Thread-safe. Every callback is called exactly once, also
-// when the process dies (UNAVAILABLE kExecutorLost) or the object is destroyed (CANCELLED), never under a lock of the
-// implementation, and must not block.
+// One executor: a context on one device for one session. Thread-safe. Every callback is called exactly once,
+// also when the process dies (UNAVAILABLE kExecutorLost) or the object is destroyed (CANCELLED), never under
+// a lock of the implementation, and must not block.
 class ExecutorControl {
  public:
   virtual ~ExecutorControl() = default;
@@ -79,8 +80,8 @@ class ExecutorControl {
 class ExecutorFactory {
  public:
   virtual ~ExecutorFactory() = default;
-  // An executor for a session on `device` ("emulator:0"). NOT_FOUND: no such device. UNAVAILABLE kUnavailable: the
-  // process could not be started or did not answer in time.
+  // An executor for a session on `device` ("emulator:0"). NOT_FOUND: no such device. UNAVAILABLE
+  // kUnavailable: the process could not be started or did not answer in time.
   virtual absl::StatusOr<std::unique_ptr<ExecutorControl>> Create(absl::string_view device,
                                                                   absl::string_view session) = 0;
   struct DeviceDescription {

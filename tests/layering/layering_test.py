@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Holds the sources to the design's rules of structure: who may include whom, and how large a file may grow.
+
+Usage: layering_test.py ROOT
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+# A room may include itself and what is listed; common/ and proto/ are open to all but their own rules. The most
+# specific prefix decides.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "common/base": (),
+    "common/ir": ("common/base",),
+    "common/ring": ("common/base",),
+    "common/subprocess": ("common/base",),
+    "common/telemetry": ("common/base",),
+    "common/rpc": ("common/base", "common/ir", "common/telemetry"),
+    "server/artifact": ("common/base", "common/ir"),
+    "server/cache": ("common/base", "common/ir", "common/telemetry"),
+    "server/toolchain": ("common/base", "common/ir", "common/subprocess", "common/telemetry"),
+    "server/device": ("common/base", "common/ir"),
+    "server/device/emulator": ("common/base", "common/ir", "server/device"),
+    "server/executor/runtime": ("common/base", "common/ir", "common/ring", "server/device", "server/executor/protocol"),
+    "server/executor/protocol": ("common/base", "common/ir", "server/device"),
+    "server/executor/control": (
+        "common/base",
+        "common/ir",
+        "common/subprocess",
+        "server/device",
+        "server/executor/protocol",
+        "server/executor/runtime",
+    ),
+    "server/compile": ("common/base", "common/ir", "server/artifact", "server/cache", "server/toolchain"),
+    "server/session": (
+        "common/base",
+        "common/ir",
+        "server/artifact",
+        "server/device",
+        "server/executor/control",
+    ),
+    "server/service": (
+        "common/base",
+        "common/ir",
+        "common/rpc",
+        "common/telemetry",
+        "server/compile",
+        "server/cache",
+        "server/toolchain",
+        "server/session",
+        "server/artifact",
+        "server/executor/control",
+        "server/device",
+    ),
+    "server/main": ("common", "server"),
+    "client": ("common",),
+}
+# Only these folders may include headers of a library.
+LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
+    r"<grpcpp/|<grpc/": ("common/rpc", "server/service", "server/main", "client/cpp", "client/cli", "tests", "bench"),
+    r"<rocksdb/": ("server/cache/rocksdb",),
+    r"<cuda(_runtime)?\.h>": ("server/device/cuda",),
+}
+MAX_SOURCE_LINES = 800
+MAX_TEST_LINES = 1000
+FORBIDDEN_NAME = re.compile(r"(^|_)(util|utils|helper|helpers|core|engine|manager)(_|\.|$)")
+FORK_OR_EXEC = re.compile(r"(?<![\w.:>])(?:::)?(?:fork|vfork|execve|execv|execvp|posix_spawn)\s*\(")
+
+
+def room_of(path: str) -> str | None:
+    best = None
+    for room in ALLOWED:
+        if path.startswith(room + "/") and (best is None or len(room) > len(best)):
+            best = room
+    return best
+
+
+def is_test(path: str) -> bool:
+    name = Path(path).name
+    return path.startswith(("tests/", "bench/")) or any(
+        mark in name for mark in ("_test.", "_conformance.", "fake_", "_fuzzer.", "_bench.")
+    )
+
+
+def check_file(root: Path, path: str) -> list[str]:
+    problems = []
+    text = (root / path).read_text(encoding="utf-8", errors="replace")
+    lines = text.count("\n")
+    limit = MAX_TEST_LINES if is_test(path) else MAX_SOURCE_LINES
+    if lines > limit:
+        problems.append(f"{path}: {lines} lines; split it by what it does (limit {limit})")
+    if FORBIDDEN_NAME.search(Path(path).stem):
+        problems.append(f"{path}: the name says nothing; use the field's noun")
+    if not path.endswith((".cc", ".h")):
+        return problems
+    room = room_of(path)
+    for number, line in enumerate(text.splitlines(), 1):
+        if room and not is_test(path):
+            match = re.match(r'\s*#include\s+"((?:common|server|client)/[^"]+)"', line)
+            if match:
+                target = match.group(1)
+                allowed = (room, *ALLOWED[room])
+                if not any(target.startswith(prefix + "/") for prefix in allowed):
+                    problems.append(f"{path}:{number}: {room} may not include {target}")
+        for pattern, homes in LIBRARY_HOMES.items():
+            if re.search(r"#include\s+(" + pattern + ")", line) and not path.startswith(homes) and not is_test(path):
+                problems.append(f"{path}:{number}: only {', '.join(homes)} may include this library")
+        code = line.split("//")[0]
+        if FORK_OR_EXEC.search(code) and not path.startswith("common/subprocess/") and not is_test(path):
+            problems.append(f"{path}:{number}: fork and exec belong to common/subprocess")
+    return problems
+
+
+def main() -> int:
+    root = Path(sys.argv[1]).resolve()
+    listing = subprocess.run(["git", "-C", str(root), "ls-files"], capture_output=True, text=True, check=True)
+    files = [f for f in listing.stdout.splitlines() if f.endswith((".cc", ".h", ".py")) and (root / f).exists()]
+    if len(files) < 20:
+        print(f"only {len(files)} sources found under {root}: this test would see nothing")
+        return 1
+    problems = [problem for path in files for problem in check_file(root, path)]
+
+    def lengths(suffix: str) -> list[int]:
+        return sorted(
+            (root / f).read_text(encoding="utf-8", errors="replace").count("\n")
+            for f in files
+            if f.endswith(suffix) and not is_test(f)
+        )
+
+    for suffix, median_limit in ((".h", 100), (".cc", 200)):
+        sizes = lengths(suffix)
+        median, p90 = statistics.median(sizes), sizes[int(0.9 * (len(sizes) - 1))]
+        print(f"{suffix}: {len(sizes)} files, median {median} lines, p90 {p90}, largest {sizes[-1]}")
+        if median > median_limit or p90 > 500:
+            problems.append(f"{suffix} files have grown: median {median} (≤ {median_limit}), p90 {p90} (≤ 500)")
+    for problem in problems:
+        print(problem)
+    print(f"{len(files)} files, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

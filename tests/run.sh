@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Sets everything up and runs every test. Needs nothing but Debian 12 with git, and root for apt.
+#
+#   tests/run.sh                       all stages, in order
+#   tests/run.sh unit python           only these (setup runs first, always)
+#
+# Stages: style unit python quickstart asan fuzz tsan tidy. Logs are kept in build/logs.
+# FUZZ_SECONDS (60) is each fuzzer's time.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+all_stages=(style unit python quickstart asan fuzz tsan tidy)
+case "${1:-}" in -h|--help) sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
+stages=("$@")
+[ ${#stages[@]} -gt 0 ] || stages=("${all_stages[@]}")
+for stage in "${stages[@]}"; do
+  case " ${all_stages[*]} " in *" $stage "*) ;; *) echo "run.sh: no stage '$stage'; they are: ${all_stages[*]}" >&2; exit 2 ;; esac
+done
+
+started=$SECONDS
+jobs=$(nproc)
+summary=()
+failed=0
+
+# Builds a preset; the log's end is shown when it fails.
+build_preset() {
+  local preset=$1; shift
+  cmake --preset "$preset" >"build/logs/configure-$preset.log" 2>&1 || { tail -n 20 "build/logs/configure-$preset.log"; return 1; }
+  ninja -C "build/$preset" "$@" >"build/logs/build-$preset.log" 2>&1 || { grep -E 'error|FAILED' -A6 "build/logs/build-$preset.log" | head -60; return 1; }
+  echo "built $preset in $((SECONDS - stage_started)) s"
+}
+
+stage_style() {
+  git ls-files '*.cc' '*.h' | xargs -r clang-format-19 --dry-run -Werror || return 1
+  build/tools/venv/bin/ruff check -q client tests examples bench server deploy || return 1
+}
+
+stage_unit() {
+  build_preset dev || return 1
+  ctest --test-dir build/dev --output-on-failure -j "$jobs" --timeout 600
+}
+
+stage_python() {
+  TRUN_BUILD_DIR="$PWD/build/dev" TRUN_TOOLCHAINS_DIR="$PWD/build/toolchains" \
+    build/tools/venv/bin/python -m pytest -q client/python/tests tests
+}
+
+stage_quickstart() {
+  examples/quickstart.sh || return 1
+  if examples/quickstart.sh --corrupt >build/logs/quickstart-corrupt.log 2>&1; then
+    echo "quickstart.sh --corrupt exited 0: it does not look at the numbers"; return 1
+  fi
+  echo "a corrupted element makes the quickstart fail, as it must: $(tail -n 1 build/logs/quickstart-corrupt.log)"
+}
+
+stage_asan() {
+  build_preset asan || return 1
+  ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+    ASAN_SYMBOLIZER_PATH=/usr/bin/llvm-symbolizer-19 \
+    ctest --test-dir build/asan --output-on-failure -j "$jobs" --timeout 900 -LE 'no-asan'
+}
+
+stage_fuzz() {
+  build_preset asan || return 1
+  local fuzzer name corpus pids=() names=() bad=0 i
+  for fuzzer in build/asan/fuzz/*_fuzzer; do
+    [ -x "$fuzzer" ] || { echo "no fuzzers were built"; return 1; }
+    name=$(basename "$fuzzer")
+    corpus="build/fuzz-corpus/$name"; mkdir -p "$corpus"
+    local seeds=(); [ -d "tests/fuzz/$name" ] && seeds=("tests/fuzz/$name")
+    "$fuzzer" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+      "$corpus" "${seeds[@]}" >"build/logs/$name.log" 2>&1 &
+    pids+=($!); names+=("$name")
+    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+  done
+  for i in "${!pids[@]}"; do
+    if wait "${pids[$i]}"; then
+      echo "${names[$i]}: $(grep -E 'stat::number_of_executed_units' "build/logs/${names[$i]}.log" | awk '{print $2}') inputs, no finding"
+    else
+      echo "${names[$i]}: FAILED"; grep -vE '^#' "build/logs/${names[$i]}.log" | tail -n 30; bad=1
+    fi
+  done
+  return $bad
+}
+
+stage_tsan() {
+  build_preset tsan || return 1
+  TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 TSAN_SYMBOLIZER_PATH=/usr/bin/llvm-symbolizer-19 \
+    ctest --test-dir build/tsan --output-on-failure -j "$jobs" --timeout 900 -LE 'no-tsan'
+}
+
+stage_tidy() {
+  [ -e build/dev/compile_commands.json ] || build_preset dev || return 1
+  # Files that include gRPC take half a minute each: the bugs tidy finds are in the rooms below.
+  git ls-files 'common/*.cc' 'server/*.cc' | grep -vE '_test\.cc|_fuzzer\.cc|_bench\.cc|common/rpc|server/service|server/main' |
+    xargs -P "$jobs" -n 6 clang-tidy-19 -p build/dev --quiet 2>/dev/null
+}
+
+echo "== setup"
+deploy/setup.sh --for tests --no-build || exit 1
+summary+=("setup          ok   $((SECONDS - started)) s")
+for stage in "${stages[@]}"; do
+  echo "== $stage"
+  stage_started=$SECONDS
+  if "stage_$stage"; then verdict=ok; else verdict=FAILED; failed=$((failed + 1)); fi
+  summary+=("$(printf '%-14s %-6s %d s' "$stage" "$verdict" $((SECONDS - stage_started)))")
+done
+echo "== summary (${SECONDS} s)"
+printf '%s\n' "${summary[@]}"
+passed=$((${#stages[@]} - failed))
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
