@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -36,10 +37,15 @@ struct ExitStatus {
   std::string ToString() const;
 };
 
-// One running child. Thread-safe. The destructor kills it with SIGKILL and reaps it.
+// One running child. Thread-safe. The destructor kills it with SIGKILL and reaps it (unless detached).
+//
+// All children are forked by one thread of this process that never ends (PR_SET_PDEATHSIG fires when the forking
+// *thread* ends). No SIGCHLD handler is installed: a child is reaped by its own object, by pid. When a child with a
+// session of its own is reaped, what is left of its process group is killed first.
 class Subprocess {
  public:
-  // Started when this returns (errors of exec included): NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED.
+  // Started when this returns (errors of exec included): INVALID_ARGUMENT (no argv, a descriptor number below 3),
+  // NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED. The descriptors in `options` stay the caller's.
   static absl::StatusOr<std::unique_ptr<Subprocess>> Start(const SubprocessOptions& options);
   virtual ~Subprocess() = default;
 
@@ -49,6 +55,9 @@ class Subprocess {
   virtual absl::Status Signal(int signal) = 0;
   // Waits for its end. DEADLINE_EXCEEDED when it still runs then. May be called again: the answer stays.
   virtual absl::StatusOr<ExitStatus> Wait(absl::Duration timeout) = 0;
+  // Gives the child up: the destructor leaves it running (a daemon started by a client). It is reaped in the
+  // background should it end before this process does.
+  virtual void Detach() = 0;
 };
 
 }  // namespace trun
