@@ -1,0 +1,383 @@
+"""What bad input gets: a clear status with a reason, the daemon up, nothing lost, other sessions untouched."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from typing import Any
+
+import grpc
+import kernels
+import numpy as np
+import pytest
+from daemon import CallError, Daemon, Session, wait_until
+from trun.v1 import launch_pb2, tensor_pb2, toolchain_pb2
+
+CODE = grpc.StatusCode
+
+
+@pytest.fixture(autouse=True)
+def bystander(daemon: Daemon) -> Any:
+    """Another session with a tensor: after each test it must be as it was, and the daemon must still work."""
+    other = daemon.open_session()
+    data = np.arange(1024, dtype=np.int32)
+    held = other.tensor(data)
+    pid = daemon.process.pid
+    yield
+    assert daemon.process.poll() is None and daemon.process.pid == pid, "trund died"
+    assert other.read(held.tensor) == data.tobytes()
+    kernel = other.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")).kernel
+    other.launch(kernel, (1,), held, 0)
+    data[:32] = np.arange(32)
+    assert other.read(held.tensor) == data.tobytes()
+    assert other.info().executor_restarts == 0, "a bystander's executor was restarted"
+    other.close()
+
+
+def expect(code: grpc.StatusCode, reason: str, *mentions: str) -> Any:
+    class Expectation:
+        error: CallError
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+            assert error is not None, f"the call succeeded; {code.name}/{reason} was due"
+            if not isinstance(error, CallError):
+                return False
+            assert (error.code, error.reason) == (code, reason), str(error)
+            for text in mentions:
+                assert text in error.message, f"'{text}' is not in: {error.message}"
+            self.error = error
+            return True
+
+    return Expectation()
+
+
+def store_kernel(session: Session) -> str:
+    return session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")).kernel
+
+
+# -- files --
+
+
+@pytest.mark.parametrize("level", ["ttir", "ttgir"])
+def test_ir_that_does_not_parse_names_line_and_column(session: Session, level: str) -> None:
+    body = '    %0 = "no.such.op"(%arg1) : (i32) -> i32\n    tt.return\n'
+    text = "module {\n  tt.func public @f(%arg0: i32) {\n" + body + "  }\n}\n"
+    with expect(CODE.INVALID_ARGUMENT, "INVALID_IR") as caught:
+        session.compile(text, level, target="sm_80")
+    assert caught.error.details.get("line") == "3", caught.error.details
+    assert int(caught.error.details["column"]) > 0
+
+
+def test_llir_that_aborts_llvm_is_a_failed_compile_and_the_pool_refills(session: Session) -> None:
+    text = 'target triple = "nvptx64-nvidia-cuda"\ndefine void @f( {\n'
+    for _ in range(2):
+        with pytest.raises(CallError) as caught:
+            session.compile(text, "llir", target="sm_80", metadata_json=kernels.metadata("f"), recompile=True)
+        assert caught.value.reason in ("COMPILE_FAILED", "INVALID_IR"), str(caught.value)
+    assert session.compile(kernels.example("vector_add.ttir"), "ttir", recompile=True).kernel
+
+
+def test_a_compile_past_its_deadline_is_ended(session: Session) -> None:
+    from google.protobuf.duration_pb2 import Duration
+
+    started = time.monotonic()
+    with expect(CODE.DEADLINE_EXCEEDED, "COMPILE_TIMEOUT"):
+        session.compile(kernels.example("matmul.ttir"), "ttir", recompile=True, deadline=Duration(nanos=5_000_000))
+    assert time.monotonic() - started < 5
+    assert session.compile(kernels.example("vector_add.ttir"), "ttir", recompile=True).kernel
+
+
+def test_ptx_with_an_unknown_instruction_names_its_line(session: Session) -> None:
+    line = kernels.UNKNOWN_INSTRUCTION[: kernels.UNKNOWN_INSTRUCTION.index("frobnicate")].count("\n") + 1
+    with pytest.raises(CallError) as caught:
+        kernel = session.compile(kernels.UNKNOWN_INSTRUCTION, "ptx", metadata_json=kernels.metadata("store")).kernel
+        session.launch(kernel, (1,), session.allocate("int32", 64), 0)
+    assert caught.value.reason == "UNSUPPORTED_INSTRUCTION", str(caught.value)
+    assert caught.value.details.get("line") == str(line)
+    assert "frobnicate" in caught.value.message
+
+
+def test_a_cubin_does_not_run_on_the_emulator(session: Session) -> None:
+    with expect(CODE.FAILED_PRECONDITION, "UNSUPPORTED_LEVEL", "emulator"):
+        kernel = session.compile(b"\x7fELF" + bytes(200), "cubin", metadata_json=kernels.metadata("f")).kernel
+        session.launch(kernel, (1,))
+
+
+@pytest.mark.parametrize("level", ["ttir", "ttgir", "llir", "ptx"])
+def test_an_empty_file_is_refused(session: Session, level: str) -> None:
+    with pytest.raises(CallError) as caught:
+        session.compile(b"", level)
+    assert caught.value.code == CODE.INVALID_ARGUMENT, str(caught.value)
+
+
+def test_a_file_of_100_mb_is_refused_and_the_limit_named(session: Session) -> None:
+    with expect(CODE.RESOURCE_EXHAUSTED, "TOO_LARGE") as caught:
+        session.compile(b"", "ttir", digest=session.upload(b" " * 100_000_000))
+    assert "limit" in caught.error.details
+
+
+@pytest.mark.parametrize("level", ["ttir", "ttgir", "llir", "ptx", "cubin"])
+def test_random_bytes_are_refused_at_every_level(session: Session, level: str) -> None:
+    generator = random.Random(level)
+    for size in (1, 200, 5000):
+        with pytest.raises(CallError) as caught:
+            session.compile(generator.randbytes(size), level, target="sm_80", metadata_json=kernels.metadata("f"))
+        assert caught.value.code in (CODE.INVALID_ARGUMENT, CODE.FAILED_PRECONDITION), str(caught.value)
+        assert caught.value.reason, str(caught.value)
+
+
+def test_missing_metadata_names_the_key(session: Session) -> None:
+    # What is launched with cannot be read from this PTX alone: nothing says how much shared memory it wants.
+    text = kernels.ptx("f", "  .param .u64 p", "  ret;", ".extern .shared .align 16 .b8 global_smem[];")
+    with expect(CODE.INVALID_ARGUMENT, "METADATA", "shared") as caught:
+        session.compile(text, "ptx")
+    assert caught.error.details.get("key") == "shared"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_warps": 4}, {"name": "other"}, {"target": {"backend": "cuda", "arch": 90, "warp_size": 32}}]
+)
+def test_metadata_that_contradicts_the_artifact_is_refused(session: Session, changes: dict[str, Any]) -> None:
+    with expect(CODE.INVALID_ARGUMENT, "METADATA"):
+        session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store", **changes))
+
+
+def test_metadata_that_is_no_json_is_refused(session: Session) -> None:
+    with expect(CODE.INVALID_ARGUMENT, "METADATA"):
+        session.compile(kernels.STORE, "ptx", metadata_json='{"name": ')
+
+
+def test_an_unknown_compile_option_is_named_and_the_known_ones_listed(session: Session) -> None:
+    with expect(CODE.INVALID_ARGUMENT, "UNKNOWN_OPTION", "num_wraps", "num_warps") as caught:
+        session.compile(kernels.example("vector_add.ttir"), "ttir", options={"num_wraps": "8"})
+    assert caught.error.details["option"] == "num_wraps"
+
+
+def test_an_unknown_toolchain_names_the_command_that_installs_it(session: Session) -> None:
+    with expect(CODE.NOT_FOUND, "TOOLCHAIN_NOT_FOUND", "toolchains install 3.3.1"):
+        session.compile(kernels.example("vector_add.ttir"), "ttir", toolchain="3.3.1")
+
+
+# -- launches --
+
+
+def test_a_wrong_number_of_arguments_is_refused(session: Session) -> None:
+    kernel, out = store_kernel(session), session.allocate("int32", 64)
+    for arguments in ((), (out,), (out, 0, 0)):
+        with expect(CODE.INVALID_ARGUMENT, "ARGUMENT"):
+            session.launch(kernel, (1,), *arguments)
+
+
+def test_a_wrong_kind_of_argument_names_its_position(session: Session) -> None:
+    kernel, out = store_kernel(session), session.allocate("int32", 64)
+    with expect(CODE.INVALID_ARGUMENT, "ARGUMENT") as caught:
+        session.launch(kernel, (1,), out, out)
+    assert caught.error.details["argument"] == "1"
+    with expect(CODE.INVALID_ARGUMENT, "ARGUMENT") as caught:
+        session.launch(kernel, (1,), 7, 0)
+    assert caught.error.details["argument"] == "0"
+
+
+def test_an_integer_that_does_not_fit_is_refused(session: Session) -> None:
+    kernel, out = store_kernel(session), session.allocate("int32", 64)
+    with expect(CODE.INVALID_ARGUMENT, "ARGUMENT"):
+        session.launch(kernel, (1,), out, 1 << 40)
+
+
+def test_a_wrong_dtype_names_the_argument(session: Session) -> None:
+    kernel = session.compile(kernels.example("vector_add.ttir"), "ttir").kernel
+    x, y, out = (session.allocate(t, 1024) for t in ("float32", "float16", "float32"))
+    with expect(CODE.INVALID_ARGUMENT, "ARGUMENT", "f32", "f16") as caught:
+        session.launch(kernel, (1,), x, y, out, 1024)
+    assert caught.error.details["argument"] == "1"
+
+
+def test_a_freed_handle_is_refused(session: Session) -> None:
+    kernel, out = store_kernel(session), session.allocate("int32", 64)
+    session.free(out.tensor)
+    with expect(CODE.NOT_FOUND, "HANDLE"):
+        session.launch(kernel, (1,), out, 0)
+    with expect(CODE.NOT_FOUND, "HANDLE"):
+        session.free(out.tensor)
+
+
+def test_handles_of_another_session_mean_nothing(daemon: Daemon, session: Session) -> None:
+    other = daemon.open_session()
+    theirs, their_kernel = other.allocate("int32", 64), store_kernel(other)
+    with expect(CODE.NOT_FOUND, "HANDLE"):
+        session.launch(store_kernel(session), (1,), theirs, 0)
+    with expect(CODE.NOT_FOUND, "HANDLE"):
+        session.launch(their_kernel, (1,), session.allocate("int32", 64), 0)
+    with expect(CODE.NOT_FOUND, "HANDLE"):
+        session.read(theirs.tensor)
+    other.close()
+
+
+@pytest.mark.parametrize("grid", [(0,), (1, 0), (1, 70000), (1, 1, 70000), (1 << 31,), (), (1, 1, 1, 1)])
+def test_a_zero_or_oversized_grid_is_refused(session: Session, grid: tuple[int, ...]) -> None:
+    kernel, out = store_kernel(session), session.allocate("int32", 64)
+    with expect(CODE.INVALID_ARGUMENT, "LAUNCH_SHAPE"):
+        session.launch(kernel, grid, out, 0)
+
+
+def test_too_much_shared_memory_is_refused(session: Session) -> None:
+    with pytest.raises(CallError) as caught:
+        kernel = session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store", shared=1 << 20)).kernel
+        session.launch(kernel, (1,), session.allocate("int32", 64), 0)
+    assert caught.value.reason in ("LAUNCH_SHAPE", "METADATA"), str(caught.value)
+    assert "shared" in caught.value.message
+
+
+def test_a_memory_quota_is_kept_and_named(daemon: Daemon) -> None:
+    small = daemon.open_session(memory_limit_bytes=8 << 20)
+    held = small.allocate("int8", 4 << 20)
+    with expect(CODE.RESOURCE_EXHAUSTED, "QUOTA") as caught:
+        small.allocate("int8", 8 << 20)
+    assert "limit" in caught.error.details
+    small.free(held.tensor)
+    assert small.allocate("int8", 6 << 20)
+    small.close()
+
+
+@pytest.mark.parametrize("shape", [(0,), (1 << 62, 16), (-1 % (1 << 64),)])
+def test_absurd_shapes_are_refused(session: Session, shape: tuple[int, ...]) -> None:
+    with pytest.raises(CallError) as caught:
+        session.allocate("float32", *shape)
+    assert caught.value.code in (CODE.INVALID_ARGUMENT, CODE.RESOURCE_EXHAUSTED)
+
+
+# -- faults --
+
+
+def test_a_store_one_element_past_the_allocation_is_found(session: Session) -> None:
+    kernel, data = store_kernel(session), np.full(64, -1, dtype=np.int32)
+    out = session.tensor(data)
+    session.launch(kernel, (1,), out, 32)  # thread 31 stores at [63]: the last element
+    line = kernels.STORE[: kernels.STORE.index("st.global")].count("\n") + 1
+    with pytest.raises(CallError) as caught:
+        session.launch(kernel, (1,), out, 33)
+    assert caught.value.reason == "ILLEGAL_ADDRESS", str(caught.value)
+    fault = caught.value.fault
+    assert fault is not None
+    assert fault.instruction.startswith("st.global.b32")
+    assert fault.ptx_line == line
+    assert list(fault.thread) == [31, 0, 0] and list(fault.program) == [0, 0, 0]
+    assert fault.is_write and fault.space == "global"
+    assert fault.nearest_tensor == out.tensor
+    assert fault.nearest_tensor_offset == 256 and fault.nearest_tensor_bytes == 256
+    assert fault.kernel_name == "store"
+    # The session goes on, and the error is not blamed on the next launch.
+    session.launch(kernel, (1,), out, 0)
+    assert np.frombuffer(session.read(out.tensor), dtype=np.int32)[:32].tolist() == list(range(32))
+
+
+def test_a_fault_of_a_launch_nobody_waited_for_is_reported_once_with_its_sequence(session: Session) -> None:
+    kernel, out = store_kernel(session), session.allocate("int32", 64)
+    session.launch(kernel, (1,), out, 0, wait=False)
+    bad = session.launch(kernel, (1,), out, 33, wait=False)
+    session.launch(kernel, (1,), out, 1, wait=False)
+    with pytest.raises(CallError) as caught:
+        session.synchronize()
+    assert caught.value.reason == "ILLEGAL_ADDRESS", str(caught.value)
+    assert caught.value.fault is not None and caught.value.fault.sequence == bad.sequence
+    session.synchronize()
+
+
+def test_an_endless_kernel_is_ended_at_its_deadline_and_tensors_are_intact(session: Session) -> None:
+    data = np.arange(4096, dtype=np.int32)
+    held, flag = session.tensor(data), session.allocate("int32", 8)
+    endless = session.compile(kernels.ENDLESS, "ptx", metadata_json=kernels.metadata("endless")).kernel
+    started = time.monotonic()
+    with expect(CODE.DEADLINE_EXCEEDED, "HUNG_KERNEL"):
+        session.launch(endless, (1,), flag, deadline=0.5)
+    assert time.monotonic() - started < 5
+    kernel = store_kernel(session)
+    session.launch(kernel, (1,), held, 0)
+    assert session.read(held.tensor) == data.tobytes()
+    assert session.info().executor_restarts == 1
+
+
+# -- death --
+
+
+def test_an_executor_killed_under_a_launch_says_so_and_the_next_one_works(session: Session) -> None:
+    data = np.arange(4096, dtype=np.int32)
+    held, flag = session.tensor(data), session.allocate("int32", 8)
+    address = held.device_address
+    endless = session.compile(kernels.ENDLESS, "ptx", metadata_json=kernels.metadata("endless")).kernel
+    call = session.daemon.launches.Launch.future(
+        launch_pb2.LaunchRequest(
+            session=session.id,
+            kernel=endless,
+            grid=[1],
+            wait=True,
+            arguments=[launch_pb2.LaunchArgument(tensor=launch_pb2.TensorReference(tensor=flag.tensor))],
+        ),
+        timeout=60,
+    )
+    wait_until(lambda: session.info().launches >= 1, "the launch being counted")
+    os.kill(session.info().executor_pid, signal.SIGKILL)
+    with expect(CODE.UNAVAILABLE, "EXECUTOR_LOST"):
+        try:
+            call.result()
+        except grpc.RpcError as error:
+            raise CallError(error) from None
+    kernel = store_kernel(session)
+    session.launch(kernel, (1,), held, 0)
+    assert session.read(held.tensor) == data.tobytes()
+    listed = session.daemon.tensors.ListTensors(tensor_pb2.ListTensorsRequest(session=session.id))
+    assert address in [t.device_address for t in listed.tensors]
+
+
+def test_a_worker_killed_under_a_compile_says_so_and_the_next_one_works(session: Session) -> None:
+    import threading
+
+    session.compile(kernels.example("vector_add.ttir"), "ttir", recompile=True)
+    outcome: list[Any] = []
+
+    def compile_long() -> None:
+        try:
+            outcome.append(session.compile(kernels.example("matmul.ttir"), "ttir", recompile=True))
+        except CallError as error:
+            outcome.append(error)
+
+    def busy() -> int:
+        listed = session.daemon.toolchain.ListToolchains(toolchain_pb2.ListToolchainsRequest(), timeout=10)
+        return sum(t.busy_workers for t in listed.toolchains)
+
+    thread = threading.Thread(target=compile_long)
+    thread.start()
+    wait_until(lambda: busy() > 0 or bool(outcome), "a busy worker")
+    for pid, command in session.daemon.children().items():
+        if "trun_worker" in command:
+            os.kill(pid, signal.SIGKILL)
+    thread.join(60)
+    assert outcome
+    if isinstance(outcome[0], CallError):
+        assert (outcome[0].code, outcome[0].reason) == (CODE.UNAVAILABLE, "WORKER_LOST"), str(outcome[0])
+    assert session.compile(kernels.example("matmul.ttir"), "ttir", recompile=True).kernel
+
+
+def test_a_client_that_vanishes_gives_its_memory_back_when_its_lease_ends(daemon: Daemon) -> None:
+    from google.protobuf.duration_pb2 import Duration
+
+    gone = daemon.open_session(lease=Duration(seconds=1))
+    gone.allocate("int8", 64 << 20)
+    pid = gone.info().executor_pid
+
+    def listed() -> bool:
+        from trun.v1 import session_pb2
+
+        sessions = daemon.sessions.ListSessions(session_pb2.ListSessionsRequest(), timeout=10).sessions
+        return any(s.session == gone.id for s in sessions)
+
+    assert listed()
+    wait_until(lambda: not listed(), "the end of the lease", timeout=20)
+    wait_until(lambda: pid not in daemon.children(), "the end of its executor")
+    with expect(CODE.NOT_FOUND, "SESSION_EXPIRED"):
+        gone.allocate("int8", 1)

@@ -1,0 +1,226 @@
+"""kill -9 of each kind of process, at seeded random times, under load.
+
+No wrong result, no finished cache entry lost, no process, descriptor or memory file leaked. TRUN_KILLS (200) is the
+number of kills of each kind, TRUN_SEED (1) the seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import kernels
+import numpy as np
+import pytest
+from conftest import BUILD, TOOLCHAINS
+from daemon import CallError, Daemon, Session, open_descriptors, wait_until
+
+KILLS = int(os.environ.get("TRUN_KILLS", "200"))
+SEED = int(os.environ.get("TRUN_SEED", "1"))
+
+pytestmark = pytest.mark.slow
+
+
+class Load:
+    """Threads that do one thing again and again until told to stop; whatever they find wrong is kept."""
+
+    def __init__(self, *jobs: Any) -> None:
+        self.stopping = threading.Event()
+        self.wrong: list[str] = []
+        self.done = 0
+        self.threads = [threading.Thread(target=self._run, args=(job,)) for job in jobs]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, job: Any) -> None:
+        while not self.stopping.is_set():
+            try:
+                job()
+                self.done += 1
+            except AssertionError as error:
+                self.wrong.append(str(error))
+                return
+
+    def stop(self) -> None:
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a call never returned"
+        assert not self.wrong, self.wrong
+
+
+def ptx_digest(kernel: Any) -> str:
+    return {a.level: a.digest for a in kernel.artifacts}[6]
+
+
+def test_executors_killed_at_random_times(daemon: Daemon) -> None:
+    generator = random.Random(SEED)
+    workers = [Launching(daemon, seed) for seed in (1, 2)]
+    for worker in workers:
+        worker.step()
+    before = len(open_descriptors(daemon.process.pid))
+    load = Load(*(w.step for w in workers))
+    killed = 0
+    while killed < KILLS and not load.wrong:
+        time.sleep(generator.uniform(0.0, 0.06))
+        victim = generator.choice(workers)
+        try:
+            pid = victim.session.info().executor_pid
+        except (CallError, grpc.RpcError, StopIteration):
+            continue
+        if pid:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+            except ProcessLookupError:
+                pass
+    load.stop()
+    lost = sum(w.lost for w in workers)
+    for worker in workers:
+        worker.step()
+        worker.session.synchronize()
+    print(f"{killed} executors killed, {load.done} launches checked, {lost} of them lost to a kill")
+    assert load.done > KILLS // 2
+    wait_until(
+        lambda: len(open_descriptors(daemon.process.pid)) <= before + 4,
+        f"descriptors going back to {before} (now {len(open_descriptors(daemon.process.pid))})",
+    )
+    for worker in workers:
+        worker.session.close()
+
+
+class Launching:
+    """A session that launches and checks; a launch lost to a kill is the only excuse."""
+
+    def __init__(self, daemon: Daemon, seed: int) -> None:
+        self.session = daemon.open_session()
+        self.data = np.random.default_rng(seed).integers(0, 1 << 30, 4096, dtype=np.int32)
+        self.kept = self.session.tensor(self.data)
+        self.out = self.session.allocate("int32", 64)
+        self.kernel = self.session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")).kernel
+        self.skip = 0
+        self.lost = 0
+
+    def step(self) -> None:
+        self.skip = (self.skip + 1) % 32
+        expected = np.zeros(64, dtype=np.int32)
+        expected[:31] = np.arange(31)
+        expected[31 + self.skip] = 31
+        try:
+            self.session.write(self.out.tensor, bytes(256))
+            self.session.launch(self.kernel, (1,), self.out, self.skip)
+            got = np.frombuffer(self.session.read(self.out.tensor), dtype=np.int32)
+        except CallError as error:
+            assert error.reason in ("EXECUTOR_LOST", "CONTEXT_LOST"), str(error)
+            self.lost += 1
+            return
+        assert (got == expected).all(), f"wrong result with skip {self.skip}: {got.tolist()}"
+        assert self.session.read(self.kept.tensor) == self.data.tobytes(), "a tensor nobody wrote to has changed"
+
+
+def test_workers_killed_at_random_times(daemon: Daemon) -> None:
+    generator = random.Random(SEED)
+    session = daemon.open_session()
+    text = kernels.example("vector_add.ttir")
+    right = ptx_digest(session.compile(text, "ttir"))
+    before = len(open_descriptors(daemon.process.pid))
+    lost = [0]
+
+    def compile_once() -> None:
+        try:
+            made = ptx_digest(session.compile(text, "ttir", recompile=True))
+        except CallError as error:
+            assert error.reason == "WORKER_LOST", str(error)
+            lost[0] += 1
+            return
+        assert made == right, "the same compile gave another PTX"
+
+    load = Load(compile_once, compile_once)
+    killed = 0
+    while killed < KILLS and not load.wrong:
+        time.sleep(generator.uniform(0.0, 0.5))
+        pids = [pid for pid, command in daemon.children().items() if "trun_worker" in command]
+        if pids:
+            try:
+                os.kill(generator.choice(pids), signal.SIGKILL)
+                killed += 1
+            except ProcessLookupError:
+                pass
+    load.stop()
+    print(f"{killed} workers killed, {load.done} compiles checked, {lost[0]} of them lost to a kill")
+    assert ptx_digest(session.compile(text, "ttir", recompile=True)) == right
+    wait_until(
+        lambda: len(open_descriptors(daemon.process.pid)) <= before + 8,
+        f"descriptors going back to {before} (now {len(open_descriptors(daemon.process.pid))})",
+    )
+    session.close()
+
+
+def test_daemons_killed_at_random_times_lose_no_finished_entry(tmp_path: Path) -> None:
+    generator = random.Random(SEED)
+    text = kernels.example("vector_add.ttir")
+    finished: dict[int, str] = {}
+    nonce = [0]
+    lock = threading.Lock()
+    checked = 0
+    for _ in range(KILLS):
+        daemon = Daemon(tmp_path, BUILD, TOOLCHAINS)
+        daemon.start()
+        session = daemon.open_session()
+        for number in generator.sample(sorted(finished), min(8, len(finished))):
+            kernel = session.compile(f"{text}\n// {number}\n", "ttir")
+            assert kernel.cached, f"finished entry {number} was lost"
+            assert ptx_digest(kernel) == finished[number], f"entry {number} has changed"
+            checked += 1
+        check_a_launch(session)
+
+        def compile_new(session: Session = session) -> None:
+            with lock:
+                nonce[0] += 1
+                number = nonce[0]
+            try:
+                kernel = session.compile(f"{text}\n// {number}\n", "ttir")
+            except CallError as error:
+                # The daemon is dead or dying; nothing was promised for this entry.
+                assert error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED), str(error)
+                time.sleep(0.01)
+                return
+            with lock:
+                finished[number] = ptx_digest(kernel)
+
+        load = Load(compile_new, compile_new)
+        time.sleep(generator.uniform(0.0, 1.0))
+        children = set(daemon.children())
+        daemon.kill()
+        load.stop()
+        wait_until(lambda c=children: not any(alive(pid) for pid in c), "the end of the killed daemon's children")
+    print(f"{KILLS} daemons killed, {len(finished)} entries finished, {checked} looked up again")
+    daemon = Daemon(tmp_path, BUILD, TOOLCHAINS)
+    daemon.start()
+    session = daemon.open_session()
+    for number, digest in finished.items():
+        kernel = session.compile(f"{text}\n// {number}\n", "ttir")
+        assert kernel.cached and ptx_digest(kernel) == digest, f"finished entry {number} was lost or changed"
+    session.close()
+    assert daemon.statistics().healed == 0, "a kill left a bad blob behind"
+    assert daemon.stop() == 0
+
+
+def check_a_launch(session: Session) -> None:
+    kernel = session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")).kernel
+    out = session.allocate("int32", 64)
+    session.launch(kernel, (1,), out, 0)
+    assert np.frombuffer(session.read(out.tensor), dtype=np.int32)[:32].tolist() == list(range(32))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
