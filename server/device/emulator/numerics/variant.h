@@ -21,6 +21,9 @@ using WidenRow = void (*)(Type type, const void* source, int count, float* desti
 // `count` floats to f16 (nearest even, canonical NaN) or f32 (canonical NaN).
 using NarrowRow = void (*)(Type type, const float* source, int count, void* destination);
 
+// `in` has `rows` rows of `columns` floats; out[c][r] = in[r][c]. REQUIRES: both divisible by 8.
+using TransposeTile = void (*)(const float* in, int rows, int columns, float* out);
+
 struct Variant {
   const char* name;
   FloatLanes (*select_float)(const FloatOp& op);
@@ -29,6 +32,7 @@ struct Variant {
   TileProduct tile_product;
   WidenRow widen_row;
   NarrowRow narrow_row;
+  TransposeTile transpose;
 };
 
 extern const Variant kBaselineVariant;

@@ -1,0 +1,249 @@
+#include "server/device/emulator/numerics/wgmma.h"
+
+#include <cstring>
+#include <memory>
+
+#include "server/device/emulator/numerics/variant.h"
+
+namespace trun::device::numerics {
+namespace {
+
+constexpr int kRows = 64;
+constexpr int kMaxColumns = 256;
+constexpr int kDepthBytes = 32;
+
+// Tiles as bytes: K-major operands line by line (32 bytes each), MN-major ones k by k.
+struct Scratch {
+  alignas(64) uint8_t a[kRows * kDepthBytes];
+  alignas(64) uint8_t b[kMaxColumns * kDepthBytes];
+  alignas(64) float af[kRows * 32];
+  alignas(64) float bf[32 * kMaxColumns];
+  alignas(64) float line[kMaxColumns * 32];
+  alignas(64) uint32_t c[kRows * kMaxColumns];   // accumulators as bits
+  alignas(64) float cf[kRows * kMaxColumns];     // and as floats
+};
+
+Scratch& ThreadScratch() {
+  thread_local const std::unique_ptr<Scratch> scratch = std::make_unique<Scratch>();
+  return *scratch;
+}
+
+// Copies an operand of `lines` rows (K-major) or columns' worth of units (MN-major) out of shared memory.
+absl::optional<uint32_t> Gather(const MatrixDescriptor& descriptor, bool transposed, int lines, int depth,
+                                absl::Span<const uint8_t> shared, uint8_t* out) {
+  const uint32_t line_count = transposed ? static_cast<uint32_t>(depth) : static_cast<uint32_t>(lines);
+  const uint32_t unit_count = transposed ? static_cast<uint32_t>(lines) / 8 : 2;
+  for (uint32_t line = 0; line < line_count; ++line) {
+    for (uint32_t unit = 0; unit < unit_count; ++unit) {
+      const uint32_t address = MatrixUnitAddress(descriptor, transposed, line, unit);
+      if (address + 16 > shared.size()) return address;
+      std::memcpy(out, shared.data() + address, 16);
+      out += 16;
+    }
+  }
+  return absl::nullopt;
+}
+
+// A's fragments of the four warps, as the rows that a K-major gather would give.
+void GatherRegisters(const WgmmaOperands& operands, uint8_t* out) {
+  for (int warp = 0; warp < 4; ++warp) {
+    for (int r = 0; r < 4; ++r) {
+      for (int g = 0; g < 8; ++g) {
+        uint8_t* row = out + (16 * warp + 8 * (r % 2) + g) * kDepthBytes + 16 * (r / 2);
+        std::memcpy(row, operands.a[warp][r] + 4 * g, 16);
+      }
+    }
+  }
+}
+
+// c[row][column] ↔ registers: lane 4g + t of register 4j + i holds row g + 8 (i / 2), column 8j + 2t + i % 2 of the
+// warp's 16 rows; with f16, register 2j + i holds both columns of row g + 8i.
+template <typename Visit>
+void ForEachAccumulator(const WgmmaShape& shape, const WgmmaOperands& operands, Visit visit) {
+  for (int warp = 0; warp < 4; ++warp) {
+    for (int r = 0; r < shape.n / 2; ++r) {
+      uint32_t* lanes = operands.d[warp][r];
+      const int row = 16 * warp + 8 * (r % 4 / 2), column = 8 * (r / 4) + r % 2;
+      for (int lane = 0; lane < kLanes; ++lane) visit(lanes[lane], (row + lane / 4) * shape.n + column + 2 * (lane % 4));
+    }
+  }
+}
+
+void LoadAccumulators(const WgmmaShape& shape, const WgmmaOperands& operands, uint32_t* c) {
+  if (!operands.scale_d) {
+    std::memset(c, 0, sizeof(uint32_t) * static_cast<size_t>(kRows * shape.n));
+    return;
+  }
+  if (shape.d != Type::kF16) {
+    ForEachAccumulator(shape, operands, [c](uint32_t& lane, int at) { c[at] = lane; });
+    return;
+  }
+  const WidenRow widen = CurrentVariant().widen_row;
+  float tile[64];
+  for (int warp = 0; warp < 4; ++warp) {
+    for (int r = 0; r < shape.n / 4; ++r) {
+      widen(Type::kF16, operands.d[warp][r], 64, tile);
+      for (int g = 0; g < 8; ++g) {
+        std::memcpy(c + (16 * warp + 8 * (r % 2) + g) * shape.n + 8 * (r / 2), tile + 8 * g, 32);
+      }
+    }
+  }
+}
+
+void StoreFloats(const WgmmaShape& shape, const WgmmaOperands& operands, const float* c, uint32_t* canonical) {
+  const NarrowRow narrow = CurrentVariant().narrow_row;
+  if (shape.d == Type::kF32) {
+    narrow(Type::kF32, c, kRows * shape.n, canonical);
+    ForEachAccumulator(shape, operands, [canonical](uint32_t& lane, int at) { lane = canonical[at]; });
+    return;
+  }
+  float tile[64];
+  for (int warp = 0; warp < 4; ++warp) {
+    for (int r = 0; r < shape.n / 4; ++r) {
+      for (int g = 0; g < 8; ++g) {
+        std::memcpy(tile + 8 * g, c + (16 * warp + 8 * (r % 2) + g) * shape.n + 8 * (r / 2), 32);
+      }
+      narrow(Type::kF16, tile, 64, operands.d[warp][r]);
+    }
+  }
+}
+
+// Bytes of an operand to a row-major float tile of A: [row][k].
+void WidenA(const WgmmaShape& shape, bool transposed, int depth, Scratch& s) {
+  const WidenRow widen = CurrentVariant().widen_row;
+  if (!transposed) {
+    widen(shape.a, s.a, kRows * depth, s.af);
+  } else {
+    widen(shape.a, s.a, kRows * depth, s.line);
+    for (int k = 0; k < depth; ++k) {
+      for (int i = 0; i < kRows; ++i) s.af[i * depth + k] = s.line[k * kRows + i];
+    }
+  }
+  if (shape.negate_a) {
+    for (int i = 0; i < kRows * depth; ++i) s.af[i] = -s.af[i];
+  }
+}
+
+// And of B: [k][column].
+void WidenB(const WgmmaShape& shape, int depth, Scratch& s) {
+  const Variant& variant = CurrentVariant();
+  if (shape.transpose_b) {
+    variant.widen_row(shape.b, s.b, shape.n * depth, s.bf);
+  } else {
+    variant.widen_row(shape.b, s.b, shape.n * depth, s.line);
+    variant.transpose(s.line, shape.n, depth, s.bf);
+  }
+  if (shape.negate_b) {
+    for (int i = 0; i < shape.n * depth; ++i) s.bf[i] = -s.bf[i];
+  }
+}
+
+int32_t DotBytes(Type a_type, const uint8_t* a, Type b_type, const uint8_t* b) {
+  int32_t sum = 0;
+  for (int k = 0; k < kDepthBytes; ++k) {
+    const int x = a_type == Type::kS8 ? static_cast<int8_t>(a[k]) : a[k];
+    const int y = b_type == Type::kS8 ? static_cast<int8_t>(b[k]) : b[k];
+    sum += x * y;
+  }
+  return sum;
+}
+
+int32_t DotBits(const uint8_t* a, const uint8_t* b) {
+  int32_t sum = 0;
+  for (int k = 0; k < kDepthBytes; k += 8) {
+    uint64_t x, y;
+    std::memcpy(&x, a + k, 8);
+    std::memcpy(&y, b + k, 8);
+    sum += __builtin_popcountll(x & y);
+  }
+  return sum;
+}
+
+void RunIntegers(const WgmmaShape& shape, const WgmmaOperands& operands, Scratch& s) {
+  LoadAccumulators(shape, operands, s.c);
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < shape.n; ++j) {
+      const uint8_t *x = s.a + i * kDepthBytes, *y = s.b + j * kDepthBytes;
+      const int32_t sum = shape.a == Type::kB1 ? DotBits(x, y) : DotBytes(shape.a, x, shape.b, y);
+      uint32_t& c = s.c[i * shape.n + j];
+      int32_t wrapped;
+      const bool overflow = __builtin_add_overflow(static_cast<int32_t>(c), sum, &wrapped);
+      c = overflow && shape.satfinite ? (sum < 0 ? 0x80000000u : 0x7fffffffu) : static_cast<uint32_t>(wrapped);
+    }
+  }
+  const uint32_t* c = s.c;
+  ForEachAccumulator(shape, operands, [c](uint32_t& lane, int at) { lane = c[at]; });
+}
+
+}  // namespace
+
+MatrixDescriptor DecodeMatrixDescriptor(uint64_t bits) {
+  MatrixDescriptor d;
+  d.start = static_cast<uint32_t>(bits & 0x3fff) << 4;
+  d.leading_offset = static_cast<uint32_t>(bits >> 16 & 0x3fff) << 4;
+  d.stride_offset = static_cast<uint32_t>(bits >> 32 & 0x3fff) << 4;
+  d.base_offset = static_cast<uint32_t>(bits >> 49 & 7);
+  constexpr Swizzle kModes[4] = {Swizzle::kNone, Swizzle::k128, Swizzle::k64, Swizzle::k32};
+  d.swizzle = kModes[bits >> 62];
+  return d;
+}
+
+uint32_t MatrixUnitAddress(const MatrixDescriptor& d, bool transposed, uint32_t line, uint32_t unit) {
+  const uint32_t width = d.swizzle == Swizzle::k32 ? 2 : (d.swizzle == Swizzle::k64 ? 4 : 8);  // 16-byte units
+  uint32_t offset;
+  if (!transposed) {
+    offset = d.swizzle == Swizzle::kNone
+                 ? line % 8 * 16 + line / 8 * d.stride_offset + unit * d.leading_offset
+                 : line % 8 * width * 16 + line / 8 * d.stride_offset + unit * 16;
+  } else {
+    offset = d.swizzle == Swizzle::kNone
+                 ? line % 8 * 16 + line / 8 * d.leading_offset + unit * d.stride_offset
+                 : line % 8 * width * 16 + line / 8 * d.stride_offset + unit % width * 16 +
+                       unit / width * d.leading_offset;
+  }
+  return SwizzleAddress(d.swizzle, d.start + offset, d.base_offset);
+}
+
+bool IsValidWgmma(const WgmmaShape& s) {
+  if (s.n < 8 || s.n > kMaxColumns || s.n % 8 != 0) return false;
+  const bool half = s.a == Type::kF16 || s.a == Type::kBf16;
+  if ((s.transpose_a && (!half || s.a_in_registers)) || (s.transpose_b && !half)) return false;
+  const auto byte_float = [](Type t) { return t == Type::kE4m3 || t == Type::kE5m2; };
+  const auto byte_integer = [](Type t) { return t == Type::kS8 || t == Type::kU8; };
+  switch (s.a) {
+    case Type::kF16: return s.b == s.a && (s.d == Type::kF32 || s.d == Type::kF16);
+    case Type::kBf16: case Type::kTf32: return s.b == s.a && s.d == Type::kF32;
+    case Type::kE4m3: case Type::kE5m2: return byte_float(s.b) && (s.d == Type::kF32 || s.d == Type::kF16);
+    case Type::kS8: case Type::kU8: return byte_integer(s.b) && s.d == Type::kS32 && !s.negate_a && !s.negate_b;
+    case Type::kB1: return s.b == s.a && s.d == Type::kS32 && !s.negate_a && !s.negate_b;
+    default: return false;
+  }
+}
+
+absl::optional<uint32_t> Wgmma(const WgmmaShape& shape, const WgmmaOperands& operands,
+                               absl::Span<const uint8_t> shared) {
+  Scratch& s = ThreadScratch();
+  const int depth = WgmmaDepth(shape.a);
+  const bool transpose_a = shape.transpose_a && !shape.a_in_registers;
+  if (shape.a_in_registers) {
+    GatherRegisters(operands, s.a);
+  } else if (auto bad = Gather(DecodeMatrixDescriptor(operands.a_descriptor), transpose_a, kRows, depth, shared, s.a)) {
+    return bad;
+  }
+  if (auto bad = Gather(DecodeMatrixDescriptor(operands.b_descriptor), shape.transpose_b, shape.n, depth, shared, s.b)) {
+    return bad;
+  }
+  if (shape.d == Type::kS32) {
+    RunIntegers(shape, operands, s);
+    return absl::nullopt;
+  }
+  WidenA(shape, transpose_a, depth, s);
+  WidenB(shape, depth, s);
+  LoadAccumulators(shape, operands, s.c);
+  std::memcpy(s.cf, s.c, sizeof(float) * static_cast<size_t>(kRows * shape.n));
+  CurrentVariant().tile_product(kRows, shape.n, depth, s.af, depth, s.bf, shape.n, s.cf, shape.n);
+  StoreFloats(shape, operands, s.cf, s.c);
+  return absl::nullopt;
+}
+
+}  // namespace trun::device::numerics
