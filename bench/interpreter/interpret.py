@@ -1,4 +1,4 @@
-"""Times the kernels in Triton's interpreter mode and prints JSON: interpret.py NAME REPETITIONS (TRITON_INTERPRET=1)."""
+"""Times a kernel in Triton's interpreter mode, as JSON: interpret.py NAME REPETITIONS (TRITON_INTERPRET=1)."""
 
 import json
 import sys
