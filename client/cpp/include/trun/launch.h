@@ -1,0 +1,124 @@
+#ifndef TRUN_CLIENT_LAUNCH_H_
+#define TRUN_CLIENT_LAUNCH_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "trun/tensor.h"
+
+namespace trun {
+inline namespace client {
+
+class Kernel;
+
+// A tensor from a byte offset on.
+struct TensorAt {
+  std::string handle;
+  uint64_t offset = 0;
+};
+
+// A host-made tensor descriptor (TMA), by its fields.
+struct TensorDescriptor {
+  TensorAt base;
+  std::vector<uint64_t> shape;
+  std::vector<int64_t> strides;  // elements; the last is 1
+  std::vector<uint32_t> block_shape;
+  bool padding_nan = false;
+};
+
+// One argument of a launch. Made implicitly from a Tensor, a number, nullptr or a TensorDescriptor. The server rounds
+// and range-checks numbers against the kernel's signature. A plain value type: names tensors, does not keep them.
+class Argument {
+ public:
+  using Value = std::variant<TensorAt, int64_t, uint64_t, double, TensorDescriptor, std::nullptr_t>;
+
+  Argument(const Tensor& tensor, uint64_t offset = 0) : value_(TensorAt{tensor.handle(), offset}) {}  // NOLINT
+  Argument(TensorAt tensor) : value_(std::move(tensor)) {}                                            // NOLINT
+  Argument(TensorDescriptor descriptor) : value_(std::move(descriptor)) {}                            // NOLINT
+  Argument(std::nullptr_t) : value_(nullptr) {}                                                       // NOLINT
+  template <typename T, std::enable_if_t<std::is_integral_v<T>, int> = 0>
+  Argument(T value) : value_(Integer(value)) {}  // NOLINT
+  template <typename T, std::enable_if_t<std::is_floating_point_v<T>, long> = 0>
+  Argument(T value) : value_(static_cast<double>(value)) {}  // NOLINT
+
+  const Value& value() const { return value_; }
+
+ private:
+  template <typename T>
+  static Value Integer(T value) {
+    if constexpr (std::is_unsigned_v<T> && sizeof(T) == 8) {
+      return Value(static_cast<uint64_t>(value));
+    } else {
+      return Value(static_cast<int64_t>(value));
+    }
+  }
+
+  Value value_;
+};
+
+// Programs in x, y and z.
+struct Grid {
+  uint32_t x = 1;
+  uint32_t y = 1;
+  uint32_t z = 1;
+};
+
+struct LaunchOptions {
+  absl::Duration deadline = absl::ZeroDuration();  // zero: the server's default, 30 s
+};
+
+struct LaunchResult {
+  uint64_t sequence = 0;
+  absl::Duration device_time = absl::ZeroDuration();
+  uint64_t warp_instructions = 0;  // of the emulator; 0 elsewhere
+  std::string printed;             // what device_print wrote
+};
+
+struct BenchmarkOptions {
+  uint32_t warmup = 1;        // launches not measured
+  uint32_t repetitions = 10;  // 1 to 10,000
+  absl::Duration deadline = absl::ZeroDuration();  // of each launch
+};
+
+struct BenchmarkResult {
+  std::vector<absl::Duration> device_times;  // in order
+  uint64_t warp_instructions = 0;            // of one launch
+};
+
+// Many launches on one stream: Launch queues without waiting, Next returns the results in the order of the launches.
+// One thread may call Launch while another calls Next; no two threads may call the same one at once.
+class LaunchStream {
+ public:
+  LaunchStream(LaunchStream&&) noexcept;
+  LaunchStream& operator=(LaunchStream&&) noexcept;
+  ~LaunchStream();  // cancels what has not been answered
+
+  // UNAVAILABLE when the stream has ended: Next says why.
+  absl::Status Launch(const Kernel& kernel, Grid grid, absl::Span<const Argument> arguments,
+                      const LaunchOptions& options = {});
+  // Waits for the next result. The status is that launch's own (see Kernel::Launch); OUT_OF_RANGE after the last one
+  // once DoneLaunching was called.
+  absl::StatusOr<LaunchResult> Next();
+  // No more launches follow. Results that are outstanding still come.
+  absl::Status DoneLaunching();
+
+ private:
+  friend class Session;
+  struct Impl;
+  explicit LaunchStream(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace client
+}  // namespace trun
+
+#endif  // TRUN_CLIENT_LAUNCH_H_
