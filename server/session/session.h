@@ -103,8 +103,9 @@ class Session {
   // Memory of the tensors as descriptors. Not ordered with launches: Synchronize first.
   virtual absl::StatusOr<DescriptorExport> ExportDescriptors(absl::Span<const std::string> tensors) const = 0;
 
-  // A handle for the kernel; two adds give two handles. Nothing is loaded yet. FAILED_PRECONDITION kUnsupportedLevel:
-  // it has no artifact of the device's level. RESOURCE_EXHAUSTED kQuota: too many kernels.
+  // A handle for the kernel; two adds give two handles. Nothing is loaded yet. A kernel without an artifact of the
+  // device's level is taken too (a compile that stops earlier): only PrepareKernel and Launch refuse it, with
+  // FAILED_PRECONDITION kUnsupportedLevel. RESOURCE_EXHAUSTED kQuota: too many kernels.
   virtual absl::StatusOr<std::string> AddKernel(std::shared_ptr<const CompiledKernel> kernel) = 0;
   virtual absl::StatusOr<std::shared_ptr<const CompiledKernel>> FindKernel(absl::string_view kernel) const = 0;
   // Forgets the handle; queued launches of it still run.
