@@ -56,15 +56,13 @@ void GatherRegisters(const WgmmaOperands& operands, uint8_t* out) {
   }
 }
 
-// c[row][column] ↔ registers: lane 4g + t of register 4j + i holds row g + 8 (i / 2), column 8j + 2t + i % 2 of the
-// warp's 16 rows; with f16, register 2j + i holds both columns of row g + 8i.
+// Lane 4g + t of register 4j + i holds row g + 8 (i / 2), column 8j + 2t + i % 2 of the warp's 16 rows: registers 4j + 2h
+// and 4j + 2h + 1, interleaved, are a row-major tile of 8 x 8. With f16, register 2j + h is such a tile by itself.
 template <typename Visit>
-void ForEachAccumulator(const WgmmaShape& shape, const WgmmaOperands& operands, Visit visit) {
+void ForEachTile(const WgmmaShape& shape, Visit visit) {
   for (int warp = 0; warp < 4; ++warp) {
-    for (int r = 0; r < shape.n / 2; ++r) {
-      uint32_t* lanes = operands.d[warp][r];
-      const int row = 16 * warp + 8 * (r % 4 / 2), column = 8 * (r / 4) + r % 2;
-      for (int lane = 0; lane < kLanes; ++lane) visit(lanes[lane], (row + lane / 4) * shape.n + column + 2 * (lane % 4));
+    for (int j = 0; j < shape.n / 8; ++j) {
+      for (int half = 0; half < 2; ++half) visit(warp, 2 * j + half, (16 * warp + 8 * half) * shape.n + 8 * j);
     }
   }
 }
@@ -75,37 +73,51 @@ void LoadAccumulators(const WgmmaShape& shape, const WgmmaOperands& operands, ui
     return;
   }
   if (shape.d != Type::kF16) {
-    ForEachAccumulator(shape, operands, [c](uint32_t& lane, int at) { c[at] = lane; });
+    ForEachTile(shape, [&](int warp, int tile, int at) {
+      const uint32_t *x = operands.d[warp][2 * tile], *y = operands.d[warp][2 * tile + 1];
+      for (int g = 0; g < 8; ++g) {
+        uint32_t* row = c + at + g * shape.n;
+        for (int t = 0; t < 4; ++t) {
+          row[2 * t] = x[4 * g + t];
+          row[2 * t + 1] = y[4 * g + t];
+        }
+      }
+    });
     return;
   }
   const WidenRow widen = CurrentVariant().widen_row;
-  float tile[64];
-  for (int warp = 0; warp < 4; ++warp) {
-    for (int r = 0; r < shape.n / 4; ++r) {
-      widen(Type::kF16, operands.d[warp][r], 64, tile);
-      for (int g = 0; g < 8; ++g) {
-        std::memcpy(c + (16 * warp + 8 * (r % 2) + g) * shape.n + 8 * (r / 2), tile + 8 * g, 32);
+  ForEachTile(shape, [&](int warp, int tile, int at) {
+    float values[64];
+    widen(Type::kF16, operands.d[warp][tile], 64, values);
+    for (int g = 0; g < 8; ++g) std::memcpy(c + at + g * shape.n, values + 8 * g, 32);
+  });
+}
+
+void StoreWords(const WgmmaShape& shape, const WgmmaOperands& operands, const uint32_t* c) {
+  ForEachTile(shape, [&](int warp, int tile, int at) {
+    uint32_t *x = operands.d[warp][2 * tile], *y = operands.d[warp][2 * tile + 1];
+    for (int g = 0; g < 8; ++g) {
+      const uint32_t* row = c + at + g * shape.n;
+      for (int t = 0; t < 4; ++t) {
+        x[4 * g + t] = row[2 * t];
+        y[4 * g + t] = row[2 * t + 1];
       }
     }
-  }
+  });
 }
 
 void StoreFloats(const WgmmaShape& shape, const WgmmaOperands& operands, const float* c, uint32_t* canonical) {
   const NarrowRow narrow = CurrentVariant().narrow_row;
   if (shape.d == Type::kF32) {
     narrow(Type::kF32, c, kRows * shape.n, canonical);
-    ForEachAccumulator(shape, operands, [canonical](uint32_t& lane, int at) { lane = canonical[at]; });
+    StoreWords(shape, operands, canonical);
     return;
   }
-  float tile[64];
-  for (int warp = 0; warp < 4; ++warp) {
-    for (int r = 0; r < shape.n / 4; ++r) {
-      for (int g = 0; g < 8; ++g) {
-        std::memcpy(tile + 8 * g, c + (16 * warp + 8 * (r % 2) + g) * shape.n + 8 * (r / 2), 32);
-      }
-      narrow(Type::kF16, tile, 64, operands.d[warp][r]);
-    }
-  }
+  ForEachTile(shape, [&](int warp, int tile, int at) {
+    float values[64];
+    for (int g = 0; g < 8; ++g) std::memcpy(values + 8 * g, c + at + g * shape.n, 32);
+    narrow(Type::kF16, values, 64, operands.d[warp][tile]);
+  });
 }
 
 // Bytes of an operand to a row-major float tile of A: [row][k].
@@ -171,8 +183,7 @@ void RunIntegers(const WgmmaShape& shape, const WgmmaOperands& operands, Scratch
       c = overflow && shape.satfinite ? (sum < 0 ? 0x80000000u : 0x7fffffffu) : static_cast<uint32_t>(wrapped);
     }
   }
-  const uint32_t* c = s.c;
-  ForEachAccumulator(shape, operands, [c](uint32_t& lane, int at) { lane = c[at]; });
+  StoreWords(shape, operands, s.c);
 }
 
 }  // namespace
