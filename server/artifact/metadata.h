@@ -20,9 +20,8 @@ namespace trun {
 // ttg.total-num-warps, .reqntid, .maxntid), shared (ttg.shared; 0 for PTX without dynamic shared memory), target
 // (ttg.target, .target, ELF flags). `kernel_name` picks an entry and overrides nothing.
 //
-// Required after inference: TTIR nothing (num_warps stays 0, target.arch 0 where unknown); TTGIR and LLIR the name;
-// PTX and cubin all that a launch needs: name, num_warps, shared, target; also global_scratch_size where the code reads
-// its scratch pointer, and cluster facts where the code declares a cluster.
+// Required after inference: TTIR and TTGIR nothing (num_warps may stay 0, target.arch 0 where unknown); LLIR num_warps
+// and shared; PTX and cubin these and the target, and global_scratch_size where PTX reads its scratch pointer.
 //
 // INVALID_ARGUMENT kMetadata: not a JSON object (details: line, column), a value of the wrong type or out of range, a
 // missing key, or a contradiction between JSON and file (details: key). kInvalidIr, kArgument, kUnsupportedLevel: as
