@@ -41,9 +41,7 @@ def _matmul(a: str, c: str, blocks: tuple[int, int, int], precision: str, aligne
             constants[inner] = 1
         else:
             signature[inner] = "i32"
-    return Variant(
-        "matmul", signature, constants, ("N", "K", "stride_am", "stride_bk", "stride_cm") if aligned else ()
-    )
+    return Variant("matmul", signature, constants, ("N", "K", "stride_am", "stride_bk", "stride_cm") if aligned else ())
 
 
 VARIANTS: dict[str, Variant] = {
@@ -77,9 +75,7 @@ VARIANTS: dict[str, Variant] = {
         {"x_ptr": "*fp32", "sum_ptr": "*fp32", "count_ptr": "*i32", "n_elements": "i32"},
         {"BLOCK": 1024},
     ),
-    "transpose": Variant(
-        "transpose", {"x_ptr": "*fp32", "out_ptr": "*fp32", "M": "i32", "N": "i32"}, {"BLOCK": 32}
-    ),
+    "transpose": Variant("transpose", {"x_ptr": "*fp32", "out_ptr": "*fp32", "M": "i32", "N": "i32"}, {"BLOCK": 32}),
     # Any size and strides; what the quickstart runs.
     "matmul": _matmul("fp16", "fp32", (64, 64, 32), "ieee", aligned=False),
     # N, K and the row strides are multiples of 16: loads become cp.async, pipelined by num_stages.
@@ -132,15 +128,11 @@ def _without_paths(text: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--level", choices=LEVELS, default="ttir", help="the last level to write")
     parser.add_argument("--arch", type=int, default=80, help="compute capability times ten")
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"some of: {', '.join(VARIANTS)}; all by default"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(VARIANTS)}; all by default")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in VARIANTS]:
         parser.error(f"no such kernel: {', '.join(unknown)}; there are {', '.join(VARIANTS)}")

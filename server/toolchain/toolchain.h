@@ -34,6 +34,8 @@ struct ToolchainInfo {
   bool adopted = false;
   std::vector<std::string> ptxas_versions;
   absl::Status usable;  // kToolchainBroken with the reason otherwise
+  int warm_workers = 0;  // idle, ready to compile
+  int busy_workers = 0;
 };
 
 struct StageRequest {
@@ -77,6 +79,9 @@ class Toolchain {
   // Whatever happens to the worker, the pool is whole for the next call.
   virtual absl::Status Compile(const StageRequest& request,
                                const std::function<StageDecision(StageResult)>& on_stage) = 0;
+
+  // Gets ready to run `workers` compiles at once, in the background. A hint: an implementation may ignore it.
+  virtual void Prewarm(int workers) {}
 };
 
 }  // namespace trun
