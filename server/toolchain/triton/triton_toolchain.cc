@@ -159,6 +159,15 @@ absl::Status TritonToolchain::Compile(const StageRequest& request,
                                       const std::function<StageDecision(StageResult)>& on_stage) {
   TRUN_RETURN_IF_ERROR(options_.info.usable);
   TRUN_ASSIGN_OR_RETURN(const nlohmann::json header, RequestHeader(request));
+  bool delivered = false;
+  const absl::Status status = CompileOnce(header, request, on_stage, &delivered);
+  // An idle worker may have been killed just before it was taken: that is no reason to fail this request.
+  if (delivered || GetReason(status) != Reason::kWorkerLost) return status;
+  return CompileOnce(header, request, on_stage, &delivered);
+}
+
+absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const StageRequest& request,
+                                          const std::function<StageDecision(StageResult)>& on_stage, bool* delivered) {
   auto worker = pool_.Acquire(request.deadline);
   if (!worker.ok()) return worker.status();
   const WorkerLimits limits{
@@ -178,6 +187,7 @@ absl::Status TritonToolchain::Compile(const StageRequest& request,
     std::optional<StageResult> stage = op == "stage" && !stopped ? ReadStage(&answer, last, request.to) : std::nullopt;
     if (!stage) return (*worker)->Distrust("its answer is not of the protocol");
     last = stage->level;
+    *delivered = true;
     stopped = on_stage(*std::move(stage)) == StageDecision::kStop;
     TRUN_RETURN_IF_ERROR((*worker)->Send({{"op", stopped ? "stop" : "continue"}}, "", limits));
   }

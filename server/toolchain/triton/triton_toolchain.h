@@ -40,6 +40,10 @@ class TritonToolchain final : public Toolchain {
   void DeleteWhenUnused() { delete_when_unused_ = true; }
 
  private:
+  // One try. `delivered` becomes true with the first stage that was given to the caller.
+  absl::Status CompileOnce(const nlohmann::json& header, const StageRequest& request,
+                           const std::function<StageDecision(StageResult)>& on_stage, bool* delivered);
+
   const TritonToolchainOptions options_;
   std::atomic<bool> delete_when_unused_{false};
   WorkerPool pool_;
