@@ -1,0 +1,127 @@
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "CLI/App.hpp"
+#include "absl/strings/str_cat.h"
+#include "client/cli/command.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/file.h"
+#include "client/cli/kernel_input.h"
+#include "client/cli/text.h"
+#include "common/base/status.h"
+#include "nlohmann/json.hpp"
+
+namespace trun::cli {
+namespace {
+
+struct CompileCommandOptions {
+  KernelInput kernel;
+  std::string to;
+  std::string output;
+};
+
+// A kernel's name as the stem of files: nothing that leads out of the folder.
+std::string FileStem(const std::string& kernel_name) {
+  std::string stem;
+  for (const char c : kernel_name.substr(0, 128)) {
+    const bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+    stem.push_back(fine ? c : '_');
+  }
+  return stem.empty() ? "kernel" : stem;
+}
+
+// Where the result goes: a folder gets every artifact and the metadata, a file name with a level's extension or "-"
+// the last artifact alone.
+absl::StatusOr<std::vector<std::string>> WriteArtifacts(const CompileCommandOptions& options, const Kernel& kernel) {
+  std::vector<std::string> written;
+  const KernelInfo& info = kernel.info();
+  if (options.output.empty() || info.artifacts.empty()) return written;
+  const std::string extension = std::filesystem::path(options.output).extension().string();
+  const bool one_file =
+      options.output == "-" || (!extension.empty() && LevelFromName(extension.substr(1)).ok() && options.output.back() != '/');
+  if (one_file) {
+    Level level = info.artifacts.back().level;
+    if (options.output != "-") {
+      TRUN_ASSIGN_OR_RETURN(level, LevelFromName(extension.substr(1)));
+    }
+    TRUN_ASSIGN_OR_RETURN(const std::string bytes, kernel.GetArtifact(level));
+    TRUN_RETURN_IF_ERROR(WriteFile(options.output, bytes));
+    written.push_back(options.output);
+    return written;
+  }
+  TRUN_RETURN_IF_ERROR(MakeFolders(options.output));
+  const std::string stem = absl::StrCat(options.output, options.output.back() == '/' ? "" : "/", FileStem(info.name));
+  for (const ArtifactInfo& artifact : info.artifacts) {
+    TRUN_ASSIGN_OR_RETURN(const std::string bytes, kernel.GetArtifact(artifact.level));
+    const std::string path = absl::StrCat(stem, ".", LevelName(artifact.level));
+    TRUN_RETURN_IF_ERROR(WriteFile(path, bytes));
+    written.push_back(path);
+  }
+  if (!info.metadata_json.empty() && info.metadata_json != "{}") {
+    TRUN_RETURN_IF_ERROR(WriteFile(stem + ".json", info.metadata_json + "\n"));
+    written.push_back(stem + ".json");
+  }
+  return written;
+}
+
+absl::StatusOr<int> Compile(const CompileCommandOptions& options, Invocation& invocation) {
+  Level last_level = Level::kUnspecified;
+  if (!options.to.empty()) {
+    TRUN_ASSIGN_OR_RETURN(last_level, LevelFromName(options.to));
+  }
+  TRUN_ASSIGN_OR_RETURN(Client client, invocation.Connect());
+  SessionOptions session_options;
+  session_options.device = options.kernel.device;
+  TRUN_ASSIGN_OR_RETURN(Session session, client.OpenSession(session_options));
+  TRUN_ASSIGN_OR_RETURN(const Kernel kernel, CompileInput(options.kernel, last_level, session, invocation));
+  TRUN_ASSIGN_OR_RETURN(const std::vector<std::string> written, WriteArtifacts(options, kernel));
+  session.Close().IgnoreError();
+
+  const KernelInfo& info = kernel.info();
+  if (invocation.options.json) {
+    nlohmann::ordered_json json;
+    json["kernel"] = KernelJson(info);
+    json["written"] = written;
+    if (options.output != "-") invocation.console.PrintJson(json);
+    return kExitOk;
+  }
+  if (options.output == "-") return kExitOk;
+  std::vector<std::pair<std::string, std::string>> facts = {
+      {"kernel", absl::StrCat(info.name, "  warps ", info.num_warps, "  shared ", FormatBytes(info.shared_bytes), "  ",
+                              info.target)},
+      {"toolchain", absl::StrCat(info.toolchain, info.toolchain_reason.empty() ? "" : "  ", info.toolchain_reason)},
+      {"cache", absl::StrCat(info.cached ? "hit" : "miss", "  ", info.cache_key.substr(0, 12))},
+      {"compile", absl::StrCat(DurationText(info.total_time), info.stages.empty() ? "" : "  (",
+                               DescribeStages(info.stages), info.stages.empty() ? "" : ")")}};
+  for (const std::string& path : written) facts.emplace_back("wrote", path);
+  invocation.console.Print(RenderFacts(facts));
+  Table table({"level", "size", "sha-256"});
+  for (const ArtifactInfo& artifact : info.artifacts) {
+    table.AddRow({std::string(LevelName(artifact.level)), FormatBytes(artifact.bytes), artifact.digest.substr(0, 16)});
+  }
+  invocation.console.Print("\n" + table.Render());
+  if (!info.log.empty()) invocation.console.PrintError(absl::StrCat("note: ", Printable(info.log), "\n"));
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddCompile(CLI::App& root, CommandTree& tree) {
+  CLI::App* command = root.add_subcommand("compile", "Compile a kernel file of any level to a later one");
+  auto options = std::make_shared<CompileCommandOptions>();
+  options->kernel.AddTo(*command);
+  command->add_option("--to", options->to, "The last level: ttgir, llir, ptx or cubin; else what the device loads")
+      ->type_name("LEVEL");
+  command->add_option("-o,--output", options->output, "A folder for every artifact, a file for one, - to print it")
+      ->type_name("PATH");
+  command->footer(
+      "Examples:\n"
+      "  trun-client compile matmul.ttir -o out/                all artifacts and the metadata to a folder\n"
+      "  trun-client compile matmul.ttir --to ptx -o matmul.ptx\n"
+      "  trun-client compile matmul.ttgir --to cubin --target sm_90 --toolchain 3.9.0 -O num_warps=8 -o out/\n"
+      "  trun-client compile add.ttir --to ttgir -o - | less\n");
+  tree.commands.push_back({command, [options](Invocation& invocation) { return Compile(*options, invocation); }});
+}
+
+}  // namespace trun::cli

@@ -1,0 +1,55 @@
+#include "CLI/App.hpp"
+#include "absl/strings/str_cat.h"
+#include "client/cli/command.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/text.h"
+#include "common/base/status.h"
+#include "nlohmann/json.hpp"
+
+namespace trun::cli {
+namespace {
+
+absl::StatusOr<int> Devices(Invocation& invocation) {
+  TRUN_ASSIGN_OR_RETURN(const Client client, invocation.Connect());
+  TRUN_ASSIGN_OR_RETURN(const std::vector<DeviceInfo> devices, client.ListDevices());
+  if (invocation.options.json) {
+    nlohmann::ordered_json json;
+    json["devices"] = nlohmann::ordered_json::array();
+    for (const DeviceInfo& device : devices) {
+      json["devices"].push_back({{"device", device.device},
+                                 {"name", device.name},
+                                 {"target", device.target},
+                                 {"memory_bytes", device.memory_bytes},
+                                 {"used_bytes", device.used_bytes},
+                                 {"multiprocessors", device.multiprocessors},
+                                 {"max_shared_bytes", device.max_shared_bytes},
+                                 {"sessions", device.sessions},
+                                 {"default", device.is_default},
+                                 {"usable", device.unusable_reason.empty()},
+                                 {"unusable_reason", device.unusable_reason}});
+    }
+    invocation.console.PrintJson(json);
+    return kExitOk;
+  }
+  Table table({"device", "target", "memory", "used", "shared", "SMs", "sessions", "name"});
+  for (const DeviceInfo& device : devices) {
+    std::string name = device.name;
+    if (device.is_default) name += " (default)";
+    if (!device.unusable_reason.empty()) absl::StrAppend(&name, "  unusable: ", device.unusable_reason);
+    table.AddRow({device.device, device.target, FormatBytes(device.memory_bytes), FormatBytes(device.used_bytes),
+                  FormatBytes(device.max_shared_bytes), absl::StrCat(device.multiprocessors),
+                  absl::StrCat(device.sessions), name});
+  }
+  invocation.console.Print(table.Render());
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddDevices(CLI::App& root, CommandTree& tree) {
+  CLI::App* command = root.add_subcommand("devices", "List the devices, and why one cannot be used");
+  command->footer("Example:\n  trun-client devices --json | jq '.devices[].device'\n");
+  tree.commands.push_back({command, Devices});
+}
+
+}  // namespace trun::cli

@@ -1,0 +1,255 @@
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "CLI/App.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/cli/arg_spec.h"
+#include "client/cli/command.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/kernel_arguments.h"
+#include "client/cli/kernel_input.h"
+#include "client/cli/npy.h"
+#include "client/cli/progress.h"
+#include "client/cli/run_report.h"
+#include "common/base/status.h"
+#include "nlohmann/json.hpp"
+
+namespace trun::cli {
+namespace {
+
+struct RunOptions {
+  KernelInput kernel;
+  std::vector<std::string> args, outs, saves, expects, lets;
+  std::string grid = "1";
+  double rtol = -1, atol = -1;  // below 0: by the type
+  bool equal_nan = false;
+  std::string deadline;
+  uint32_t repeat = 0;
+  std::string session_memory;
+};
+
+// "NAME=FILE" of --save and --expect.
+struct NamedFile {
+  size_t position = 0;
+  std::string file;
+};
+
+absl::StatusOr<std::vector<ArgSpec>> ParseSpecs(const RunOptions& options) {
+  std::vector<ArgSpec> specs;
+  for (const bool output : {false, true}) {
+    for (const std::string& text : output ? options.outs : options.args) {
+      absl::StatusOr<ArgSpec> spec = ParseArgSpec(text, output);
+      if (!spec.ok()) return Annotate(spec.status(), output ? "--out" : "--arg");
+      specs.push_back(*std::move(spec));
+    }
+  }
+  return specs;
+}
+
+absl::StatusOr<Variables> ParseLets(const std::vector<std::string>& lets) {
+  Variables variables;
+  for (const std::string& text : lets) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos || !IsName(text.substr(0, equals))) {
+      return InvalidArgument(Reason::kArgument, absl::StrCat("--let ", text, ": NAME=NUMBER is needed, as in BLOCK=64"));
+    }
+    absl::StatusOr<int64_t> value = Evaluate(text.substr(equals + 1), variables);
+    if (!value.ok()) return Annotate(value.status(), "--let");
+    variables[text.substr(0, equals)] = *value;
+  }
+  return variables;
+}
+
+absl::StatusOr<std::vector<NamedFile>> ParseNamedFiles(absl::string_view option, const std::vector<std::string>& texts,
+                                                       const KernelInfo& kernel, const KernelArguments& arguments) {
+  std::vector<NamedFile> files;
+  for (const std::string& text : texts) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos || equals + 1 == text.size()) {
+      return InvalidArgument(Reason::kArgument, absl::StrCat(option, " ", text, ": NAME=FILE is needed, as in c=c.npy"));
+    }
+    absl::StatusOr<size_t> position = FindArgument(text.substr(0, equals), kernel.arguments);
+    if (!position.ok()) return Annotate(position.status(), option);
+    if (arguments.At(*position) == nullptr) {
+      return InvalidArgument(Reason::kArgument, absl::StrCat(option, " ", text, ": argument ",
+                                                             DescribeArgument(*position, kernel.arguments), " is no tensor"));
+    }
+    files.push_back({*position, text.substr(equals + 1)});
+  }
+  return files;
+}
+
+absl::StatusOr<CheckedOutput> CheckAgainst(const std::string& file, const ShownTensor& shown, const RunOptions& options) {
+  TRUN_ASSIGN_OR_RETURN(const NpyArray expected, ReadNpy(file));
+  const ScalarType dtype = expected.dtype == ScalarType::kUnspecified ? shown.dtype : expected.dtype;
+  if (ScalarTypeBytes(dtype) != expected.element_bytes) {
+    return InvalidArgument(Reason::kArgument, absl::StrCat("'", file, "' has raw elements of ", expected.element_bytes,
+                                                           " bytes, which are not ", ScalarTypeName(dtype)));
+  }
+  CheckedOutput check;
+  check.expected_file = file;
+  check.tolerance = DefaultTolerance(shown.dtype, dtype);
+  if (options.rtol >= 0) check.tolerance.relative = options.rtol;
+  if (options.atol >= 0) check.tolerance.absolute = options.atol;
+  check.tolerance.equal_nan = options.equal_nan;
+  absl::StatusOr<Comparison> comparison = Compare({shown.dtype, shown.shape, shown.bytes},
+                                                  {dtype, expected.shape, expected.data}, check.tolerance);
+  if (!comparison.ok()) return Annotate(comparison.status(), absl::StrCat("--expect ", shown.name, "=", file));
+  check.comparison = *comparison;
+  return check;
+}
+
+// Reads back every output and whatever else is to be saved or checked.
+absl::StatusOr<std::vector<ShownTensor>> ReadBack(const RunOptions& options, const KernelInfo& kernel,
+                                                  const KernelArguments& arguments, absl::Duration* read_time) {
+  TRUN_ASSIGN_OR_RETURN(const std::vector<NamedFile> saves, ParseNamedFiles("--save", options.saves, kernel, arguments));
+  TRUN_ASSIGN_OR_RETURN(const std::vector<NamedFile> expects,
+                        ParseNamedFiles("--expect", options.expects, kernel, arguments));
+  std::vector<ShownTensor> all;
+  for (const TensorArgument& argument : arguments.tensors) {
+    ShownTensor shown;
+    const NamedFile* save = nullptr;
+    const NamedFile* expect = nullptr;
+    for (const NamedFile& file : saves) save = file.position == argument.position ? &file : save;
+    for (const NamedFile& file : expects) expect = file.position == argument.position ? &file : expect;
+    if (!argument.output && save == nullptr && expect == nullptr) continue;
+    shown.name = argument.name;
+    shown.position = argument.position;
+    shown.dtype = argument.spec.dtype;
+    shown.shape = argument.spec.shape;
+    const absl::Time start = absl::Now();
+    TRUN_ASSIGN_OR_RETURN(shown.bytes, argument.tensor.Read());
+    *read_time += absl::Now() - start;
+    if (save != nullptr) {
+      TRUN_RETURN_IF_ERROR(WriteNpy(save->file, shown.dtype, shown.shape, shown.bytes));
+      shown.saved_to = save->file;
+    }
+    if (expect != nullptr) {
+      TRUN_ASSIGN_OR_RETURN(shown.check, CheckAgainst(expect->file, shown, options));
+    }
+    all.push_back(std::move(shown));
+  }
+  return all;
+}
+
+absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
+  const absl::Time start = absl::Now();
+  // What can be wrong without a daemon is found before one is asked for.
+  TRUN_ASSIGN_OR_RETURN(const std::vector<ArgSpec> specs, ParseSpecs(options));
+  TRUN_ASSIGN_OR_RETURN(const Variables lets, ParseLets(options.lets));
+  TRUN_ASSIGN_OR_RETURN(const absl::Duration deadline, ParseDuration(options.deadline));
+  SessionOptions session_options;
+  session_options.device = options.kernel.device;
+  TRUN_ASSIGN_OR_RETURN(session_options.memory_limit_bytes, ParseBytes(options.session_memory));
+
+  RunReport report;
+  TRUN_ASSIGN_OR_RETURN(Client client, invocation.Connect());
+  TRUN_ASSIGN_OR_RETURN(Session session, client.OpenSession(session_options));
+  report.device = session.device();
+  report.device_name = session.device_name();
+  report.target = session.target();
+  absl::Time now = absl::Now();
+  report.open_time = now - start;
+
+  TRUN_ASSIGN_OR_RETURN(const Kernel kernel, CompileInput(options.kernel, Level::kUnspecified, session, invocation));
+  report.kernel = kernel.info();
+  report.compile_time = absl::Now() - now;
+  now = absl::Now();
+
+  absl::StatusOr<KernelArguments> made = absl::UnknownError("");
+  {
+    const Progress progress(invocation.console, "filling tensors");
+    made = MakeArguments(specs, kernel.info(), lets, session);
+  }
+  TRUN_ASSIGN_OR_RETURN(const KernelArguments arguments, std::move(made));
+  TRUN_ASSIGN_OR_RETURN(report.grid, ResolveGrid(options.grid, arguments.variables));
+  for (const TensorArgument& tensor : arguments.tensors) {
+    invocation.diagnostic.tensors.push_back(
+        {tensor.tensor.handle(), absl::StrCat("argument ", DescribeArgument(tensor.position, kernel.info().arguments))});
+  }
+  report.uploaded_bytes = arguments.uploaded_bytes;
+  report.upload_time = absl::Now() - now;
+  now = absl::Now();
+
+  {
+    const Progress progress(invocation.console, "running");
+    TRUN_ASSIGN_OR_RETURN(report.launch, kernel.Launch(report.grid, arguments.launch, {deadline}));
+  }
+  report.launch_time = absl::Now() - now;
+  TRUN_ASSIGN_OR_RETURN(report.tensors, ReadBack(options, kernel.info(), arguments, &report.read_time));
+  if (options.repeat > 0) {
+    const Progress progress(invocation.console, "measuring");
+    BenchmarkOptions benchmark;
+    benchmark.repetitions = options.repeat;
+    benchmark.deadline = deadline;
+    TRUN_ASSIGN_OR_RETURN(report.benchmark, kernel.Benchmark(report.grid, arguments.launch, benchmark));
+  }
+  // Ends the session in one call; what was made in it needs none of its own. A lease that ran out meanwhile takes
+  // nothing away from the result.
+  session.Close().IgnoreError();
+  report.total_time = absl::Now() - start;
+
+  if (invocation.options.json) {
+    nlohmann::ordered_json json = RunReportJson(report);
+    json["ok"] = report.Matches();
+    invocation.console.PrintJson(json);
+  } else {
+    invocation.console.Print(RenderRunReport(report));
+  }
+  return report.Matches() ? kExitOk : kExitMismatch;
+}
+
+}  // namespace
+
+void AddRun(CLI::App& root, CommandTree& tree) {
+  CLI::App* command = root.add_subcommand("run", "Run a kernel file on arguments and show, save or check the results");
+  auto options = std::make_shared<RunOptions>();
+  options->kernel.AddTo(*command);
+  command->add_option("-a,--arg", options->args, "An argument, by name or position (see below)")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false);
+  command->add_option("-o,--out", options->outs, "A tensor to show after the run: c=f32[512,256]")
+      ->type_name("NAME=TENSOR")
+      ->allow_extra_args(false);
+  command->add_option("-g,--grid", options->grid, "Programs in x[,y[,z]]; expressions over the arguments are fine")
+      ->type_name("X[,Y[,Z]]")
+      ->capture_default_str();
+  command->add_option("--let", options->lets, "A number for expressions that is no argument: BLOCK=64")
+      ->type_name("NAME=NUMBER")
+      ->allow_extra_args(false);
+  command->add_option("--save", options->saves, "Write a tensor to a .npy file: c=c.npy")
+      ->type_name("NAME=FILE")
+      ->allow_extra_args(false);
+  command->add_option("--expect", options->expects, "Compare a tensor with a .npy file: c=ref.npy")
+      ->type_name("NAME=FILE")
+      ->allow_extra_args(false);
+  command->add_option("--rtol", options->rtol, "Relative tolerance; else by the type")->check(CLI::NonNegativeNumber);
+  command->add_option("--atol", options->atol, "Absolute tolerance; else by the type")->check(CLI::NonNegativeNumber);
+  command->add_flag("--equal-nan", options->equal_nan, "A NaN where one is expected is right");
+  command->add_option("--deadline", options->deadline, "End the launch after this time (30s)")->type_name("TIME");
+  command->add_option("--repeat", options->repeat, "Then launch it this often and show the times")
+      ->check(CLI::Range(1, 10000))
+      ->type_name("TIMES");
+  command->add_option("--session-memory", options->session_memory, "Most memory of this run, such as 4GiB")
+      ->type_name("BYTES");
+  command->footer(
+      "Arguments (every argument of the kernel needs one):\n"
+      "  x=f32[4096]                 a tensor of zeros; types i1 i8..i64 u8..u64 f16 bf16 f32 f64 f8e4m3 f8e5m2\n"
+      "  a=f16[M,K]:randn(seed=1)    filled: zeros ones full(value) arange(start,step) rand(seed,lo,hi)\n"
+      "                              randn(seed,mean,std) randint(seed,lo,hi) eye nan\n"
+      "  x=@x.npy  x=bf16@x.npy      from a file; its raw elements as bf16\n"
+      "  n=4096  stride=M*K  p=null  a number, an expression over other arguments, no pointer\n"
+      "  0=...                       by position, where the kernel's file has no names\n"
+      "Expressions: + - * / % ( ) cdiv(a,b) min max pow2(a).\n\n"
+      "Examples:\n"
+      "  trun-client run vector_add.ttir -a 'x_ptr=f32[4096]:randn(seed=1)' -a 'y_ptr=f32[4096]:ones' \\\n"
+      "      -o 'out_ptr=f32[4096]' -a n_elements=4096 -g 'cdiv(n_elements,1024)'\n"
+      "  trun-client run softmax.ttgir -a 0=@x.npy -o '1=f32[1024,1000]' -a 2=1000 -a 3=1000 -g 1024 \\\n"
+      "      --expect 1=ref.npy --rtol 1e-5 --save 1=y.npy\n");
+  tree.commands.push_back({command, [options](Invocation& invocation) { return Run(*options, invocation); }});
+}
+
+}  // namespace trun::cli
