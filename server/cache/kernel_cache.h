@@ -98,13 +98,20 @@ class KernelCache {
   virtual absl::StatusOr<std::shared_ptr<const CacheEntry>> Get(const CacheKey& key,
                                                                 const std::vector<Level>& levels) = 0;
 
-  // Stores all of it or nothing; replaces what was there. `ttl` bounds the life of a remembered error;
-  // infinite for kernels. RESOURCE_EXHAUSTED kQuota: an entry larger than the whole cache. Durable when it
-  // returns.
+  // Counts a use that a tier in front of this cache answered. False: the entry is no longer here, forget it.
+  virtual bool RecordUse(const CacheKey& key) = 0;
+
+  // Stores all of it or nothing; replaces what was there and keeps its pin. `ttl` bounds the life of a
+  // remembered error; infinite for kernels. RESOURCE_EXHAUSTED kQuota: an entry larger than the whole cache
+  // (details: limit). Durable when it returns.
   virtual absl::Status Put(const CacheKey& key, const CacheEntry& entry,
                            absl::Duration ttl = absl::InfiniteDuration()) = 0;
 
-  // One blob, checked. NOT_FOUND; DATA_LOSS kCorrupt (and the entry is removed).
+  // The whole entry, every blob checked, without counting a use. NOT_FOUND; DATA_LOSS kCorrupt (and the entry
+  // is removed).
+  virtual absl::StatusOr<CacheEntry> Read(const CacheKey& key) = 0;
+
+  // One blob, checked, without counting a use. NOT_FOUND; DATA_LOSS kCorrupt (and the entry is removed).
   virtual absl::StatusOr<std::string> GetBlob(const CacheKey& key, Level level) = 0;
 
   // Without blobs and without counting a use. NOT_FOUND.
