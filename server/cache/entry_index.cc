@@ -1,6 +1,7 @@
 #include "server/cache/entry_index.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace trun {
@@ -73,14 +74,14 @@ std::vector<CacheKey> EntryIndex::Expired(absl::Time now) const {
 }
 
 std::vector<CacheKey> EntryIndex::LeastRecentlyUsed() const {
-  std::vector<std::pair<absl::Time, CacheKey>> order;
+  std::vector<std::tuple<absl::Time, uint64_t, CacheKey>> order;
   for (const auto& [key, entry] : entries_) {
-    if (!entry.info.pinned) order.emplace_back(entry.info.last_used, key);
+    if (!entry.info.pinned) order.emplace_back(entry.info.last_used, entry.generation, key);
   }
   std::sort(order.begin(), order.end());
   std::vector<CacheKey> keys;
   keys.reserve(order.size());
-  for (const auto& [time, key] : order) keys.push_back(key);
+  for (const auto& [time, generation, key] : order) keys.push_back(key);
   return keys;
 }
 

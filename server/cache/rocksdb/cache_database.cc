@@ -79,6 +79,8 @@ absl::Status LockedError(const std::string& path, const rocksdb::Status& status)
       details);
 }
 
+enum class Recovery { kNone, kRepair, kBeginAnew };
+
 bool IsLocked(const rocksdb::Status& status) {
   return status.IsIOError() && absl::StrContains(status.ToString(), "lock");
 }
@@ -171,39 +173,38 @@ absl::StatusOr<std::unique_ptr<CacheDatabase>> CacheDatabase::Open(const std::st
   if (access(path.c_str(), R_OK | W_OK | X_OK) != 0) {
     return FromErrno(errno, absl::StrCat("cannot use the cache folder ", path), Reason::kUnavailable);
   }
-  auto handles = std::make_unique<Handles>();
-  rocksdb::Status status = handles->Open(path, limit_bytes);
-  if (IsLocked(status)) return LockedError(path, status);
-  bool was_repaired = false;
-  if (status.IsCorruption()) {
-    was_repaired = true;
-    const rocksdb::Options options = MakeOptions(limit_bytes);
-    status = rocksdb::RepairDB(path, options);
-    if (status.ok()) {
-      handles = std::make_unique<Handles>();
-      status = handles->Open(path, limit_bytes);
+  // As it is; then repaired; then, since a cache that cannot be read is an empty cache, begun anew.
+  const rocksdb::Options options = MakeOptions(limit_bytes);
+  absl::Status result;
+  for (const Recovery recovery : {Recovery::kNone, Recovery::kRepair, Recovery::kBeginAnew}) {
+    rocksdb::Status status;
+    if (recovery == Recovery::kRepair) status = rocksdb::RepairDB(path, options);
+    if (recovery == Recovery::kBeginAnew) status = rocksdb::DestroyDB(path, options);
+    auto handles = std::make_unique<Handles>();
+    if (status.ok()) status = handles->Open(path, limit_bytes);
+    if (IsLocked(status)) return LockedError(path, status);
+    result = FromRocksDb(status, absl::StrCat("cannot open ", path));
+    if (result.ok()) {
+      std::unique_ptr<CacheDatabase> database(
+          new CacheDatabase(path, std::move(handles), recovery != Recovery::kNone));
+      result = database->CheckFormat();
+      if (result.ok()) return database;
     }
-    if (!status.ok() && !IsLocked(status)) {
-      // A cache that cannot be read is an empty cache.
-      handles = std::make_unique<Handles>();
-      status = rocksdb::DestroyDB(path, options);
-      if (status.ok()) status = handles->Open(path, limit_bytes);
-    }
+    if (result.code() != absl::StatusCode::kDataLoss) return result;
   }
-  TRUN_RETURN_IF_ERROR(FromRocksDb(status, absl::StrCat("cannot open ", path)));
-  std::unique_ptr<CacheDatabase> database(new CacheDatabase(path, std::move(handles), was_repaired));
-  TRUN_RETURN_IF_ERROR(database->CheckFormat());
-  return database;
+  return result;
+}
+
+absl::Status CacheDatabase::WriteFormat(absl::string_view format) {
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  return FromRocksDb(handles_->db->Put(options, kFormatKey, ToSlice(format)), "cannot write its format");
 }
 
 absl::Status CacheDatabase::CheckFormat() {
   std::string format;
   const rocksdb::Status status = handles_->db->Get(rocksdb::ReadOptions(), kFormatKey, &format);
-  if (status.IsNotFound()) {
-    rocksdb::WriteOptions write;
-    write.sync = true;
-    return FromRocksDb(handles_->db->Put(write, kFormatKey, kFormat), "cannot write its format");
-  }
+  if (status.IsNotFound()) return WriteFormat(kFormat);
   TRUN_RETURN_IF_ERROR(FromRocksDb(status, "cannot read its format"));
   if (format == kFormat) return absl::OkStatus();
   return FailedPrecondition(

@@ -71,6 +71,9 @@ class CacheDatabase {
   // Bytes that the files of the folder take on disk.
   uint64_t FolderBytes() const;
 
+  // For tests: claims another format.
+  absl::Status WriteFormat(absl::string_view format);
+
   bool was_repaired() const { return was_repaired_; }
   const std::string& path() const { return path_; }
 

@@ -162,7 +162,7 @@ absl::StatusOr<std::shared_ptr<const CacheEntry>> RocksDbKernelCache::Get(const 
     }
     generation = indexed->generation;
   }
-  const CacheBlobInfo* damaged = nullptr;
+  std::vector<CacheBlobInfo> damaged;
   absl::StatusOr<EntryRecord> record = ReadRecord(key);
   bool is_whole = record.ok();
   if (is_whole) {
@@ -170,7 +170,7 @@ absl::StatusOr<std::shared_ptr<const CacheEntry>> RocksDbKernelCache::Get(const 
       if (std::find(levels.begin(), levels.end(), blob.level) == levels.end()) continue;
       absl::StatusOr<std::string> bytes = ReadBlob(blob);
       if (IsDamage(bytes.status())) {
-        damaged = &blob;
+        damaged.push_back(blob);
         is_whole = false;
         break;
       }
@@ -273,13 +273,13 @@ absl::StatusOr<CacheEntry> RocksDbKernelCache::Read(const CacheKey& key) {
   }
   absl::StatusOr<EntryRecord> record = ReadRecord(key);
   if (IsDamage(record.status())) {
-    Heal(key, generation, nullptr);
+    Heal(key, generation, {});
     return DataLoss(Reason::kCorrupt, absl::StrCat("the entry ", key.ToHex(), " was damaged and is removed"));
   }
   for (const CacheBlobInfo& blob : record->blobs) {
     absl::StatusOr<std::string> bytes = ReadBlob(blob);
     if (IsDamage(bytes.status())) {
-      Heal(key, generation, &blob);
+      Heal(key, generation, {blob});
       return DataLoss(Reason::kCorrupt, absl::StrCat("the ", LevelName(blob.level), " of the entry ",
                                                      key.ToHex(), " was damaged; the entry is removed"));
     }
@@ -305,29 +305,37 @@ absl::StatusOr<std::string> RocksDbKernelCache::GetBlob(const CacheKey& key, Lev
   }
   absl::StatusOr<std::string> bytes = ReadBlob(wanted);
   if (!IsDamage(bytes.status())) return bytes;
-  Heal(key, generation, &wanted);
+  Heal(key, generation, {wanted});
   return DataLoss(Reason::kCorrupt, absl::StrCat("the ", LevelName(level), " of the entry ", key.ToHex(),
                                                  " was damaged; the entry is removed"));
 }
 
-void RocksDbKernelCache::Heal(const CacheKey& key, uint64_t generation, const CacheBlobInfo* blob) {
+uint64_t RocksDbKernelCache::Heal(const CacheKey& key, uint64_t generation,
+                                  const std::vector<CacheBlobInfo>& blobs) {
   MutexLock write_lock(&write_mu_);
-  std::vector<CacheKey> keys;
   {
     MutexLock lock(&mu_);
     const IndexedEntry* const indexed = index_.Find(key);
     // Replaced or removed between the look into the index and the read: nothing is wrong.
-    if (indexed == nullptr || indexed->generation != generation) return;
-    keys = blob == nullptr ? std::vector<CacheKey>{key} : index_.Referring(blob->digest);
+    if (indexed == nullptr || indexed->generation != generation) return 0;
   }
-  const bool is_damaged =
-      blob == nullptr ? IsDamage(ReadRecord(key).status()) : IsDamage(ReadBlob(*blob).status());
-  if (!is_damaged) return;
+  uint64_t damaged = 0;
+  absl::flat_hash_set<CacheKey> keys = {key};
+  for (const CacheBlobInfo& blob : blobs) {
+    if (!IsDamage(ReadBlob(blob).status())) continue;
+    ++damaged;
+    MutexLock lock(&mu_);
+    for (const CacheKey& referring : index_.Referring(blob.digest)) keys.insert(referring);
+  }
+  if (blobs.empty() && IsDamage(ReadRecord(key).status())) damaged = 1;
+  if (damaged == 0) return 0;
+  const std::vector<CacheKey> removed(keys.begin(), keys.end());
   // When even the removal cannot be written, the index forgets the entries all the same: they stay misses.
-  RemoveEntries(keys).IgnoreError();
+  RemoveEntries(removed).IgnoreError();
   MutexLock lock(&mu_);
-  for (const CacheKey& removed : keys) index_.Erase(removed);
-  ++counts_.healed;
+  for (const CacheKey& gone : removed) index_.Erase(gone);
+  counts_.healed += damaged;
+  return damaged;
 }
 
 absl::Status RocksDbKernelCache::RemoveEntries(const std::vector<CacheKey>& keys) {
@@ -426,10 +434,8 @@ absl::StatusOr<CacheVerification> RocksDbKernelCache::Verify() {
     for (const CacheBlobInfo& blob : info.blobs) {
       if (IsDamage(ReadBlob(blob).status())) bad.push_back(blob);
     }
-    if (is_record_damaged) Heal(info.key, generation, nullptr);
-    for (const CacheBlobInfo& blob : bad) {
-      if (Heal(info.key, generation, &blob)) ++result.bad_blobs;
-    }
+    if (!bad.empty()) result.bad_blobs += Heal(info.key, generation, bad);
+    if (is_record_damaged) Heal(info.key, generation, {});
   }
   MutexLock lock(&mu_);
   for (const CacheEntryInfo& info : infos) {

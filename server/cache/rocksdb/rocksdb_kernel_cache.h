@@ -59,13 +59,14 @@ class RocksDbKernelCache final : public KernelCache {
   absl::Status EnforceLimit();
 
  private:
+  friend class RocksDbKernelCachePeer;  // tests damage what is stored
   RocksDbKernelCache(const RocksDbKernelCacheOptions& options, std::unique_ptr<CacheDatabase> database);
   absl::Status Load();
   absl::StatusOr<EntryRecord> ReadRecord(const CacheKey& key);
   absl::StatusOr<std::string> ReadBlob(const CacheBlobInfo& blob);
-  // What was found damaged at `generation` of `key` is read once more, then removed with every entry that
-  // shares it.
-  void Heal(const CacheKey& key, uint64_t generation, const CacheBlobInfo* blob)
+  // What was found damaged at `generation` of `key` (these blobs; none: its record) is read once more, then
+  // removed with every entry that shares it. Returns how much of it was damaged indeed.
+  uint64_t Heal(const CacheKey& key, uint64_t generation, const std::vector<CacheBlobInfo>& blobs)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   absl::Status RemoveEntries(const std::vector<CacheKey>& keys) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   void StoreUse(const CacheKey& key, bool sync) ABSL_LOCKS_EXCLUDED(mu_);
