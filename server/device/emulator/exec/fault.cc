@@ -1,0 +1,117 @@
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "server/device/emulator/exec/warp.h"
+#include "server/device/emulator/program/program.h"
+
+namespace trun::device {
+namespace {
+
+// An access this far from an allocation is still said to have missed it.
+constexpr uint64_t kNear = uint64_t{16} << 20;
+
+FaultReport ReportAt(const Warp& warp, uint32_t lane) {
+  FaultReport report;
+  const Program& program = *warp.program;
+  if (warp.pc < program.sites.size()) {
+    const InstructionSite& site = program.sites[warp.pc];
+    report.instruction = std::string(site.text);
+    report.ptx_line = site.line;
+    report.source_line = site.source_line;
+    auto file = program.files.find(site.source_file);
+    if (site.source_file != 0 && file != program.files.end()) report.source_file = file->second;
+  }
+  report.program = warp.cta->index;
+  const std::array<uint32_t, 3>& block = warp.worker->launch->dimensions.block;
+  const uint32_t thread = ThreadOf(warp, lane);
+  report.thread = {thread % block[0], thread / block[0] % block[1], thread / block[0] / block[1]};
+  return report;
+}
+
+std::string Where(const FaultReport& r) {
+  std::string where = absl::StrCat(" at PTX line ", r.ptx_line, " (", r.instruction);
+  if (r.source_line != 0) absl::StrAppend(&where, ", ", r.source_file, ":", r.source_line);
+  absl::StrAppend(&where, ") in program (", r.program[0], ", ", r.program[1], ", ", r.program[2], "), thread (",
+                  r.thread[0], ", ", r.thread[1], ", ", r.thread[2], ")");
+  return where;
+}
+
+Step Finish(Warp& warp, Reason reason, FaultReport report) {
+  absl::StatusCode code = absl::StatusCode::kOutOfRange;
+  if (reason == Reason::kDeviceAssert) code = absl::StatusCode::kAborted;
+  if (reason == Reason::kBarrierDivergence || reason == Reason::kUseAfterFree || reason == Reason::kRace ||
+      reason == Reason::kUninitializedRead) {
+    code = absl::StatusCode::kFailedPrecondition;
+  }
+  if (reason == Reason::kMisalignedAddress) code = absl::StatusCode::kInvalidArgument;
+  if (reason == Reason::kHungKernel) code = absl::StatusCode::kDeadlineExceeded;
+  if (reason == Reason::kUnsupportedInstruction) code = absl::StatusCode::kUnimplemented;
+  auto fault = std::make_unique<Fault>();
+  fault->status = MakeError(code, reason, report.message,
+                            {{"line", absl::StrCat(report.ptx_line)}, {"instruction", report.instruction}});
+  fault->report = std::move(report);
+  warp.worker->fault = std::move(fault);
+  return Step::kFault;
+}
+
+}  // namespace
+
+Step Raise(Warp& warp, uint32_t lane, Reason reason, absl::string_view message) {
+  FaultReport report = ReportAt(warp, lane);
+  report.message = absl::StrCat(message, Where(report));
+  return Finish(warp, reason, std::move(report));
+}
+
+Step RaiseAccess(Warp& warp, uint32_t lane, Reason reason, const AccessFault& access) {
+  FaultReport report = ReportAt(warp, lane);
+  report.address = access.address;
+  report.access_bytes = access.bytes;
+  report.space = access.space;
+  report.is_write = access.is_write;
+  std::string what = absl::StrCat(access.is_write ? "a write of " : "a read of ", access.bytes, " bytes at 0x",
+                                  absl::Hex(access.address), " of ", access.space, " memory ");
+  if (reason == Reason::kMisalignedAddress) {
+    absl::StrAppend(&what, "is not aligned");
+  } else if (access.space[0] == 'g') {
+    const AllocationSnapshot& memory = *warp.worker->memory;
+    const AllocationRange* range =
+        reason == Reason::kUseAfterFree ? memory.Freed(access.address) : memory.Nearest(access.address);
+    if (access.address < 4096) {
+      absl::StrAppend(&what, "goes through a null pointer");
+    } else if (range == nullptr) {
+      absl::StrAppend(&what, "is outside every allocation");
+    } else {
+      const int64_t offset = static_cast<int64_t>(access.address - range->begin);
+      const uint64_t bytes = range->end - range->begin;
+      const uint64_t distance = offset < 0 ? static_cast<uint64_t>(-offset) : access.address - range->begin;
+      if (distance < bytes + kNear) {
+        report.nearest_allocation = range->id;
+        report.nearest_allocation_offset = offset;
+        report.nearest_allocation_bytes = bytes;
+      }
+      if (reason == Reason::kUseAfterFree) {
+        absl::StrAppend(&what, "is ", offset, " bytes into allocation ", range->id, " of ", bytes,
+                        " bytes, which has been freed");
+      } else if (offset < 0) {
+        absl::StrAppend(&what, "is ", -offset, " bytes before allocation ", range->id, " of ", bytes, " bytes");
+      } else if (static_cast<uint64_t>(offset) >= bytes) {
+        absl::StrAppend(&what, "is ", static_cast<uint64_t>(offset) - bytes, " bytes past the end of allocation ",
+                        range->id, " of ", bytes, " bytes");
+      } else if (range->read_only && access.is_write && static_cast<uint64_t>(offset) + access.bytes <= bytes) {
+        absl::StrAppend(&what, "is to constant memory");
+      } else {
+        absl::StrAppend(&what, "crosses the end of allocation ", range->id, " of ", bytes, " bytes, at offset ", offset);
+      }
+    }
+  } else {
+    absl::StrAppend(&what, "is out of bounds");
+    if (access.space[0] == 's') absl::StrAppend(&what, " (the block has ", warp.cta->shared_bytes, " bytes)");
+    if (access.space[0] == 'l') absl::StrAppend(&what, " (a thread has ", warp.cta->local_bytes, " bytes)");
+  }
+  report.message = what + Where(report);
+  return Finish(warp, reason, std::move(report));
+}
+
+}  // namespace trun::device

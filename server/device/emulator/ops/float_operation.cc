@@ -1,0 +1,107 @@
+#include "server/device/emulator/ops/float_operation.h"
+
+#include <cstring>
+
+#include "server/device/emulator/ptx/ast.h"
+
+namespace trun::device {
+namespace {
+
+using numerics::FloatOp;
+using numerics::FloatOpcode;
+
+struct FloatData {
+  numerics::FloatLanes run = nullptr;
+  FloatOp op;
+};
+
+template <int kSources, uint32_t kLaneBytes>
+Step RunFloat(Warp& warp, const Instruction& in, uint32_t mask) {
+  const FloatData& data = *static_cast<const FloatData*>(in.data);
+  const void* a = warp.registers + in.operand[1];
+  const void* b = kSources > 1 ? warp.registers + in.operand[2] : nullptr;
+  const void* c = kSources > 2 ? warp.registers + in.operand[3] : nullptr;
+  if (mask == kFullMask) [[likely]] {
+    data.run(data.op, a, b, c, warp.registers + in.operand[0]);
+    return Step::kNext;
+  }
+  alignas(64) uint8_t values[32 * kLaneBytes];
+  data.run(data.op, a, b, c, values);
+  Blend(warp, in.operand[0], mask, values, kLaneBytes);
+  return Step::kNext;
+}
+
+template <uint32_t kLaneBytes>
+Operation BySources(int sources) {
+  if (sources == 1) return &RunFloat<1, kLaneBytes>;
+  return sources == 2 ? &RunFloat<2, kLaneBytes> : &RunFloat<3, kLaneBytes>;
+}
+
+}  // namespace
+
+void Blend(Warp& warp, uint32_t offset, uint32_t mask, const void* values, uint32_t lane_bytes) {
+  uint8_t* to = warp.registers + offset;
+  const uint8_t* from = static_cast<const uint8_t*>(values);
+  if (mask == kFullMask) {
+    memcpy(to, from, size_t{32} * lane_bytes);
+    return;
+  }
+  for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
+    const size_t at = static_cast<size_t>(__builtin_ctz(lanes)) * lane_bytes;
+    memcpy(to + at, from + at, lane_bytes);
+  }
+}
+
+bool TakeRounding(Form& form, numerics::Rounding* rounding) {
+  if (form.Take("rn")) {
+    *rounding = numerics::Rounding::kNearestEven;
+  } else if (form.Take("rz")) {
+    *rounding = numerics::Rounding::kTowardZero;
+  } else if (form.Take("rm")) {
+    *rounding = numerics::Rounding::kDown;
+  } else if (form.Take("rp")) {
+    *rounding = numerics::Rounding::kUp;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool NextTypeIsFloat(Form& form) {
+  // The type is the last modifier of arithmetic.
+  const absl::string_view name = form.LastModifier();
+  return IsFloat(TypeFromName(name));
+}
+
+Operation DecodeFloat(Form& form, FloatOpcode opcode, int sources) {
+  FloatOp op;
+  op.opcode = opcode;
+  TakeRounding(form, &op.rounding);
+  op.ftz = form.Take("ftz");
+  form.Take("noftz");
+  op.sat = form.Take("sat");
+  op.relu = form.Take("relu");
+  op.nan = form.Take("NaN");
+  if (form.Take("xorsign")) {
+    op.xorsign_abs = true;
+    if (!form.Take("abs")) return form.Malformed(".xorsign needs .abs");
+  }
+  const Type type = form.TakeType();
+  if (!IsFloat(type)) return form.Unsupported("not a floating-point type");
+  op.type = ElementOf(type) == numerics::Type::kF16    ? numerics::Type::kF16
+            : ElementOf(type) == numerics::Type::kBf16 ? numerics::Type::kBf16
+            : ElementOf(type) == numerics::Type::kF64  ? numerics::Type::kF64
+                                                       : numerics::Type::kF32;
+  op.packed = type == Type::kF16x2 || type == Type::kBf16x2 || type == Type::kF32x2;
+  if (form.operands() != sources + 1) return form.Malformed("a wrong number of operands");
+  form.Destination(0, 0, type);
+  for (int i = 1; i <= sources; ++i) form.Source(i, i, type);
+  FloatData data;
+  data.op = op;
+  data.run = numerics::SelectFloatOp(op);
+  if (data.run == nullptr) return form.Unsupported("this combination of type and modifiers");
+  form.Data(data);
+  return WidthOf(type) == Width::k64 ? BySources<8>(sources) : BySources<4>(sources);
+}
+
+}  // namespace trun::device
