@@ -64,7 +64,7 @@ struct LaunchResult {
 };
 
 struct SynchronizeResult {
-  // OK, or the first fault since the last Synchronize; its sequence number is in `fault` and in details.sequence.
+  // OK, or the first fault since the last Synchronize, whose launch is fault.sequence.
   absl::Status status;
   LaunchFault fault;
   uint64_t last_sequence = 0;

@@ -6,7 +6,6 @@
 #ifndef TRUN_SERVER_SESSION_SESSION_H_
 #define TRUN_SERVER_SESSION_SESSION_H_
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>

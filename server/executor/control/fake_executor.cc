@@ -1,0 +1,346 @@
+#include "server/executor/control/fake_executor.h"
+
+#include <deque>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "server/device/shared_memory.h"
+
+namespace trun {
+namespace {
+
+struct FakeKernel {
+  device::KernelAttributes attributes;
+  FakeExecutors::Behaviour behaviour;
+};
+
+}  // namespace
+
+class FakeExecutor;
+
+struct FakeExecutors::State {
+  struct MappedArena {
+    Range range;
+    std::shared_ptr<device::MappedMemory> memory;
+  };
+
+  mutable Mutex mu;
+  std::map<std::string, FakeKernel> kernels ABSL_GUARDED_BY(mu);
+  absl::Status create_status ABSL_GUARDED_BY(mu);
+  bool held ABSL_GUARDED_BY(mu) = false;
+  FakeExecutor* newest ABSL_GUARDED_BY(mu) = nullptr;
+  std::vector<FakeExecutor*> executors ABSL_GUARDED_BY(mu);
+  std::map<uint64_t, Range> allocations ABSL_GUARDED_BY(mu);
+  std::map<uint64_t, MappedArena> arenas ABSL_GUARDED_BY(mu);
+  std::vector<ExecutorLaunch> launches ABSL_GUARDED_BY(mu);
+  int created ABSL_GUARDED_BY(mu) = 0;
+  int loads ABSL_GUARDED_BY(mu) = 0;
+};
+
+class FakeExecutor final : public ExecutorControl {
+ public:
+  FakeExecutor(FakeExecutors* owner, std::shared_ptr<FakeExecutors::State> state)
+      : owner_(owner), state_(std::move(state)), info_(FakeExecutorDeviceInfo()), thread_([this] { Loop(); }) {}
+
+  ~FakeExecutor() override {
+    {
+      MutexLock lock(&state_->mu);
+      std::erase(state_->executors, this);
+      if (state_->newest == this) {
+        state_->newest = nullptr;
+        state_->allocations.clear();
+        state_->arenas.clear();
+      }
+    }
+    {
+      MutexLock lock(&mu_);
+      stopping_ = true;
+      wake_.SignalAll();
+    }
+    thread_.join();
+  }
+
+  const device::DeviceInfo& device_info() const override { return info_; }
+  int64_t pid() const override { return 0; }
+  absl::Status health() const override {
+    MutexLock lock(&mu_);
+    return health_;
+  }
+  void OnLost(std::function<void(absl::Status)> callback) override {
+    MutexLock lock(&mu_);
+    on_lost_ = std::move(callback);
+    wake_.SignalAll();
+  }
+
+  absl::Status MapArena(uint64_t arena, const UniqueFd& fd, uint64_t bytes, uint64_t address) override {
+    TRUN_RETURN_IF_ERROR(health());
+    TRUN_ASSIGN_OR_RETURN(device::MappedMemory memory, device::MappedMemory::Map(fd, bytes));
+    MutexLock lock(&state_->mu);
+    for (const auto& [id, other] : state_->arenas) {
+      if (id == arena || (address < other.range.address + other.range.bytes && other.range.address < address + bytes)) {
+        return MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument, "something is mapped there");
+      }
+    }
+    state_->arenas[arena] = {{address, bytes}, std::make_shared<device::MappedMemory>(std::move(memory))};
+    return absl::OkStatus();
+  }
+  absl::Status UnmapArena(uint64_t arena) override {
+    TRUN_RETURN_IF_ERROR(health());
+    MutexLock lock(&state_->mu);
+    return state_->arenas.erase(arena) == 1 ? absl::OkStatus() : NotFound(Reason::kHandle, "no such arena");
+  }
+  absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) override {
+    TRUN_RETURN_IF_ERROR(health());
+    MutexLock lock(&state_->mu);
+    for (const auto& [other, range] : state_->allocations) {
+      if (other == id || (address < range.address + range.bytes && range.address < address + bytes)) {
+        return InvalidArgument(Reason::kArgument, "an allocation that overlaps a live one");
+      }
+    }
+    state_->allocations[id] = {address, bytes};
+    return absl::OkStatus();
+  }
+  absl::Status RemoveAllocation(uint64_t id) override {
+    TRUN_RETURN_IF_ERROR(health());
+    MutexLock lock(&state_->mu);
+    return state_->allocations.erase(id) == 1 ? absl::OkStatus() : NotFound(Reason::kArgument, "no such allocation");
+  }
+  absl::StatusOr<device::KernelAttributes> LoadKernel(uint64_t kernel, absl::string_view image,
+                                                      absl::string_view name) override {
+    TRUN_RETURN_IF_ERROR(health());
+    MutexLock lock(&state_->mu);
+    ++state_->loads;
+    const auto it = state_->kernels.find(std::string(image));
+    if (it == state_->kernels.end()) return InvalidArgument(Reason::kInvalidIr, "the fake does not know this image");
+    if (!name.empty() && it->second.attributes.name != name) {
+      return NotFound(Reason::kArgument, absl::StrCat("no kernel '", name, "'"));
+    }
+    if (!loaded_.emplace(kernel, it->second).second) {
+      return MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument, "loaded already");
+    }
+    return it->second.attributes;
+  }
+  absl::Status UnloadKernel(uint64_t kernel) override {
+    TRUN_RETURN_IF_ERROR(health());
+    MutexLock lock(&state_->mu);
+    return loaded_.erase(kernel) == 1 ? absl::OkStatus() : NotFound(Reason::kHandle, "no such kernel");
+  }
+  void Launch(ExecutorLaunch launch, std::function<void(ExecutorLaunchResult)> done) override {
+    MutexLock lock(&mu_);
+    queue_.push_back({std::move(launch), std::move(done), nullptr});
+    wake_.SignalAll();
+  }
+  void Synchronize(std::function<void(absl::Status)> done) override {
+    MutexLock lock(&mu_);
+    queue_.push_back({{}, nullptr, std::move(done)});
+    wake_.SignalAll();
+  }
+
+  void Lose(absl::Status status) {
+    MutexLock lock(&mu_);
+    if (health_.ok()) health_ = std::move(status);
+    wake_.SignalAll();
+  }
+  void Nudge() {
+    MutexLock lock(&mu_);
+    wake_.SignalAll();
+  }
+
+ private:
+  struct Item {
+    ExecutorLaunch launch;
+    std::function<void(ExecutorLaunchResult)> done;
+    std::function<void(absl::Status)> synchronized;
+  };
+
+  bool Held() {
+    MutexLock lock(&state_->mu);
+    return state_->held;
+  }
+
+  void Loop() {
+    bool told = false;
+    uint64_t lost_by = 0;
+    while (true) {
+      Item item;
+      absl::Status health;
+      std::function<void(absl::Status)> on_lost;
+      bool stopping = false;
+      {
+        MutexLock lock(&mu_);
+        while (!stopping_ && (told || health_.ok() || !on_lost_) && (queue_.empty() || (health_.ok() && Held()))) {
+          wake_.Wait(&mu_);
+        }
+        stopping = stopping_;
+        health = health_;
+        if (!health.ok() && !told && on_lost_) {
+          told = true;
+          on_lost = std::move(on_lost_);
+        }
+        if (queue_.empty() && stopping) return;
+        if (!queue_.empty() && (stopping || !health.ok() || !Held())) {
+          item = std::move(queue_.front());
+          queue_.pop_front();
+        }
+      }
+      if (on_lost) on_lost(health);
+      absl::Status refused = health;
+      if (stopping) refused = MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "the session ended");
+      if (item.synchronized) item.synchronized(refused);
+      if (!item.done) continue;
+      ExecutorLaunchResult result;
+      if (!refused.ok()) {
+        result.status = refused;
+        if (!stopping && lost_by != 0) {
+          result.status = MakeError(absl::StatusCode::kAborted, Reason::kContextLost,
+                                    absl::StrCat("launch ", lost_by, " ended this executor"),
+                                    {{"sequence", absl::StrCat(lost_by)}});
+        }
+        if (lost_by == 0) lost_by = item.launch.sequence;
+      } else {
+        result = Run(item.launch);
+        const Reason reason = GetReason(result.status);
+        if (reason == Reason::kHungKernel || reason == Reason::kContextLost) {
+          lost_by = item.launch.sequence;
+          Lose(MakeError(absl::StatusCode::kAborted, Reason::kContextLost, "a launch ended the context"));
+        }
+      }
+      item.done(std::move(result));
+    }
+  }
+
+  ExecutorLaunchResult Run(const ExecutorLaunch& launch) {
+    FakeExecutors::Behaviour behaviour;
+    {
+      MutexLock lock(&state_->mu);
+      const auto it = loaded_.find(launch.kernel);
+      if (it != loaded_.end()) behaviour = it->second.behaviour;
+      state_->launches.push_back(launch);
+    }
+    ExecutorLaunchResult result;
+    if (!behaviour) {
+      result.status = NotFound(Reason::kHandle, "no such kernel is loaded");
+      return result;
+    }
+    result = behaviour(launch, owner_);
+    if (result.status.ok() && result.device_times.empty()) {
+      result.device_times.assign(std::max<uint32_t>(launch.repetitions, 1), absl::Microseconds(1));
+    }
+    return result;
+  }
+
+  FakeExecutors* const owner_;
+  const std::shared_ptr<FakeExecutors::State> state_;
+  const device::DeviceInfo info_;
+  std::map<uint64_t, FakeKernel> loaded_;  // under state_->mu
+  mutable Mutex mu_;
+  CondVar wake_;
+  absl::Status health_ ABSL_GUARDED_BY(mu_);
+  std::function<void(absl::Status)> on_lost_ ABSL_GUARDED_BY(mu_);
+  std::deque<Item> queue_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+FakeExecutors::FakeExecutors() : state_(std::make_shared<State>()) {}
+
+void FakeExecutors::SetKernel(absl::string_view image, device::KernelAttributes attributes, Behaviour behaviour) {
+  MutexLock lock(&state_->mu);
+  state_->kernels[std::string(image)] = {std::move(attributes), std::move(behaviour)};
+}
+void FakeExecutors::set_create_status(absl::Status status) {
+  MutexLock lock(&state_->mu);
+  state_->create_status = std::move(status);
+}
+void FakeExecutors::Hold() {
+  MutexLock lock(&state_->mu);
+  state_->held = true;
+}
+void FakeExecutors::Release() {
+  std::vector<FakeExecutor*> executors;
+  {
+    MutexLock lock(&state_->mu);
+    state_->held = false;
+    executors = state_->executors;
+  }
+  for (FakeExecutor* executor : executors) executor->Nudge();
+}
+void FakeExecutors::Kill() {
+  FakeExecutor* newest = nullptr;
+  {
+    MutexLock lock(&state_->mu);
+    newest = state_->newest;
+  }
+  if (newest != nullptr) newest->Lose(Unavailable(Reason::kExecutorLost, "the fake executor was killed"));
+}
+char* FakeExecutors::At(uint64_t address, uint64_t bytes) {
+  MutexLock lock(&state_->mu);
+  for (const auto& [id, arena] : state_->arenas) {
+    if (address >= arena.range.address && address + bytes <= arena.range.address + arena.range.bytes) {
+      return arena.memory->data() + (address - arena.range.address);
+    }
+  }
+  return nullptr;
+}
+std::map<uint64_t, FakeExecutors::Range> FakeExecutors::allocations() const {
+  MutexLock lock(&state_->mu);
+  return state_->allocations;
+}
+std::map<uint64_t, FakeExecutors::Range> FakeExecutors::arenas() const {
+  MutexLock lock(&state_->mu);
+  std::map<uint64_t, Range> ranges;
+  for (const auto& [id, arena] : state_->arenas) ranges[id] = arena.range;
+  return ranges;
+}
+std::vector<ExecutorLaunch> FakeExecutors::launches() const {
+  MutexLock lock(&state_->mu);
+  return state_->launches;
+}
+int FakeExecutors::created() const {
+  MutexLock lock(&state_->mu);
+  return state_->created;
+}
+int FakeExecutors::live() const {
+  MutexLock lock(&state_->mu);
+  return static_cast<int>(state_->executors.size());
+}
+int FakeExecutors::loads() const {
+  MutexLock lock(&state_->mu);
+  return state_->loads;
+}
+
+absl::StatusOr<std::unique_ptr<ExecutorControl>> FakeExecutorFactory::Create(absl::string_view device,
+                                                                             absl::string_view session) {
+  if (device != "fake:0") return NotFound(Reason::kArgument, absl::StrCat("no device '", device, "'; there are: fake:0"));
+  const std::shared_ptr<FakeExecutors::State> state = executors_->state_;
+  {
+    MutexLock lock(&state->mu);
+    if (!state->create_status.ok()) return state->create_status;
+  }
+  auto executor = std::make_unique<FakeExecutor>(executors_, state);
+  MutexLock lock(&state->mu);
+  ++state->created;
+  state->executors.push_back(executor.get());
+  state->newest = executor.get();
+  state->allocations.clear();
+  state->arenas.clear();
+  return executor;
+}
+
+std::vector<ExecutorFactory::DeviceDescription> FakeExecutorFactory::Devices() const {
+  return {{"fake:0", FakeExecutorDeviceInfo(), absl::OkStatus()}};
+}
+
+device::DeviceInfo FakeExecutorDeviceInfo() {
+  device::DeviceInfo info;
+  info.name = "fake executor";
+  info.target.arch = 80;
+  info.memory_bytes = uint64_t{1} << 30;
+  info.multiprocessors = 1;
+  info.max_shared_bytes = 48 << 10;
+  info.max_grid = {1000, 100, 100};
+  return info;
+}
+
+}  // namespace trun

@@ -1,0 +1,132 @@
+// ExecutorControl over a socket: what every executor that is not a fake is, wherever the other end runs.
+#ifndef TRUN_SERVER_EXECUTOR_CONTROL_SOCKET_EXECUTOR_H_
+#define TRUN_SERVER_EXECUTOR_CONTROL_SOCKET_EXECUTOR_H_
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "common/base/mutex.h"
+#include "common/base/unique_fd.h"
+#include "server/executor/control/executor_control.h"
+#include "server/executor/protocol/frame_stream.h"
+#include "trun/internal/v1/executor.pb.h"
+
+namespace trun {
+
+// The other end of the socket, as far as its life goes. Thread-safe.
+class ExecutorHost {
+ public:
+  virtual ~ExecutorHost() = default;
+  virtual int64_t pid() const = 0;  // 0: in this process
+  // Ends it at once, if it has not ended, and says how it did: "exit code 3", "signal 9 (Killed)".
+  virtual std::string End() = 0;
+};
+
+struct SocketExecutorOptions {
+  absl::Duration reply_timeout = absl::Seconds(10);  // of a round trip
+  absl::Duration load_timeout = absl::Seconds(60);   // of LoadKernel
+  // How long past a launch's deadline the executor may take to say so itself before it is ended.
+  absl::Duration hang_grace = absl::Seconds(5);
+};
+
+// Sends from the caller's thread as long as the socket takes it; a thread of its own reads answers, sends the rest,
+// watches deadlines and runs the callbacks. The executor is not trusted: an answer that nobody waits for, of the wrong
+// kind or out of bounds ends the connection. The destructor ends the host; it must not run on a callback.
+class SocketExecutor final : public ExecutorControl {
+ public:
+  SocketExecutor(UniqueFd socket, std::unique_ptr<ExecutorHost> host, const SocketExecutorOptions& options);
+  ~SocketExecutor() override;
+
+  // Greets the executor; first, and once more when a spare (greeted with an empty `session`) is taken by a session.
+  // The executor's errors; UNAVAILABLE kExecutorLost.
+  absl::Status Hello(absl::string_view device, absl::string_view session);
+
+  const device::DeviceInfo& device_info() const override { return info_; }
+  int64_t pid() const override { return host_->pid(); }
+  absl::Status health() const override;
+  void OnLost(std::function<void(absl::Status)> callback) override;
+  absl::Status MapArena(uint64_t arena, const UniqueFd& fd, uint64_t bytes, uint64_t address) override;
+  absl::Status UnmapArena(uint64_t arena) override;
+  absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) override;
+  absl::Status RemoveAllocation(uint64_t id) override;
+  absl::StatusOr<device::KernelAttributes> LoadKernel(uint64_t kernel, absl::string_view image,
+                                                      absl::string_view name) override;
+  absl::Status UnloadKernel(uint64_t kernel) override;
+  void Launch(ExecutorLaunch launch, std::function<void(ExecutorLaunchResult)> done) override;
+  void Synchronize(std::function<void(absl::Status)> done) override;
+
+ private:
+  using Reply = internal::v1::ExecutorReply;
+  // What is said (the reply's own status, or why there is none) and the reply.
+  using Done = std::function<void(absl::Status, const Reply&)>;
+  // Whether a reply without an error is what was asked for.
+  using Check = bool (*)(const Reply&);
+
+  struct PendingLaunch {
+    uint64_t sequence = 0;
+    uint32_t repetitions = 1;
+    absl::Duration budget;  // of all repetitions, grace included
+    std::function<void(ExecutorLaunchResult)> done;
+  };
+  struct Pending {
+    Check check = nullptr;
+    Done done;                              // of everything but a launch
+    std::unique_ptr<PendingLaunch> launch;  // of a launch
+  };
+  struct Outgoing {
+    std::string bytes;
+    size_t sent = 0;
+    UniqueFd descriptor;
+  };
+
+  absl::Status Call(internal::v1::ExecutorRequest* request, int descriptor, Check check, absl::Duration timeout,
+                    Reply* reply);
+  absl::Status Post(internal::v1::ExecutorRequest* request, int descriptor, Pending pending)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Wake();
+  void Loop();
+  absl::Duration UntilHang() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status HandleReply(absl::string_view frame);
+  absl::Status FinishLaunch(const Reply& reply, absl::Status status, PendingLaunch* launch);
+  void MarkLost(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void EndAndFailAll(const absl::Status& why, bool hung);
+  void RunDeferred();
+
+  const SocketExecutorOptions options_;
+  const UniqueFd socket_;
+  const std::unique_ptr<ExecutorHost> host_;
+  const UniqueFd wake_;  // eventfd
+  device::DeviceInfo info_;  // written by Hello before the object is shared
+
+  mutable Mutex mu_;
+  absl::Status health_ ABSL_GUARDED_BY(mu_);
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // the connection is over: nothing is sent or pending any more
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status give_up_ ABSL_GUARDED_BY(mu_);  // why a caller wants the connection to end
+  uint64_t next_request_ ABSL_GUARDED_BY(mu_) = 1;
+  std::map<uint64_t, Pending> pending_ ABSL_GUARDED_BY(mu_);  // oldest first
+  std::deque<uint64_t> launches_ ABSL_GUARDED_BY(mu_);        // request ids of pending launches, oldest first
+  absl::Time head_since_ ABSL_GUARDED_BY(mu_);                // when the oldest pending launch may have begun
+  std::deque<Outgoing> outgoing_ ABSL_GUARDED_BY(mu_);
+  std::string buffer_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::function<void(absl::Status)>> on_lost_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::function<void()>> deferred_ ABSL_GUARDED_BY(mu_);  // callbacks of calls that came too late
+
+  FrameReader reader_{false};  // the thread's
+  std::thread thread_;
+};
+
+}  // namespace trun
+
+#endif  // TRUN_SERVER_EXECUTOR_CONTROL_SOCKET_EXECUTOR_H_

@@ -1,0 +1,163 @@
+#include "server/executor/control/subprocess_executor_factory.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "common/subprocess/subprocess.h"
+
+namespace trun {
+namespace {
+
+constexpr int kChildSocket = 3;  // kExecutorSocket of executor/runtime
+
+class SubprocessHost final : public ExecutorHost {
+ public:
+  explicit SubprocessHost(std::unique_ptr<Subprocess> process) : process_(std::move(process)) {}
+  int64_t pid() const override { return process_->pid(); }
+  std::string End() override {
+    // One that closed its socket because it died is given the moment it needs to be reaped with its own exit status.
+    absl::StatusOr<ExitStatus> exit = process_->Wait(ended_ ? absl::ZeroDuration() : absl::Milliseconds(20));
+    if (!exit.ok()) {
+      process_->Signal(9).IgnoreError();
+      exit = process_->Wait(absl::Seconds(10));
+    }
+    ended_ = true;
+    return exit.ok() ? exit->ToString() : std::string(exit.status().message());
+  }
+
+ private:
+  const std::unique_ptr<Subprocess> process_;
+  bool ended_ = false;  // the executor's thread's
+};
+
+}  // namespace
+
+ExecutorCommand EmulatorExecutorCommand(absl::string_view executor_path, int index, int arch, int threads,
+                                        uint64_t memory_bytes) {
+  ExecutorCommand command;
+  command.device = absl::StrCat("emulator:", index);
+  command.argv = {std::string(executor_path), absl::StrCat("--device=", command.device), absl::StrCat("--arch=", arch),
+                  absl::StrCat("--threads=", threads), absl::StrCat("--memory=", memory_bytes)};
+  return command;
+}
+
+absl::StatusOr<std::unique_ptr<SubprocessExecutorFactory>> SubprocessExecutorFactory::Create(
+    const SubprocessExecutorFactoryOptions& options) {
+  if (options.devices.empty()) return InvalidArgument(Reason::kArgument, "no device is configured");
+  std::map<std::string, int> seen;
+  for (const ExecutorCommand& command : options.devices) {
+    if (++seen[command.device] > 1) {
+      return InvalidArgument(Reason::kArgument, absl::StrCat("device '", command.device, "' is configured twice"));
+    }
+  }
+  return std::unique_ptr<SubprocessExecutorFactory>(new SubprocessExecutorFactory(options));
+}
+
+SubprocessExecutorFactory::SubprocessExecutorFactory(const SubprocessExecutorFactoryOptions& options)
+    : options_(options) {
+  for (const ExecutorCommand& command : options.devices) slots_[command.device].command = command;
+  refill_ = std::thread([this] { RefillLoop(); });
+}
+
+SubprocessExecutorFactory::~SubprocessExecutorFactory() {
+  {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+    changed_.SignalAll();
+  }
+  refill_.join();
+}
+
+absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start(const ExecutorCommand& command,
+                                                                                 absl::string_view session) const {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return FromErrno(errno, "making an executor's socket", Reason::kUnavailable);
+  }
+  UniqueFd ours(ends[0]);
+  const UniqueFd childs(ends[1]);
+  SubprocessOptions start;
+  start.argv = command.argv;
+  start.descriptors[kChildSocket] = childs.get();
+  start.stderr_fd = options_.stderr_fd;
+  absl::StatusOr<std::unique_ptr<Subprocess>> process = Subprocess::Start(start);
+  if (!process.ok()) {
+    return Unavailable(Reason::kUnavailable, absl::StrCat("no executor for ", command.device, " could be started: ",
+                                                          process.status().message()));
+  }
+  auto executor = std::make_unique<SocketExecutor>(
+      std::move(ours), std::make_unique<SubprocessHost>(*std::move(process)), options_.executor);
+  const absl::Status hello = executor->Hello(command.device, session);
+  if (!hello.ok()) {
+    return Unavailable(Reason::kUnavailable,
+                       absl::StrCat("the executor for ", command.device, " did not start: ", hello.message()));
+  }
+  return executor;
+}
+
+absl::StatusOr<std::unique_ptr<ExecutorControl>> SubprocessExecutorFactory::Create(absl::string_view device,
+                                                                                   absl::string_view session) {
+  ExecutorCommand command;
+  std::unique_ptr<SocketExecutor> executor;
+  {
+    MutexLock lock(&mu_);
+    const auto it = slots_.find(device);
+    if (it == slots_.end()) {
+      std::string known;
+      for (const auto& [name, slot] : slots_) absl::StrAppend(&known, known.empty() ? "" : ", ", name);
+      return NotFound(Reason::kArgument, absl::StrCat("no device '", device, "'; there are: ", known));
+    }
+    command = it->second.command;
+    executor = std::move(it->second.spare);
+    it->second.wanted = true;
+    changed_.SignalAll();
+  }
+  // A spare may have died while it waited: then a fresh one.
+  if (executor != nullptr && executor->Hello(device, session).ok()) return executor;
+  executor.reset();
+  TRUN_ASSIGN_OR_RETURN(executor, Start(command, session));
+  return executor;
+}
+
+std::vector<ExecutorFactory::DeviceDescription> SubprocessExecutorFactory::Devices() const {
+  std::vector<DeviceDescription> devices;
+  MutexLock lock(&mu_);
+  for (const auto& [name, slot] : slots_) {
+    while (!slot.tried && !stopping_) changed_.Wait(&mu_);
+    devices.push_back({name, slot.info, slot.usable});
+  }
+  return devices;
+}
+
+void SubprocessExecutorFactory::RefillLoop() {
+  while (true) {
+    ExecutorCommand command;
+    {
+      MutexLock lock(&mu_);
+      while (command.device.empty()) {
+        if (stopping_) return;
+        for (const auto& [name, slot] : slots_) {
+          if (slot.wanted && slot.spare == nullptr) command = slot.command;
+        }
+        if (command.device.empty()) changed_.Wait(&mu_);
+      }
+    }
+    absl::StatusOr<std::unique_ptr<SocketExecutor>> spare = Start(command, "");
+    MutexLock lock(&mu_);
+    Slot& slot = slots_.find(command.device)->second;
+    slot.wanted = false;  // also after a failure: the next session that opens asks again
+    slot.tried = true;
+    slot.usable = spare.status();
+    if (spare.ok()) {
+      slot.info = (*spare)->device_info();
+      if (options_.warm_spares) slot.spare = *std::move(spare);
+    }
+    changed_.SignalAll();
+  }
+}
+
+}  // namespace trun

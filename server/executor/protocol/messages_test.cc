@@ -1,0 +1,77 @@
+#include "server/executor/protocol/messages.h"
+
+#include <gtest/gtest.h>
+
+#include "common/base/status.h"
+
+namespace trun {
+namespace {
+
+TEST(MessagesTest, AStatusCodeThatIsNoneIsAProtocolError) {
+  internal::v1::Status in;
+  absl::Status out;
+  for (int code : {-1, 17, 1 << 30}) {
+    in.set_code(code);
+    EXPECT_EQ(GetReason(DecodeStatus(in, &out)), Reason::kProtocol) << code;
+  }
+}
+
+TEST(MessagesTest, AStatusComesBackWithReasonAndDetails) {
+  const absl::Status status = InvalidArgument(Reason::kInvalidIr, "line 3", {{"line", "3"}});
+  internal::v1::Status wire;
+  EncodeStatus(status, &wire);
+  absl::Status back;
+  ASSERT_TRUE(DecodeStatus(wire, &back).ok());
+  EXPECT_EQ(back.code(), status.code());
+  EXPECT_EQ(back.message(), "line 3");
+  EXPECT_EQ(GetReason(back), Reason::kInvalidIr);
+  EXPECT_EQ(GetDetails(back).at("line"), "3");
+}
+
+TEST(MessagesTest, ParametersThatOverlapOrLieOutsideAreAProtocolError) {
+  device::KernelAttributes attributes;
+  attributes.parameters = {{0, 8, 8}, {4, 8, 8}};
+  attributes.parameter_bytes = 16;
+  internal::v1::LoadKernelReply wire;
+  EncodeKernelAttributes(attributes, &wire);
+  EXPECT_EQ(GetReason(DecodeKernelAttributes(wire).status()), Reason::kProtocol);
+  wire.mutable_parameters(1)->set_offset(12);
+  EXPECT_EQ(GetReason(DecodeKernelAttributes(wire).status()), Reason::kProtocol);
+  wire.mutable_parameters(1)->set_offset(0xffffffff);
+  EXPECT_EQ(GetReason(DecodeKernelAttributes(wire).status()), Reason::kProtocol);
+  wire.mutable_parameters(1)->set_offset(8);
+  EXPECT_TRUE(DecodeKernelAttributes(wire).ok());
+}
+
+TEST(MessagesTest, ADeviceOfAnotherProtocolVersionOrTargetIsRefused) {
+  device::DeviceInfo info;
+  info.target.arch = 80;
+  internal::v1::HelloReply wire;
+  EncodeDeviceInfo(info, &wire);
+  EXPECT_TRUE(DecodeDeviceInfo(wire).ok());
+  wire.set_target("rubbish");
+  EXPECT_EQ(GetReason(DecodeDeviceInfo(wire).status()), Reason::kProtocol);
+  wire.set_target("cuda:80:32");
+  wire.set_protocol_version(2);
+  EXPECT_EQ(GetReason(DecodeDeviceInfo(wire).status()), Reason::kProtocol);
+}
+
+TEST(MessagesTest, AFaultComesBackAsItWasAndWithoutItsTriplesIsRefused) {
+  device::FaultReport fault;
+  fault.instruction = "st.global.b32";
+  fault.program = {1, 2, 3};
+  fault.thread = {4, 5, 6};
+  fault.nearest_allocation_offset = -4;
+  internal::v1::Fault wire;
+  EncodeFault(fault, &wire);
+  absl::StatusOr<device::FaultReport> back = DecodeFault(wire);
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(back->instruction, "st.global.b32");
+  EXPECT_EQ(back->program, fault.program);
+  EXPECT_EQ(back->nearest_allocation_offset, -4);
+  wire.clear_thread();
+  EXPECT_EQ(GetReason(DecodeFault(wire).status()), Reason::kProtocol);
+}
+
+}  // namespace
+}  // namespace trun

@@ -1,0 +1,9 @@
+// An executor whose only device is the fake one: for tests of trund's side with real processes.
+#include "server/device/fake_device.h"
+#include "server/executor/runtime/executor_main.h"
+
+int main() {
+  trun::DeviceRegistry devices;
+  const absl::Status registered = devices.Register("fake:0", [] { return trun::device::CreateFakeDevice(); });
+  return registered.ok() ? trun::ExecutorMain(devices) : 1;
+}

@@ -1,0 +1,57 @@
+#ifndef TRUN_SERVER_SESSION_ARENA_H_
+#define TRUN_SERVER_SESSION_ARENA_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/base/unique_fd.h"
+#include "server/device/range_allocator.h"
+#include "server/device/shared_memory.h"
+#include "server/session/address_space.h"
+
+namespace trun {
+
+// A piece of a session's memory: a sealed memfd, its fixed device address, and this process's mapping of it, through
+// which trund reads and writes tensors (sealed, so that no peer can make that a SIGBUS).
+// Thread-compatible; copying through memory() needs no lock.
+class Arena {
+ public:
+  // `bytes` is rounded up to granules. RESOURCE_EXHAUSTED kOutOfMemory.
+  static absl::StatusOr<std::unique_ptr<Arena>> Create(uint64_t id, uint64_t bytes, AddressSpace* addresses);
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  uint64_t id() const { return id_; }
+  uint64_t address() const { return address_; }
+  uint64_t bytes() const { return mapping_.bytes(); }
+  const UniqueFd& descriptor() const { return descriptor_; }
+  char* memory() const { return mapping_.data(); }
+  device::RangeAllocator* ranges() { return &ranges_; }
+  // Zeroes a range and gives its pages back.
+  absl::Status Zero(uint64_t offset, uint64_t bytes) {
+    return device::ZeroRange(descriptor_, mapping_, offset, bytes);
+  }
+
+ private:
+  Arena(uint64_t id, uint64_t address, AddressSpace* addresses, UniqueFd descriptor, device::MappedMemory mapping)
+      : id_(id),
+        address_(address),
+        addresses_(addresses),
+        descriptor_(std::move(descriptor)),
+        mapping_(std::move(mapping)),
+        ranges_(0, mapping_.bytes()) {}
+
+  const uint64_t id_;
+  const uint64_t address_;
+  AddressSpace* const addresses_;
+  const UniqueFd descriptor_;
+  const device::MappedMemory mapping_;
+  device::RangeAllocator ranges_;
+};
+
+}  // namespace trun
+
+#endif  // TRUN_SERVER_SESSION_ARENA_H_
