@@ -26,12 +26,18 @@ ScalarType TypeOf(absl::string_view name) {
 // Triton's own spelling in a descriptor type: "fp16", "i8", "fp8e4nv".
 absl::string_view DescriptorElement(ScalarType type) {
   switch (type) {
-    case ScalarType::kF16: return "fp16";
-    case ScalarType::kF32: return "fp32";
-    case ScalarType::kF64: return "fp64";
-    case ScalarType::kF8E4M3: return "fp8e4nv";
-    case ScalarType::kF8E5M2: return "fp8e5";
-    default: return ScalarTypeName(type);
+    case ScalarType::kF16:
+      return "fp16";
+    case ScalarType::kF32:
+      return "fp32";
+    case ScalarType::kF64:
+      return "fp64";
+    case ScalarType::kF8E4M3:
+      return "fp8e4nv";
+    case ScalarType::kF8E5M2:
+      return "fp8e5";
+    default:
+      return ScalarTypeName(type);
   }
 }
 
@@ -84,7 +90,8 @@ std::optional<KernelArgument> ArgumentOfMlirType(absl::string_view type) {
     // "f16>" or "f16, 1>" with an address space; a pointer to a pointer has no element type of ours.
     return Pointer(TypeOf(absl::StripAsciiWhitespace(type.substr(0, type.find_first_of(",>")))));
   }
-  if (absl::ConsumePrefix(&type, "!tt.tensordesc<") || absl::ConsumePrefix(&type, "!ttng.tensordesc_im2col<")) {
+  if (absl::ConsumePrefix(&type, "!tt.tensordesc<") ||
+      absl::ConsumePrefix(&type, "!ttng.tensordesc_im2col<")) {
     return DescriptorOf(type);
   }
   const ScalarType scalar = TypeOf(type);
@@ -110,7 +117,7 @@ KernelArgument ArgumentOfPtxParameter(const PtxParameter& parameter, bool declar
   }
   const char kind = parameter.type[0];
   // .u and .s are both LLVM's signless integers; .b is a half, a bfloat or anything else of that size.
-  const ScalarType type = kind == 'b' ? ScalarType::kUnspecified
+  const ScalarType type = kind == 'b'   ? ScalarType::kUnspecified
                           : kind == 'f' ? TypeOf(parameter.type)
                                         : TypeOf(absl::StrCat("i", parameter.bytes * 8));
   return Scalar(type, parameter.bytes);
@@ -118,7 +125,8 @@ KernelArgument ArgumentOfPtxParameter(const PtxParameter& parameter, bool declar
 
 KernelArgument ArgumentOfCubinParameter(const CubinParameter& parameter, bool declares_pointers) {
   if (parameter.bytes == kTensorMapBytes) return Descriptor();
-  if (parameter.is_pointer || (parameter.bytes == 8 && !declares_pointers)) return Pointer(ScalarType::kUnspecified);
+  if (parameter.is_pointer || (parameter.bytes == 8 && !declares_pointers))
+    return Pointer(ScalarType::kUnspecified);
   return Scalar(ScalarType::kUnspecified, parameter.bytes);
 }
 
@@ -145,8 +153,9 @@ std::vector<KernelArgument> FoldTensorDescriptors(std::vector<KernelArgument> ar
     KernelArgument& descriptor = folded.back();
     if (descriptor.kind != Kind::kTensorDescriptor) continue;
     const size_t shape = run_of(i + 1, 4);
-    const size_t rank =
-        descriptor.descriptor_type.empty() ? shape : static_cast<size_t>(DescriptorRank(descriptor.descriptor_type));
+    const size_t rank = descriptor.descriptor_type.empty()
+                            ? shape
+                            : static_cast<size_t>(DescriptorRank(descriptor.descriptor_type));
     if (rank == 0 || rank > kMaxDescriptorRank || shape < rank || run_of(i + 1 + rank, 8) < rank) continue;
     if (descriptor.descriptor_type.empty()) {
       // The rank is all that this level tells: "[?, ?]".

@@ -28,8 +28,9 @@ KernelArgument ArgumentOfCubinParameter(const CubinParameter& parameter, bool de
 // Rank of a descriptor_type such as "fp16[64, 64]"; 0 for "".
 int DescriptorRank(absl::string_view descriptor_type);
 
-// Drops the rank × i32 and rank × i64 that follow each tensor descriptor: they are part of it. A descriptor without a
-// descriptor_type has as many dimensions as 32-bit parameters follow it. Where they do not follow, nothing is dropped.
+// Drops the rank × i32 and rank × i64 that follow each tensor descriptor: they are part of it. A descriptor
+// without a descriptor_type has as many dimensions as 32-bit parameters follow it. Where they do not follow,
+// nothing is dropped.
 std::vector<KernelArgument> FoldTensorDescriptors(std::vector<KernelArgument> arguments);
 
 }  // namespace trun

@@ -22,8 +22,8 @@ constexpr size_t kSymbolBytes = 24;
 constexpr uint16_t kMachineCuda = 190;
 constexpr uint16_t kMachineAmdGpu = 224;
 constexpr uint32_t kSymbolTable = 2;
-constexpr uint8_t kFunctionSymbol = 2;   // STT_FUNC
-constexpr uint8_t kEntrySymbol = 0x10;   // STO_CUDA_ENTRY, in st_other
+constexpr uint8_t kFunctionSymbol = 2;  // STT_FUNC
+constexpr uint8_t kEntrySymbol = 0x10;  // STO_CUDA_ENTRY, in st_other
 
 // Attributes of .nv.info: a format byte, an attribute byte, and a 16-bit value or length.
 constexpr uint8_t kFormatSized = 4;
@@ -91,7 +91,8 @@ absl::StatusOr<std::vector<Section>> ReadSections(absl::string_view bytes) {
     }
     sections[i].content = bytes.substr(offset, size);
   }
-  for (size_t i = 0; i < *count; ++i) sections[i].name = StringAt(sections[*names_index].content, name_offsets[i]);
+  for (size_t i = 0; i < *count; ++i)
+    sections[i].name = StringAt(sections[*names_index].content, name_offsets[i]);
   return sections;
 }
 
@@ -113,14 +114,16 @@ absl::Status ReadInfo(absl::string_view info, CubinEntry& entry) {
       if (attribute == kParameterBufferSize) entry.parameter_bytes = value;
       continue;
     }
-    if (info.size() - at < value) return Malformed(absl::StrCat("an attribute of ", entry.name, " is cut short"));
+    if (info.size() - at < value)
+      return Malformed(absl::StrCat("an attribute of ", entry.name, " is cut short"));
     const absl::string_view payload = info.substr(at, value);
     at += value;
     if (attribute == kMaxThreads) entry.max_block = ThreeWords(payload);
     if (attribute == kRequiredThreads) entry.required_block = ThreeWords(payload);
     if (attribute == kCtaPerCluster) entry.required_cluster = ThreeWords(payload);
     if (attribute == kParameterInfo) {
-      // index (u32), ordinal (u16), offset (u16), then a word with the space in bits 8 to 11 and the size above bit 18.
+      // index (u32), ordinal (u16), offset (u16), then a word with the space in bits 8 to 11 and the size
+      // above bit 18.
       if (payload.size() < 12) return Malformed("a parameter record is too short");
       const uint16_t ordinal = *Load<uint16_t>(payload, 4);
       const uint32_t packed = *Load<uint32_t>(payload, 8);
@@ -135,7 +138,8 @@ absl::Status ReadInfo(absl::string_view info, CubinEntry& entry) {
   }
   uint32_t end = 0;
   for (const auto& [ordinal, parameter] : parameters) {
-    if (ordinal != entry.parameters.size()) return Malformed(absl::StrCat(entry.name, " lacks a parameter record"));
+    if (ordinal != entry.parameters.size())
+      return Malformed(absl::StrCat(entry.name, " lacks a parameter record"));
     if (parameter.bytes == 0 || parameter.offset < end) {
       return Malformed(absl::StrCat("parameter ", ordinal, " of ", entry.name, " has no sensible place"));
     }
@@ -155,12 +159,14 @@ bool IsCubin(absl::string_view bytes) { return Machine(bytes) == kMachineCuda; }
 bool IsHsaco(absl::string_view bytes) { return Machine(bytes) == kMachineAmdGpu; }
 
 absl::StatusOr<CubinFacts> ReadCubinFacts(absl::string_view bytes) {
-  if (!IsCubin(bytes)) return InvalidArgument(Reason::kInvalidIr, "the file is not a cubin (no 64-bit CUDA ELF)");
+  if (!IsCubin(bytes))
+    return InvalidArgument(Reason::kInvalidIr, "the file is not a cubin (no 64-bit CUDA ELF)");
   if (bytes.size() < kHeaderBytes) return Malformed("its ELF header is cut short");
   TRUN_ASSIGN_OR_RETURN(const std::vector<Section> sections, ReadSections(bytes));
   CubinFacts facts;
   const uint32_t flags = *Load<uint32_t>(bytes, 48);
-  // ABI version 8 (ptxas of CUDA 12.9 and later for some targets, 13 for all) moved the architecture up a byte.
+  // ABI version 8 (ptxas of CUDA 12.9 and later for some targets, 13 for all) moved the architecture up a
+  // byte.
   facts.arch = static_cast<int>(static_cast<uint8_t>(bytes[8]) >= 8 ? (flags >> 8) & 0xff : flags & 0xff);
 
   absl::flat_hash_map<absl::string_view, const Section*> infos;
@@ -177,9 +183,11 @@ absl::StatusOr<CubinFacts> ReadCubinFacts(absl::string_view bytes) {
       const uint16_t where = *Load<uint16_t>(section.content, at + 6);
       if ((info & 0xf) != kFunctionSymbol || (other & kEntrySymbol) == 0 || where == 0) continue;
       CubinEntry entry;
-      entry.name = std::string(StringAt(sections[section.link].content, *Load<uint32_t>(section.content, at)));
+      entry.name =
+          std::string(StringAt(sections[section.link].content, *Load<uint32_t>(section.content, at)));
       const auto found = infos.find(entry.name);
-      if (entry.name.empty() || found == infos.end()) return Malformed("an entry has no name or no .nv.info section");
+      if (entry.name.empty() || found == infos.end())
+        return Malformed("an entry has no name or no .nv.info section");
       TRUN_RETURN_IF_ERROR(ReadInfo(found->second->content, entry));
       infos.erase(found);  // each entry once: the work stays linear
       facts.entries.push_back(std::move(entry));

@@ -59,7 +59,8 @@ absl::StatusOr<FileFacts> OfPtx(absl::string_view bytes, absl::string_view kerne
   facts.max_block = entry->max_block;
   facts.required_cluster = entry->required_cluster;
   facts.no_dynamic_shared = !ptx.uses_dynamic_shared;
-  for (const PtxParameter& parameter : entry->parameters) facts.parameter_is_read.push_back(parameter.is_read);
+  for (const PtxParameter& parameter : entry->parameters)
+    facts.parameter_is_read.push_back(parameter.is_read);
   return facts;
 }
 
@@ -89,8 +90,9 @@ absl::StatusOr<FileFacts> ReadFileFacts(Level level, absl::string_view bytes, ab
     case Level::kCubin:
       return OfCubin(bytes, kernel_name);
     default:
-      return InvalidArgument(Reason::kUnsupportedLevel,
-                             absl::StrCat(LevelName(level), " says nothing of a launch; TTIR and later levels do"));
+      return InvalidArgument(
+          Reason::kUnsupportedLevel,
+          absl::StrCat(LevelName(level), " says nothing of a launch; TTIR and later levels do"));
   }
 }
 

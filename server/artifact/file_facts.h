@@ -16,20 +16,21 @@
 namespace trun {
 
 struct FileFacts {
-  std::string name;                      // the entry's
-  std::optional<int> num_warps;          // ttg.num-warps
-  std::optional<int> total_num_warps;    // ttg.total-num-warps
+  std::string name;                    // the entry's
+  std::optional<int> num_warps;        // ttg.num-warps
+  std::optional<int> total_num_warps;  // ttg.total-num-warps
   bool warp_specialized = false;
-  std::optional<int> num_ctas;           // ttg.num-ctas
-  std::optional<int64_t> shared_bytes;   // ttg.shared
-  bool no_dynamic_shared = false;        // the code declares none (LLIR, PTX)
-  int arch = 0;                          // 0 where the file does not say
-  std::array<uint32_t, 3> required_block = {0, 0, 0};    // 0 where absent
+  std::optional<int> num_ctas;                         // ttg.num-ctas
+  std::optional<int64_t> shared_bytes;                 // ttg.shared
+  bool no_dynamic_shared = false;                      // the code declares none (LLIR, PTX)
+  int arch = 0;                                        // 0 where the file does not say
+  std::array<uint32_t, 3> required_block = {0, 0, 0};  // 0 where absent
   std::array<uint32_t, 3> max_block = {0, 0, 0};
   std::array<uint32_t, 3> required_cluster = {0, 0, 0};
-  std::vector<bool> parameter_is_read;   // PTX only
+  std::vector<bool> parameter_is_read;  // PTX only
 
-  // Whether the code reads the parameter `back` places from the end (1: the last). False for 0 or where not known.
+  // Whether the code reads the parameter `back` places from the end (1: the last). False for 0 or where not
+  // known.
   bool ReadsParameterFromEnd(size_t back) const {
     return back > 0 && back <= parameter_is_read.size() && parameter_is_read[parameter_is_read.size() - back];
   }

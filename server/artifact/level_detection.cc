@@ -29,7 +29,8 @@ Level LevelOfExtension(absl::string_view file_name) {
 
 // Which levels the lines of a text speak for.
 struct Evidence {
-  bool mlir = false, gpu_dialect = false, llvm = false, ptx = false, amdgcn = false, python = false, gluon = false;
+  bool mlir = false, gpu_dialect = false, llvm = false, ptx = false, amdgcn = false, python = false,
+       gluon = false;
 };
 
 bool StartsWithAny(absl::string_view line, std::initializer_list<absl::string_view> prefixes) {
@@ -58,11 +59,13 @@ Evidence Weigh(absl::string_view text) {
       case 'm':
         if (StartsWithAny(line, {"module {", "module attributes ", "module @"})) {
           evidence.mlir = true;
-          if (absl::StrContains(line, "ttg.") || absl::StrContains(line, "triton_gpu.")) evidence.gpu_dialect = true;
+          if (absl::StrContains(line, "ttg.") || absl::StrContains(line, "triton_gpu."))
+            evidence.gpu_dialect = true;
         }
         break;
       case '#':
-        if (absl::StrContains(line, "#ttg.") || absl::StrContains(line, "#triton_gpu.")) evidence.gpu_dialect = true;
+        if (absl::StrContains(line, "#ttg.") || absl::StrContains(line, "#triton_gpu."))
+          evidence.gpu_dialect = true;
         break;
       case ';':
         if (StartsWithAny(line, {"; ModuleID"})) evidence.llvm = true;
@@ -83,7 +86,8 @@ Evidence Weigh(absl::string_view text) {
       default:
         break;
     }
-    if (absl::StartsWith(line, "ttg.") || absl::StrContains(line, " ttg.") || absl::StrContains(line, "triton_gpu.")) {
+    if (absl::StartsWith(line, "ttg.") || absl::StrContains(line, " ttg.") ||
+        absl::StrContains(line, "triton_gpu.")) {
       evidence.gpu_dialect = true;
     }
   }
@@ -95,10 +99,11 @@ Evidence Weigh(absl::string_view text) {
 absl::Status CheckArtifactSize(size_t bytes, absl::string_view file_name) {
   if (bytes == 0) return InvalidArgument(Reason::kInvalidIr, absl::StrCat(Named(file_name), " is empty"));
   if (bytes > kMaxArtifactBytes) {
-    return ResourceExhausted(Reason::kTooLarge,
-                             absl::StrCat(Named(file_name), " has ", bytes, " bytes; the limit for a kernel file is ",
-                                          kMaxArtifactBytes, " bytes (64 MiB)"),
-                             {{"limit", absl::StrCat(kMaxArtifactBytes)}});
+    return ResourceExhausted(
+        Reason::kTooLarge,
+        absl::StrCat(Named(file_name), " has ", bytes, " bytes; the limit for a kernel file is ",
+                     kMaxArtifactBytes, " bytes (64 MiB)"),
+        {{"limit", absl::StrCat(kMaxArtifactBytes)}});
   }
   return absl::OkStatus();
 }
@@ -108,9 +113,10 @@ absl::StatusOr<Level> DetectLevel(absl::string_view bytes, absl::string_view fil
   if (IsCubin(bytes)) return Level::kCubin;
   if (IsHsaco(bytes)) return Level::kHsaco;
   const auto fits_none = [&](absl::string_view why) {
-    return InvalidArgument(Reason::kUnsupportedLevel,
-                           absl::StrCat(Named(file_name), " is no kernel of any level: ", why,
-                                        "; trun takes Triton's Python, Gluon, TTIR, TTGIR, LLIR, PTX and cubin"));
+    return InvalidArgument(
+        Reason::kUnsupportedLevel,
+        absl::StrCat(Named(file_name), " is no kernel of any level: ", why,
+                     "; trun takes Triton's Python, Gluon, TTIR, TTGIR, LLIR, PTX and cubin"));
   };
   if (absl::StartsWith(bytes, "\177ELF")) return fits_none("an ELF file, but for neither CUDA nor AMD GPUs");
   if (absl::StartsWith(bytes, "\x50\xed\x55\xba")) {
@@ -133,9 +139,11 @@ absl::StatusOr<Level> DetectLevel(absl::string_view bytes, absl::string_view fil
   const Level extension = LevelOfExtension(file_name);
   if (extension == Level::kUnspecified || extension == Level::kCubin || extension == Level::kHsaco) {
     if (candidates.empty()) return fits_none("nothing in it says what it is");
-    return fits_none(absl::StrCat("it could be ", absl::StrJoin(candidates, " or ", [](std::string* out, Level level) {
-                                    absl::StrAppend(out, LevelName(level));
-                                  }), "; say which"));
+    return fits_none(absl::StrCat(
+        "it could be ",
+        absl::StrJoin(candidates, " or ",
+                      [](std::string* out, Level level) { absl::StrAppend(out, LevelName(level)); }),
+        "; say which"));
   }
   if (extension == Level::kPython && evidence.gluon) return Level::kGluon;
   return extension;
@@ -145,8 +153,9 @@ absl::Status CheckLevel(Level level, absl::string_view bytes, absl::string_view 
   TRUN_RETURN_IF_ERROR(CheckArtifactSize(bytes.size(), file_name));
   const bool binary = level == Level::kCubin || level == Level::kHsaco;
   if ((level == Level::kCubin && !IsCubin(bytes)) || (level == Level::kHsaco && !IsHsaco(bytes))) {
-    return InvalidArgument(Reason::kInvalidIr, absl::StrCat(Named(file_name), " is not a ", LevelName(level),
-                                                            ": it does not begin as an ELF file for that machine"));
+    return InvalidArgument(Reason::kInvalidIr,
+                           absl::StrCat(Named(file_name), " is not a ", LevelName(level),
+                                        ": it does not begin as an ELF file for that machine"));
   }
   if (binary) return absl::OkStatus();
   const size_t nul = bytes.find('\0');

@@ -57,11 +57,14 @@ TEST(LevelDetection, KnowsEveryLevelOfRealArtifactsWithoutTheirNames) {
 }
 
 TEST(LevelDetection, KnowsTritonGpuOfOldVersionsAndPython) {
-  EXPECT_EQ(*DetectLevel("#blocked = #triton_gpu.blocked<{}>\nmodule attributes {\"triton_gpu.num-warps\" = 4 : i32} {\n"
-                         "  tt.func public @k() {\n"),
-            Level::kTtgir);
+  EXPECT_EQ(
+      *DetectLevel(
+          "#blocked = #triton_gpu.blocked<{}>\nmodule attributes {\"triton_gpu.num-warps\" = 4 : i32} {\n"
+          "  tt.func public @k() {\n"),
+      Level::kTtgir);
   EXPECT_EQ(*DetectLevel("import triton\n@triton.jit\ndef k(x):\n  pass\n"), Level::kPython);
-  EXPECT_EQ(*DetectLevel("from triton.experimental import gluon\n@gluon.jit\ndef k(x):\n  pass\n"), Level::kGluon);
+  EXPECT_EQ(*DetectLevel("from triton.experimental import gluon\n@gluon.jit\ndef k(x):\n  pass\n"),
+            Level::kGluon);
 }
 
 TEST(LevelDetection, AnAmbiguousTextIsDecidedByItsNameOrRefused) {

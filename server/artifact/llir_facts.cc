@@ -18,9 +18,9 @@ namespace {
 
 struct Definition {
   LlirKernel kernel;
-  bool is_kernel = false;   // by its calling convention
-  bool is_local = false;    // internal or private
-  std::string attributes;   // "#0"
+  bool is_kernel = false;  // by its calling convention
+  bool is_local = false;   // internal or private
+  std::string attributes;  // "#0"
 };
 
 // What !nvvm.annotations or an attribute group say of a function.
@@ -35,7 +35,9 @@ void SetDimension(absl::string_view name, uint32_t value, Annotations& out) {
   const size_t axis = static_cast<size_t>(name.back() - 'x');
   const absl::string_view stem = name.substr(0, name.size() - 1);
   if (axis > 2) return;
-  std::array<uint32_t, 3>* block = stem == "reqntid" ? &out.required_block : stem == "maxntid" ? &out.max_block : nullptr;
+  std::array<uint32_t, 3>* block = stem == "reqntid"   ? &out.required_block
+                                   : stem == "maxntid" ? &out.max_block
+                                                       : nullptr;
   if (block == nullptr) return;
   if ((*block)[0] == 0) *block = {1, 1, 1};
   (*block)[axis] = value;
@@ -251,7 +253,8 @@ class Reader {
       }
       const auto group = groups_.find(definition.attributes);
       if (group != groups_.end()) {
-        if (group->second.required_block[0] != 0) definition.kernel.required_block = group->second.required_block;
+        if (group->second.required_block[0] != 0)
+          definition.kernel.required_block = group->second.required_block;
         if (group->second.max_block[0] != 0) definition.kernel.max_block = group->second.max_block;
       }
       facts_.kernels.push_back(std::move(definition.kernel));

@@ -1,5 +1,6 @@
 // What the text of an LLVM module made by Triton declares: its kernels and their parameters.
-// Form: LLVM Language Reference ("Functions", "Parameter Attributes") and the NVPTX guide (kernel annotations).
+// Form: LLVM Language Reference ("Functions", "Parameter Attributes") and the NVPTX guide (kernel
+// annotations).
 #ifndef TRUN_SERVER_ARTIFACT_LLIR_FACTS_H_
 #define TRUN_SERVER_ARTIFACT_LLIR_FACTS_H_
 
@@ -14,8 +15,8 @@
 namespace trun {
 
 struct LlirParameter {
-  std::string name;  // empty for %0, %1
-  std::string type;  // "ptr", "i32", "half", ...
+  std::string name;             // empty for %0, %1
+  std::string type;             // "ptr", "i32", "half", ...
   uint32_t by_value_bytes = 0;  // ptr byval([128 x i8]): a tensor map
   bool is_pointer = false;
   bool is_unread = false;  // LLVM proved it: readnone on a pointer

@@ -24,13 +24,22 @@ constexpr int kMaxWarps = 32;  // 1,024 threads a block
 constexpr int kMaxCtas = 16;   // the largest non-portable cluster
 constexpr int64_t kMaxScratchBytes = int64_t{1} << 40;
 
-// Opt-in shared memory of one block: CUDA Programming Guide, "Technical Specifications per Compute Capability".
+// Opt-in shared memory of one block: CUDA Programming Guide, "Technical Specifications per Compute
+// Capability".
 uint32_t MaxSharedBytes(int arch) {
   switch (arch) {
-    case 75: return 64 << 10;
-    case 80: case 87: return 163 << 10;
-    case 86: case 89: case 120: case 121: return 99 << 10;
-    default: return 227 << 10;
+    case 75:
+      return 64 << 10;
+    case 80:
+    case 87:
+      return 163 << 10;
+    case 86:
+    case 89:
+    case 120:
+    case 121:
+      return 99 << 10;
+    default:
+      return 227 << 10;
   }
 }
 
@@ -50,7 +59,8 @@ absl::Status TakeUnsigned(absl::StatusOr<std::optional<int64_t>> from, Unsigned&
 absl::Status TakeAlignment(const MetadataJson& json, const char* key, uint32_t& to) {
   TRUN_RETURN_IF_ERROR(TakeUnsigned(json.Integer(key, 0, 1 << 20), to));
   if (to == 0) to = 1;
-  if ((to & (to - 1)) != 0) return MetadataError(key, absl::StrCat("metadata key '", key, "' must be a power of two"));
+  if ((to & (to - 1)) != 0)
+    return MetadataError(key, absl::StrCat("metadata key '", key, "' must be a power of two"));
   return absl::OkStatus();
 }
 
@@ -62,15 +72,17 @@ absl::Status TakeTarget(const MetadataJson& json, Target& target) {
                                                 "; it looks like {\"backend\": \"cuda\", \"arch\": 80, "
                                                 "\"warp_size\": 32}"));
   };
-  if (!given.is_object() || !given.contains("backend") || !given["backend"].is_string() || !given.contains("arch")) {
+  if (!given.is_object() || !given.contains("backend") || !given["backend"].is_string() ||
+      !given.contains("arch")) {
     return bad("is not an object with a backend and an arch");
   }
   target.backend = given["backend"].get<std::string>();
   if (target.backend != "cuda") {
-    return InvalidArgument(Reason::kUnsupportedTarget,
-                           absl::StrCat("the metadata is of backend '", absl::CHexEscape(target.backend.substr(0, 40)),
-                                        "'; kernels for cuda can be launched"),
-                           {{"key", "target"}});
+    return InvalidArgument(
+        Reason::kUnsupportedTarget,
+        absl::StrCat("the metadata is of backend '", absl::CHexEscape(target.backend.substr(0, 40)),
+                     "'; kernels for cuda can be launched"),
+        {{"key", "target"}});
   }
   const nlohmann::json& arch = given["arch"];
   if (!arch.is_number_integer() || arch < 10 || arch > 999) return bad("has no architecture such as 80");
@@ -92,11 +104,13 @@ absl::Status TakeCluster(const MetadataJson& json, KernelMetadata& metadata) {
     if (fits) cluster[i] = given[i].get<int>();
     product *= cluster[i];
   }
-  if (!fits) return MetadataError("cluster_dims", "metadata key 'cluster_dims' must be three integers from 1 to 16");
+  if (!fits)
+    return MetadataError("cluster_dims", "metadata key 'cluster_dims' must be three integers from 1 to 16");
   if (metadata.num_ctas == 1) return absl::OkStatus();
   if (product != metadata.num_ctas) {
-    return MetadataError("cluster_dims", absl::StrCat("metadata keys contradict each other: cluster_dims has ", product,
-                                                      " CTAs, num_ctas is ", metadata.num_ctas));
+    return MetadataError("cluster_dims",
+                         absl::StrCat("metadata keys contradict each other: cluster_dims has ", product,
+                                      " CTAs, num_ctas is ", metadata.num_ctas));
   }
   std::copy(cluster.begin(), cluster.end(), metadata.cluster);
   return absl::OkStatus();
@@ -112,8 +126,9 @@ absl::Status CheckArchKey(const MetadataJson& json, const Target& target) {
   int number = 0;
   digits = digits.substr(0, digits.find_first_not_of("0123456789"));
   if (absl::SimpleAtoi(digits, &number) && number == target.arch) return absl::OkStatus();
-  return MetadataError("arch", absl::StrCat("metadata keys contradict each other: arch is '",
-                                            absl::CHexEscape(arch->substr(0, 40)), "', target.arch is ", target.arch));
+  return MetadataError(
+      "arch", absl::StrCat("metadata keys contradict each other: arch is '",
+                           absl::CHexEscape(arch->substr(0, 40)), "', target.arch is ", target.arch));
 }
 
 absl::StatusOr<KernelMetadata> FromJson(const MetadataJson& json) {
@@ -128,8 +143,8 @@ absl::StatusOr<KernelMetadata> FromJson(const MetadataJson& json) {
   TRUN_RETURN_IF_ERROR(TakeUnsigned(json.Integer("shared", 0, INT32_MAX), metadata.shared_bytes));
   TRUN_RETURN_IF_ERROR(
       TakeUnsigned(json.Integer("global_scratch_size", 0, kMaxScratchBytes), metadata.global_scratch_bytes));
-  TRUN_RETURN_IF_ERROR(
-      TakeUnsigned(json.Integer("profile_scratch_size", 0, kMaxScratchBytes), metadata.profile_scratch_bytes));
+  TRUN_RETURN_IF_ERROR(TakeUnsigned(json.Integer("profile_scratch_size", 0, kMaxScratchBytes),
+                                    metadata.profile_scratch_bytes));
   TRUN_RETURN_IF_ERROR(TakeAlignment(json, "global_scratch_align", metadata.global_scratch_align));
   TRUN_RETURN_IF_ERROR(TakeAlignment(json, "profile_scratch_align", metadata.profile_scratch_align));
   TRUN_RETURN_IF_ERROR(TakeUnsigned(json.Integer("tmem_size", 0, 512), metadata.tensor_memory_columns));
@@ -150,20 +165,21 @@ std::string Shown(absl::string_view name) { return absl::CHexEscape(name.substr(
 absl::Status SettleName(const std::vector<std::string>& entries, absl::string_view kernel_name,
                         KernelMetadata& metadata) {
   if (!metadata.name.empty() && !kernel_name.empty() && metadata.name != kernel_name) {
-    return MetadataError("name", absl::StrCat("the metadata is of kernel '", Shown(metadata.name), "', not of '",
-                                              Shown(kernel_name), "'"));
+    return MetadataError("name", absl::StrCat("the metadata is of kernel '", Shown(metadata.name),
+                                              "', not of '", Shown(kernel_name), "'"));
   }
   if (metadata.name.empty()) return absl::OkStatus();
   if (std::find(entries.begin(), entries.end(), metadata.name) != entries.end()) return absl::OkStatus();
   std::vector<std::string> listed;
   for (size_t i = 0; i < entries.size() && i < 16; ++i) listed.push_back(Shown(entries[i]));
-  return MetadataError("name", absl::StrCat("the metadata is of kernel '", Shown(metadata.name),
-                                            "', which is not in the file (", absl::StrJoin(listed, ", "), ")"));
+  return MetadataError("name",
+                       absl::StrCat("the metadata is of kernel '", Shown(metadata.name),
+                                    "', which is not in the file (", absl::StrJoin(listed, ", "), ")"));
 }
 
 absl::Status Contradiction(absl::string_view key, int64_t in_json, absl::string_view what, int64_t in_file) {
-  return MetadataError(key, absl::StrCat("metadata and file contradict each other: ", key, " is ", in_json, ", but ",
-                                         what, " ", in_file));
+  return MetadataError(key, absl::StrCat("metadata and file contradict each other: ", key, " is ", in_json,
+                                         ", but ", what, " ", in_file));
 }
 
 absl::Status SettleWarps(const FileFacts& file, bool in_json, KernelMetadata& metadata) {
@@ -171,8 +187,9 @@ absl::Status SettleWarps(const FileFacts& file, bool in_json, KernelMetadata& me
   if (block[0] != 0) {
     const uint64_t threads = uint64_t{block[0]} * block[1] * block[2];
     if (threads != block[0] || threads % 32 != 0 || threads > 32 * kMaxWarps) {
-      return MetadataError("num_warps", absl::StrCat("the kernel requires a block of ", absl::StrJoin(block, " × "),
-                                                     " threads; one of Triton's has 32·num_warps × 1 × 1"));
+      return MetadataError("num_warps",
+                           absl::StrCat("the kernel requires a block of ", absl::StrJoin(block, " × "),
+                                        " threads; one of Triton's has 32·num_warps × 1 × 1"));
     }
     const int warps = static_cast<int>(threads / 32);
     if (in_json && metadata.num_warps != warps) {
@@ -186,18 +203,20 @@ absl::Status SettleWarps(const FileFacts& file, bool in_json, KernelMetadata& me
       metadata.num_warps = static_cast<int>(most / 32);
     }
     if (uint64_t{32} * static_cast<uint64_t>(metadata.num_warps) > most) {
-      return Contradiction("num_warps", metadata.num_warps, "the file's .maxntid allows threads:",
-                           static_cast<int64_t>(most));
+      return Contradiction("num_warps", metadata.num_warps,
+                           "the file's .maxntid allows threads:", static_cast<int64_t>(most));
     }
   }
   if (file.num_warps.has_value()) {
     // A warp-specialised kernel launches more warps than its default group has.
-    const bool matches = metadata.num_warps == *file.num_warps || metadata.num_warps == file.total_num_warps ||
-                         file.warp_specialized;
-    if (in_json && !matches) return Contradiction("num_warps", metadata.num_warps, "the file has", *file.num_warps);
+    const bool matches = metadata.num_warps == *file.num_warps ||
+                         metadata.num_warps == file.total_num_warps || file.warp_specialized;
+    if (in_json && !matches)
+      return Contradiction("num_warps", metadata.num_warps, "the file has", *file.num_warps);
     if (!in_json) metadata.num_warps = file.total_num_warps.value_or(*file.num_warps);
     if (metadata.num_warps < 1 || metadata.num_warps > kMaxWarps) {
-      return MetadataError("num_warps", absl::StrCat("the file has ", metadata.num_warps, " warps; 1 to 32 can run"));
+      return MetadataError("num_warps",
+                           absl::StrCat("the file has ", metadata.num_warps, " warps; 1 to 32 can run"));
     }
   }
   return absl::OkStatus();
@@ -213,7 +232,8 @@ absl::Status SettleCluster(const FileFacts& file, const MetadataJson& json, Kern
   }
   if (!ctas.has_value()) return absl::OkStatus();
   if (*ctas < 1 || *ctas > kMaxCtas) {
-    return MetadataError("num_ctas", absl::StrCat("the file has ", *ctas, " CTAs in a cluster; 1 to 16 can run"));
+    return MetadataError("num_ctas",
+                         absl::StrCat("the file has ", *ctas, " CTAs in a cluster; 1 to 16 can run"));
   }
   if (in_json && metadata.num_ctas != *ctas) {
     return Contradiction("num_ctas", metadata.num_ctas, "the file has", *ctas);
@@ -243,8 +263,9 @@ absl::Status SettleShared(const FileFacts& file, bool in_json, KernelMetadata& m
   }
   const uint32_t most = MaxSharedBytes(metadata.target.arch);
   if (metadata.shared_bytes > most) {
-    return MetadataError("shared", absl::StrCat("metadata key 'shared' is ", metadata.shared_bytes, " bytes; sm_",
-                                                metadata.target.arch, " has at most ", most, " for one block"));
+    return MetadataError("shared",
+                         absl::StrCat("metadata key 'shared' is ", metadata.shared_bytes, " bytes; sm_",
+                                      metadata.target.arch, " has at most ", most, " for one block"));
   }
   return absl::OkStatus();
 }
@@ -253,8 +274,9 @@ absl::Status SettleShared(const FileFacts& file, bool in_json, KernelMetadata& m
 absl::Status CheckComplete(const FileFacts& file, Level level, const MetadataJson& json,
                            const KernelMetadata& metadata) {
   const auto missing = [&](absl::string_view key) {
-    return MetadataError(key, absl::StrCat("the metadata of '", Shown(metadata.name), "' lacks the key '", key,
-                                           "', and ", LevelName(level), " does not tell it: give the JSON that Triton "
+    return MetadataError(key, absl::StrCat("the metadata of '", Shown(metadata.name), "' lacks the key '",
+                                           key, "', and ", LevelName(level),
+                                           " does not tell it: give the JSON that Triton "
                                            "wrote beside the file"));
   };
   if (level == Level::kTtir || level == Level::kTtgir) return absl::OkStatus();
@@ -296,7 +318,8 @@ absl::StatusOr<KernelMetadata> ReadMetadata(absl::string_view json, Level level,
   return metadata;
 }
 
-absl::Status CheckLaunchable(const KernelMetadata& metadata, uint32_t max_shared_bytes, uint32_t max_threads) {
+absl::Status CheckLaunchable(const KernelMetadata& metadata, uint32_t max_shared_bytes,
+                             uint32_t max_threads) {
   if (metadata.shared_bytes > max_shared_bytes) {
     return InvalidArgument(Reason::kLaunchShape,
                            absl::StrCat("'", Shown(metadata.name), "' needs ", metadata.shared_bytes,
@@ -306,10 +329,11 @@ absl::Status CheckLaunchable(const KernelMetadata& metadata, uint32_t max_shared
   }
   const uint64_t threads = uint64_t{32} * static_cast<uint64_t>(std::max(metadata.num_warps, 0));
   if (threads == 0 || threads > max_threads) {
-    return InvalidArgument(Reason::kLaunchShape,
-                           absl::StrCat("'", Shown(metadata.name), "' has ", metadata.num_warps, " warps (", threads,
-                                        " threads) a block; this device runs 1 to ", max_threads, " threads"),
-                           {{"key", "num_warps"}, {"limit", absl::StrCat(max_threads)}});
+    return InvalidArgument(
+        Reason::kLaunchShape,
+        absl::StrCat("'", Shown(metadata.name), "' has ", metadata.num_warps, " warps (", threads,
+                     " threads) a block; this device runs 1 to ", max_threads, " threads"),
+        {{"key", "num_warps"}, {"limit", absl::StrCat(max_threads)}});
   }
   return absl::OkStatus();
 }

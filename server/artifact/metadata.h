@@ -15,28 +15,31 @@
 
 namespace trun {
 
-// Uniform metadata of the kernel in `bytes`, a file of `level`. `json` may be empty (none was given). What the JSON
-// does not say is inferred from the file: name (its only entry), num_warps and num_ctas (ttg.num-warps,
-// ttg.total-num-warps, .reqntid, .maxntid), shared (ttg.shared; 0 for PTX without dynamic shared memory), target
-// (ttg.target, .target, ELF flags). `kernel_name` picks an entry and overrides nothing.
+// Uniform metadata of the kernel in `bytes`, a file of `level`. `json` may be empty (none was given). What
+// the JSON does not say is inferred from the file: name (its only entry), num_warps and num_ctas
+// (ttg.num-warps, ttg.total-num-warps, .reqntid, .maxntid), shared (ttg.shared; 0 for PTX without dynamic
+// shared memory), target (ttg.target, .target, ELF flags). `kernel_name` picks an entry and overrides
+// nothing.
 //
-// Required after inference: TTIR and TTGIR nothing (num_warps may stay 0, target.arch 0 where unknown); LLIR num_warps
-// and shared; PTX and cubin these and the target, and global_scratch_size where PTX reads its scratch pointer.
+// Required after inference: TTIR and TTGIR nothing (num_warps may stay 0, target.arch 0 where unknown); LLIR
+// num_warps and shared; PTX and cubin these and the target, and global_scratch_size where PTX reads its
+// scratch pointer.
 //
-// INVALID_ARGUMENT kMetadata: not a JSON object (details: line, column), a value of the wrong type or out of range, a
-// missing key, or a contradiction between JSON and file (details: key). kInvalidIr, kArgument, kUnsupportedLevel: as
-// ReadSignature. RESOURCE_EXHAUSTED kTooLarge (details: limit).
+// INVALID_ARGUMENT kMetadata: not a JSON object (details: line, column), a value of the wrong type or out of
+// range, a missing key, or a contradiction between JSON and file (details: key). kInvalidIr, kArgument,
+// kUnsupportedLevel: as ReadSignature. RESOURCE_EXHAUSTED kTooLarge (details: limit).
 absl::StatusOr<KernelMetadata> ReadMetadata(absl::string_view json, Level level, absl::string_view bytes,
                                             absl::string_view kernel_name = {});
 
 // The JSON alone, with no file to hold it against: nothing is required, nothing inferred. Same errors.
 absl::StatusOr<KernelMetadata> ParseMetadata(absl::string_view json);
 
-// That a device can launch it: shared memory and threads per block. INVALID_ARGUMENT kLaunchShape (details: key,
-// limit).
+// That a device can launch it: shared memory and threads per block. INVALID_ARGUMENT kLaunchShape (details:
+// key, limit).
 absl::Status CheckLaunchable(const KernelMetadata& metadata, uint32_t max_shared_bytes, uint32_t max_threads);
 
-// The JSON with sorted keys and no white space: the form kept in KernelMetadata::raw_json and hashed for cache keys.
+// The JSON with sorted keys and no white space: the form kept in KernelMetadata::raw_json and hashed for
+// cache keys.
 // "" gives "{}". INVALID_ARGUMENT kMetadata.
 absl::StatusOr<std::string> CanonicalMetadata(absl::string_view json);
 

@@ -17,14 +17,17 @@ absl::Status SyntaxError(absl::string_view text, size_t byte, absl::string_view 
   const absl::string_view before = text.substr(0, std::min(byte, text.size()));
   const size_t line = 1 + static_cast<size_t>(std::count(before.begin(), before.end(), '\n'));
   const size_t line_begin = before.rfind('\n');
-  const size_t column = line_begin == absl::string_view::npos ? before.size() : before.size() - line_begin - 1;
-  return InvalidArgument(Reason::kMetadata,
-                         absl::StrCat("the metadata is not JSON: ", what, " at line ", line, ", column ",
-                                      std::max<size_t>(column, 1)),
-                         {{"line", absl::StrCat(line)}, {"column", absl::StrCat(std::max<size_t>(column, 1))}});
+  const size_t column =
+      line_begin == absl::string_view::npos ? before.size() : before.size() - line_begin - 1;
+  return InvalidArgument(
+      Reason::kMetadata,
+      absl::StrCat("the metadata is not JSON: ", what, " at line ", line, ", column ",
+                   std::max<size_t>(column, 1)),
+      {{"line", absl::StrCat(line)}, {"column", absl::StrCat(std::max<size_t>(column, 1))}});
 }
 
-// Index of the bracket that nests too deep, npos where none does. The parser copes with any depth, the printer not.
+// Index of the bracket that nests too deep, npos where none does. The parser copes with any depth, the
+// printer not.
 size_t TooDeep(absl::string_view text) {
   int depth = 0;
   bool in_string = false;
@@ -57,9 +60,10 @@ absl::StatusOr<MetadataJson> MetadataJson::Parse(absl::string_view text) {
   MetadataJson result;
   if (text.empty()) return result;
   if (text.size() > kMaxMetadataBytes) {
-    return ResourceExhausted(Reason::kTooLarge,
-                             absl::StrCat("the metadata has ", text.size(), " bytes; the limit is ", kMaxMetadataBytes),
-                             {{"limit", absl::StrCat(kMaxMetadataBytes)}});
+    return ResourceExhausted(
+        Reason::kTooLarge,
+        absl::StrCat("the metadata has ", text.size(), " bytes; the limit is ", kMaxMetadataBytes),
+        {{"limit", absl::StrCat(kMaxMetadataBytes)}});
   }
   const size_t deep = TooDeep(text);
   if (deep != absl::string_view::npos) return SyntaxError(text, deep + 1, "it is nested too deep");
@@ -79,16 +83,18 @@ bool MetadataJson::Has(const char* key) const {
   return found != object_.end() && !found->is_null();
 }
 
-absl::StatusOr<std::optional<int64_t>> MetadataJson::Integer(const char* key, int64_t least, int64_t most) const {
+absl::StatusOr<std::optional<int64_t>> MetadataJson::Integer(const char* key, int64_t least,
+                                                             int64_t most) const {
   if (!Has(key)) return std::optional<int64_t>();
   const nlohmann::json& value = object_[key];
-  const bool fits = value.is_number_unsigned()
-                        ? most >= 0 && value.get<uint64_t>() <= static_cast<uint64_t>(most) &&
-                              (least < 0 || value.get<uint64_t>() >= static_cast<uint64_t>(least))
-                        : value.is_number_integer() && value.get<int64_t>() >= least && value.get<int64_t>() <= most;
+  const bool fits =
+      value.is_number_unsigned()
+          ? most >= 0 && value.get<uint64_t>() <= static_cast<uint64_t>(most) &&
+                (least < 0 || value.get<uint64_t>() >= static_cast<uint64_t>(least))
+          : value.is_number_integer() && value.get<int64_t>() >= least && value.get<int64_t>() <= most;
   if (!fits) {
-    return MetadataError(key, absl::StrCat("metadata key '", key, "' must be an integer from ", least, " to ", most,
-                                           ", not ", Shown(value)));
+    return MetadataError(key, absl::StrCat("metadata key '", key, "' must be an integer from ", least, " to ",
+                                           most, ", not ", Shown(value)));
   }
   return std::optional<int64_t>(value.get<int64_t>());
 }
@@ -97,8 +103,8 @@ absl::StatusOr<std::optional<bool>> MetadataJson::Boolean(const char* key) const
   if (!Has(key)) return std::optional<bool>();
   const nlohmann::json& value = object_[key];
   if (!value.is_boolean()) {
-    return MetadataError(key, absl::StrCat("metadata key '", key, "' must be true or false, not ",
-                                           Shown(value)));
+    return MetadataError(key,
+                         absl::StrCat("metadata key '", key, "' must be true or false, not ", Shown(value)));
   }
   return std::optional<bool>(value.get<bool>());
 }
@@ -107,8 +113,7 @@ absl::StatusOr<std::optional<std::string>> MetadataJson::String(const char* key)
   if (!Has(key)) return std::optional<std::string>();
   const nlohmann::json& value = object_[key];
   if (!value.is_string()) {
-    return MetadataError(key, absl::StrCat("metadata key '", key, "' must be a string, not ",
-                                           Shown(value)));
+    return MetadataError(key, absl::StrCat("metadata key '", key, "' must be a string, not ", Shown(value)));
   }
   return std::optional<std::string>(value.get<std::string>());
 }

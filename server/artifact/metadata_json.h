@@ -19,8 +19,8 @@ absl::Status MetadataError(absl::string_view key, absl::string_view message);
 // A parsed JSON object. A key whose value is null counts as absent. Thread-safe once made.
 class MetadataJson {
  public:
-  // "" is an empty object. INVALID_ARGUMENT kMetadata: no JSON object, nested deeper than 32 (details: line, column).
-  // RESOURCE_EXHAUSTED kTooLarge over kMaxMetadataBytes (details: limit).
+  // "" is an empty object. INVALID_ARGUMENT kMetadata: no JSON object, nested deeper than 32 (details: line,
+  // column). RESOURCE_EXHAUSTED kTooLarge over kMaxMetadataBytes (details: limit).
   static absl::StatusOr<MetadataJson> Parse(absl::string_view text);
 
   bool Has(const char* key) const;

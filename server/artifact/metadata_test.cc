@@ -7,6 +7,7 @@
 #include "absl/strings/str_replace.h"
 #include "common/base/status.h"
 #include "nlohmann/json.hpp"
+#include "server/artifact/level_detection.h"
 #include "server/artifact/testdata.h"
 
 namespace trun {
@@ -15,10 +16,13 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr char kPtx[] =
-    ".version 8.7\n.target sm_80\n.address_size 64\n.visible .entry k(\n .param .u64 .ptr .global .align 1 k_param_0,\n"
-    " .param .u64 .ptr .global .align 1 k_param_1\n)\n.reqntid 128\n{\n ld.param.b64 %rd1, [k_param_0];\n ret;\n}\n";
+    ".version 8.7\n.target sm_80\n.address_size 64\n.visible .entry k(\n .param .u64 .ptr .global .align 1 "
+    "k_param_0,\n"
+    " .param .u64 .ptr .global .align 1 k_param_1\n)\n.reqntid 128\n{\n ld.param.b64 %rd1, [k_param_0];\n "
+    "ret;\n}\n";
 constexpr char kSharedPtx[] =
-    ".version 8.7\n.target sm_90a\n.extern .shared .align 16 .b8 global_smem[];\n.visible .entry k(\n .param .u32 a\n)\n"
+    ".version 8.7\n.target sm_90a\n.extern .shared .align 16 .b8 global_smem[];\n.visible .entry k(\n .param "
+    ".u32 a\n)\n"
     ".reqntid 256\n{\n ret;\n}\n";
 
 absl::Status Failure(absl::string_view json, Level level = Level::kPtx, absl::string_view bytes = kPtx,
@@ -45,7 +49,7 @@ TEST(Metadata, TextThatIsNoJsonNamesItsLineAndColumn) {
 
 TEST(Metadata, TooMuchNestingOrTooManyBytesAreRefused) {
   EXPECT_EQ(GetReason(Failure(absl::StrCat("{\"a\": ", std::string(1'000'000, '[')))), Reason::kMetadata);
-  EXPECT_EQ(GetReason(Failure(std::string((size_t{4} << 20) + 1, ' '))), Reason::kTooLarge);
+  EXPECT_EQ(GetReason(Failure(std::string(kMaxMetadataBytes + 1, ' '))), Reason::kTooLarge);
 }
 
 TEST(Metadata, ValuesOfTheWrongTypeOrRangeNameTheirKey) {
@@ -65,7 +69,8 @@ TEST(Metadata, ValuesOfTheWrongTypeOrRangeNameTheirKey) {
   EXPECT_EQ(FailedKey(R"({"target": {"backend": "cuda", "arch": 80, "warp_size": 64}})"), "target");
   EXPECT_EQ(FailedKey(R"({"cluster_dims": [1, 1]})"), "cluster_dims");
   EXPECT_EQ(FailedKey(R"({"cluster_dims": [3, 1, 1], "num_ctas": 2})"), "cluster_dims");
-  EXPECT_EQ(GetReason(Failure(R"({"target": {"backend": "hip", "arch": "gfx942"}})")), Reason::kUnsupportedTarget);
+  EXPECT_EQ(GetReason(Failure(R"({"target": {"backend": "hip", "arch": "gfx942"}})")),
+            Reason::kUnsupportedTarget);
 }
 
 TEST(Metadata, ContradictionsBetweenJsonAndFileNameTheirKey) {
@@ -73,10 +78,12 @@ TEST(Metadata, ContradictionsBetweenJsonAndFileNameTheirKey) {
   EXPECT_EQ(FailedKey(R"({"name": "other"})"), "name");
   EXPECT_EQ(FailedKey(R"({"name": "k"})", Level::kPtx, kPtx, "j"), "name");
   EXPECT_EQ(FailedKey(R"({"target": {"backend": "cuda", "arch": 90, "warp_size": 32}})"), "target");
-  EXPECT_EQ(FailedKey(R"({"arch": "sm90", "target": {"backend": "cuda", "arch": 80, "warp_size": 32}})"), "arch");
+  EXPECT_EQ(FailedKey(R"({"arch": "sm90", "target": {"backend": "cuda", "arch": 80, "warp_size": 32}})"),
+            "arch");
   EXPECT_EQ(FailedKey(R"({"shared": 166913})"), "shared");
   const char* ttgir =
-      "module attributes {\"ttg.num-ctas\" = 1 : i32, \"ttg.num-warps\" = 4 : i32, ttg.target = \"cuda:80\"} {\n"
+      "module attributes {\"ttg.num-ctas\" = 1 : i32, \"ttg.num-warps\" = 4 : i32, ttg.target = \"cuda:80\"} "
+      "{\n"
       "tt.func public @k(%x: i32) {}}";
   EXPECT_EQ(FailedKey(R"({"num_warps": 8})", Level::kTtgir, ttgir), "num_warps");
   EXPECT_EQ(FailedKey(R"({"num_ctas": 2})", Level::kTtgir, ttgir), "num_ctas");
@@ -124,7 +131,8 @@ TEST(Metadata, MaxntidOfOldTritonTellsTheWarps) {
 
 TEST(Metadata, AWarpSpecialisedKernelLaunchesItsTotalWarps) {
   const char* ttgir =
-      "module attributes {\"ttg.num-warps\" = 4 : i32, \"ttg.total-num-warps\" = 12 : i32, ttg.shared = 1024 : i32} {\n"
+      "module attributes {\"ttg.num-warps\" = 4 : i32, \"ttg.total-num-warps\" = 12 : i32, ttg.shared = 1024 "
+      ": i32} {\n"
       "tt.func public @k(%x: i32) {}}";
   const auto metadata = ReadMetadata("", Level::kTtgir, ttgir);
   ASSERT_TRUE(metadata.ok()) << metadata.status();
@@ -135,8 +143,9 @@ TEST(Metadata, AWarpSpecialisedKernelLaunchesItsTotalWarps) {
 }
 
 TEST(Metadata, OldDialectNamesAndTtirAreRead) {
-  const char* old = "module attributes {\"triton_gpu.num-ctas\" = 1 : i32, \"triton_gpu.num-warps\" = 8 : i32, "
-                    "triton_gpu.target = \"cuda:75\"} { tt.func public @k() {} }";
+  const char* old =
+      "module attributes {\"triton_gpu.num-ctas\" = 1 : i32, \"triton_gpu.num-warps\" = 8 : i32, "
+      "triton_gpu.target = \"cuda:75\"} { tt.func public @k() {} }";
   const auto metadata = ReadMetadata("", Level::kTtgir, old);
   ASSERT_TRUE(metadata.ok()) << metadata.status();
   EXPECT_EQ(metadata->num_warps, 8);

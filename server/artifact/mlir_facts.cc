@@ -84,7 +84,8 @@ class Reader {
           facts_.target = std::string(value.text);
         }
       }
-      while (tokens_.current().kind != Token::Kind::kEnd && !tokens_.current().Is(',') && !tokens_.current().Is('}')) {
+      while (tokens_.current().kind != Token::Kind::kEnd && !tokens_.current().Is(',') &&
+             !tokens_.current().Is('}')) {
         StepOver();
       }
       if (tokens_.current().Is(',')) tokens_.Next();
@@ -132,14 +133,14 @@ class Reader {
     while (!tokens_.current().Is(')')) {
       if (function.arguments.size() >= kMaxKernelParameters) {
         return MalformedAt(tokens_.current(), absl::StrCat("@", function.name, " has more than ",
-                                                              kMaxKernelParameters, " arguments"));
+                                                           kMaxKernelParameters, " arguments"));
       }
       TRUN_RETURN_IF_ERROR(ReadArgument(function));
       if (tokens_.current().Is(',')) {
         tokens_.Next();
       } else if (!tokens_.current().Is(')')) {
         return MalformedAt(tokens_.current(),
-                         absl::StrCat("the argument list of @", function.name, " is not closed"));
+                           absl::StrCat("the argument list of @", function.name, " is not closed"));
       }
     }
     tokens_.Next();
@@ -160,8 +161,8 @@ class Reader {
     }
     const size_t begin = tokens_.current().begin;
     size_t end = begin;
-    while (tokens_.current().kind != Token::Kind::kEnd && !tokens_.current().Is(',') && !tokens_.current().Is(')') &&
-           !tokens_.current().Is('{') && !tokens_.current().IsWord("loc")) {
+    while (tokens_.current().kind != Token::Kind::kEnd && !tokens_.current().Is(',') &&
+           !tokens_.current().Is(')') && !tokens_.current().Is('{') && !tokens_.current().IsWord("loc")) {
       StepOver();
       end = tokens_.current().begin;
     }
@@ -178,7 +179,8 @@ class Reader {
     while (tokens_.current().kind != Token::Kind::kEnd && !tokens_.current().Is('}')) {
       const bool divisibility = tokens_.current().text == "tt.divisibility";
       bool taken = false;
-      while (tokens_.current().kind != Token::Kind::kEnd && !tokens_.current().Is(',') && !tokens_.current().Is('}')) {
+      while (tokens_.current().kind != Token::Kind::kEnd && !tokens_.current().Is(',') &&
+             !tokens_.current().Is('}')) {
         int64_t number = 0;
         // The value is "16 : i32", or "dense<16> : tensor<1xi32>": the first number either way.
         if (divisibility && !taken && tokens_.current().Is('<')) {

@@ -1,5 +1,6 @@
-// What the text of a Triton module (TTIR or TTGIR) declares: module attributes and functions with their arguments.
-// Reads Triton's custom assembly form, as `module.str()` of 3.0 to 3.9 and hand-written tests have it.
+// What the text of a Triton module (TTIR or TTGIR) declares: module attributes and functions with their
+// arguments. Reads Triton's custom assembly form, as `module.str()` of 3.0 to 3.9 and hand-written tests have
+// it.
 #ifndef TRUN_SERVER_ARTIFACT_MLIR_FACTS_H_
 #define TRUN_SERVER_ARTIFACT_MLIR_FACTS_H_
 
@@ -29,13 +30,13 @@ struct MlirFunction {
 };
 
 struct MlirFacts {
-  // Module attributes by their name without dialect, "num-warps" for ttg.num-warps and triton_gpu.num-warps, integers
-  // only; and the target ("cuda:80"), empty where absent.
+  // Module attributes by their name without dialect, "num-warps" for ttg.num-warps and triton_gpu.num-warps,
+  // integers only; and the target ("cuda:80"), empty where absent.
   std::map<std::string, int64_t> integers;
   std::string target;
   std::vector<MlirFunction> functions;
-  bool has_gpu_dialect = false;    // ttg or triton_gpu occurs: TTGIR
-  bool warp_specialized = false;   // ttg.warp_specialize occurs
+  bool has_gpu_dialect = false;   // ttg or triton_gpu occurs: TTGIR
+  bool warp_specialized = false;  // ttg.warp_specialize occurs
 
   std::optional<int64_t> integer(const std::string& name) const;
 };

@@ -22,12 +22,14 @@ uint32_t TypeBytes(absl::string_view type) {
   if (type.size() < 2 || !absl::StrContains("busf", type.substr(0, 1))) return 0;
   int bits = 0;
   if (!absl::SimpleAtoi(type.substr(1), &bits)) return 0;
-  return bits == 8 || bits == 16 || bits == 32 || bits == 64 || bits == 128 ? static_cast<uint32_t>(bits / 8) : 0;
+  return bits == 8 || bits == 16 || bits == 32 || bits == 64 || bits == 128 ? static_cast<uint32_t>(bits / 8)
+                                                                            : 0;
 }
 
 class Reader {
  public:
-  explicit Reader(absl::string_view text) : tokens_(text, Tokenizer::Language::kPtx), first_(tokens_.current()) {}
+  explicit Reader(absl::string_view text)
+      : tokens_(text, Tokenizer::Language::kPtx), first_(tokens_.current()) {}
 
   absl::StatusOr<PtxFacts> Read() {
     bool has_version = false;
@@ -112,7 +114,8 @@ class Reader {
     PtxEntry entry;
     const Token name = tokens_.current();
     entry.line = name.line;
-    if (name.kind != Token::Kind::kWord || name.text[0] == '.') return MalformedAt(name, ".entry has no name");
+    if (name.kind != Token::Kind::kWord || name.text[0] == '.')
+      return MalformedAt(name, ".entry has no name");
     entry.name = std::string(name.text);
     if (tokens_.Next().Is('(')) {
       tokens_.Next();
@@ -121,14 +124,15 @@ class Reader {
         TRUN_RETURN_IF_ERROR(ReadParameter(entry));
         bytes += entry.parameters.back().bytes;
         if (bytes > kMaxParameterBytes || entry.parameters.size() > kMaxKernelParameters) {
-          return MalformedAt(tokens_.current(), absl::StrCat("the parameters of ", entry.name, " take more than ",
-                                                                kMaxParameterBytes, " bytes"));
+          return MalformedAt(tokens_.current(),
+                             absl::StrCat("the parameters of ", entry.name, " take more than ",
+                                          kMaxParameterBytes, " bytes"));
         }
         if (tokens_.current().Is(',')) {
           tokens_.Next();
         } else if (!tokens_.current().Is(')')) {
           return MalformedAt(tokens_.current(),
-                           absl::StrCat("the parameter list of ", entry.name, " is not closed"));
+                             absl::StrCat("the parameter list of ", entry.name, " is not closed"));
         }
       }
       tokens_.Next();
@@ -167,7 +171,8 @@ class Reader {
       const absl::string_view word = tokens_.current().text.substr(1);
       if (word == "align") {
         uint32_t value = 0;
-        if (!absl::SimpleAtoi(tokens_.Next().text, &value) || value == 0 || value > 4096 || (value & (value - 1))) {
+        if (!absl::SimpleAtoi(tokens_.Next().text, &value) || value == 0 || value > 4096 ||
+            (value & (value - 1))) {
           return MalformedAt(line, ".align is not followed by a power of two");
         }
         if (!parameter.is_pointer) align = value;  // behind .ptr it speaks of the pointee
@@ -179,14 +184,16 @@ class Reader {
       }
     }
     if (tokens_.current().kind != Token::Kind::kWord || element == 0) {
-      return MalformedAt(line, absl::StrCat("a parameter of ", entry.name, " has no ", element == 0 ? "type" : "name"));
+      return MalformedAt(
+          line, absl::StrCat("a parameter of ", entry.name, " has no ", element == 0 ? "type" : "name"));
     }
     parameter.name = std::string(tokens_.current().text);
     uint64_t count = 1;
     if (tokens_.Next().Is('[')) {
       parameter.is_array = true;
       if (!absl::SimpleAtoi(tokens_.Next().text, &count) || count == 0 || count > kMaxParameterBytes) {
-        return MalformedAt(line, absl::StrCat("parameter ", parameter.name.substr(0, 80), " has no sensible size"));
+        return MalformedAt(line,
+                           absl::StrCat("parameter ", parameter.name.substr(0, 80), " has no sensible size"));
       }
       if (!tokens_.Next().Is(']')) return MalformedAt(line, "a ']' is missing");
       tokens_.Next();

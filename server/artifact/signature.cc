@@ -51,8 +51,9 @@ absl::StatusOr<KernelSignature> MlirSignature(absl::string_view bytes, absl::str
     if (!argument.has_value()) {
       return InvalidArgument(
           Reason::kInvalidIr,
-          absl::StrCat("line ", declared.line, ": argument ", signature.arguments.size(), " of ", function->name,
-                       " has type ", declared.type.substr(0, 200), ", which no launch can pass"),
+          absl::StrCat("line ", declared.line, ": argument ", signature.arguments.size(), " of ",
+                       function->name, " has type ", declared.type.substr(0, 200),
+                       ", which no launch can pass"),
           {{"line", absl::StrCat(declared.line)}, {"argument", absl::StrCat(signature.arguments.size())}});
     }
     argument->name = declared.name;
@@ -63,8 +64,9 @@ absl::StatusOr<KernelSignature> MlirSignature(absl::string_view bytes, absl::str
   return signature;
 }
 
-// How many trailing parameters that nobody reads may be Triton's own, where no metadata tells. What the versions
-// write: .maxntid (3.0, 3.1: none), .reqntid with three numbers (3.2: none, 3.3: one), with one (3.4 on: up to two).
+// How many trailing parameters that nobody reads may be Triton's own, where no metadata tells. What the
+// versions write: .maxntid (3.0, 3.1: none), .reqntid with three numbers (3.2: none, 3.3: one), with one (3.4
+// on: up to two).
 size_t MostHidden(const PtxEntry& entry) {
   if (entry.required_block_dimensions == 3) return 1;
   if (entry.required_block[0] == 0 && entry.max_block[0] != 0) return 0;
@@ -79,7 +81,8 @@ size_t MostHidden(const LlirFacts& facts, const LlirKernel& kernel) {
 template <typename Parameter, typename IsHidden>
 size_t TrailingHidden(const std::vector<Parameter>& parameters, size_t most, IsHidden is_hidden) {
   size_t count = 0;
-  while (count < most && count < parameters.size() && is_hidden(parameters[parameters.size() - 1 - count])) ++count;
+  while (count < most && count < parameters.size() && is_hidden(parameters[parameters.size() - 1 - count]))
+    ++count;
   return count;
 }
 
@@ -92,11 +95,12 @@ absl::Status DropHidden(KernelSignature& signature, size_t hidden) {
     fits = argument.kind == Kind::kPointer;
   }
   if (!fits) {
-    return InvalidArgument(Reason::kMetadata,
-                           absl::StrCat("by its metadata ", signature.name, " ends with ", hidden,
-                                        " scratch pointers, but its file does not declare them: the metadata is of "
-                                        "another Triton version or of another kernel"),
-                           {{"key", "triton_version"}});
+    return InvalidArgument(
+        Reason::kMetadata,
+        absl::StrCat("by its metadata ", signature.name, " ends with ", hidden,
+                     " scratch pointers, but its file does not declare them: the metadata is of "
+                     "another Triton version or of another kernel"),
+        {{"key", "triton_version"}});
   }
   arguments.resize(arguments.size() - hidden);
   arguments = FoldTensorDescriptors(std::move(arguments));
@@ -113,17 +117,18 @@ absl::StatusOr<KernelSignature> LlirSignature(absl::string_view bytes, absl::str
     std::optional<KernelArgument> argument = ArgumentOfLlirParameter(parameter);
     if (!argument.has_value()) {
       return InvalidArgument(Reason::kInvalidIr,
-                             absl::StrCat("line ", kernel->line, ": parameter ", signature.arguments.size(), " of ",
-                                          kernel->name, " has type ", parameter.type.substr(0, 80),
+                             absl::StrCat("line ", kernel->line, ": parameter ", signature.arguments.size(),
+                                          " of ", kernel->name, " has type ", parameter.type.substr(0, 80),
                                           ", which no launch can pass"),
                              {{"line", absl::StrCat(kernel->line)}});
     }
     argument->name = parameter.name;
     signature.arguments.push_back(*std::move(argument));
   }
-  const size_t count = hidden.has_value() ? static_cast<size_t>(*hidden)
-                                          : TrailingHidden(kernel->parameters, MostHidden(facts, *kernel),
-                                                           [](const LlirParameter& p) { return p.is_pointer && p.is_unread; });
+  const size_t count =
+      hidden.has_value() ? static_cast<size_t>(*hidden)
+                         : TrailingHidden(kernel->parameters, MostHidden(facts, *kernel),
+                                          [](const LlirParameter& p) { return p.is_pointer && p.is_unread; });
   TRUN_RETURN_IF_ERROR(DropHidden(signature, count));
   return signature;
 }
@@ -173,7 +178,8 @@ absl::StatusOr<KernelSignature> CubinSignature(absl::string_view bytes, absl::st
 }
 
 bool IsFloat(ScalarType type) {
-  return type == ScalarType::kF16 || type == ScalarType::kBf16 || type == ScalarType::kF32 || type == ScalarType::kF64;
+  return type == ScalarType::kF16 || type == ScalarType::kBf16 || type == ScalarType::kF32 ||
+         type == ScalarType::kF64;
 }
 
 // Whether a file that declares `lower` can have been made from one that declares `upper`.
@@ -188,7 +194,8 @@ bool CanBecome(const KernelArgument& upper, const KernelArgument& lower) {
   if (upper.bytes != lower.bytes) return false;
   if (upper.type == ScalarType::kUnspecified || lower.type == ScalarType::kUnspecified) return true;
   if (upper.kind == Kind::kPointer) return upper.type == lower.type;
-  // i1 may be declared as .u8; two scalars of one size are one unless one is a float and the other an integer.
+  // i1 may be declared as .u8; two scalars of one size are one unless one is a float and the other an
+  // integer.
   return IsFloat(upper.type) == IsFloat(lower.type);
 }
 
@@ -218,7 +225,8 @@ absl::StatusOr<std::vector<std::string>> ReadEntryNames(Level level, absl::strin
   }
 }
 
-absl::StatusOr<KernelSignature> ReadSignature(Level level, absl::string_view bytes, absl::string_view kernel_name,
+absl::StatusOr<KernelSignature> ReadSignature(Level level, absl::string_view bytes,
+                                              absl::string_view kernel_name,
                                               std::optional<int> hidden_parameters) {
   if (hidden_parameters.has_value()) hidden_parameters = std::clamp(*hidden_parameters, 0, 16);
   switch (level) {
@@ -242,7 +250,8 @@ std::optional<int> HiddenParameters(const KernelMetadata& metadata) {
   if (dot != absl::string_view::npos) {
     const absl::string_view rest = version.substr(dot + 1);
     int minor = 0;
-    if (version.substr(0, dot) == "3" && absl::SimpleAtoi(rest.substr(0, rest.find_first_not_of("0123456789")), &minor)) {
+    if (version.substr(0, dot) == "3" &&
+        absl::SimpleAtoi(rest.substr(0, rest.find_first_not_of("0123456789")), &minor)) {
       return minor <= 2 ? 0 : minor <= 4 ? 1 : 2;
     }
   }
@@ -257,26 +266,29 @@ std::optional<int> HiddenParameters(const KernelMetadata& metadata) {
 
 absl::StatusOr<KernelSignature> MergeSignatures(const KernelSignature& upper, const KernelSignature& lower) {
   if (!upper.name.empty() && !lower.name.empty() && upper.name != lower.name) {
-    return InvalidArgument(Reason::kMetadata, absl::StrCat("one level is of kernel '", upper.name,
-                                                           "' and the other of '", lower.name, "'"),
-                           {{"key", "name"}});
+    return InvalidArgument(
+        Reason::kMetadata,
+        absl::StrCat("one level is of kernel '", upper.name, "' and the other of '", lower.name, "'"),
+        {{"key", "name"}});
   }
   if (upper.arguments.size() != lower.arguments.size()) {
-    return InvalidArgument(Reason::kMetadata,
-                           absl::StrCat("'", lower.name, "' takes ", upper.arguments.size(),
-                                        " arguments at one level and ", lower.arguments.size(), " at the other"),
-                           {{"key", "signature"}});
+    return InvalidArgument(
+        Reason::kMetadata,
+        absl::StrCat("'", lower.name, "' takes ", upper.arguments.size(), " arguments at one level and ",
+                     lower.arguments.size(), " at the other"),
+        {{"key", "signature"}});
   }
   KernelSignature merged = lower;
   if (merged.name.empty()) merged.name = upper.name;
   for (size_t i = 0; i < merged.arguments.size(); ++i) {
     if (!CanBecome(upper.arguments[i], lower.arguments[i])) {
-      return InvalidArgument(Reason::kMetadata,
-                             absl::StrCat("argument ", i, " of '", lower.name, "' differs between two levels: ",
-                                          ScalarTypeName(upper.arguments[i].type), " of ", upper.arguments[i].bytes,
-                                          " bytes and ", ScalarTypeName(lower.arguments[i].type), " of ",
-                                          lower.arguments[i].bytes, " bytes"),
-                             {{"argument", absl::StrCat(i)}, {"key", "signature"}});
+      return InvalidArgument(
+          Reason::kMetadata,
+          absl::StrCat("argument ", i, " of '", lower.name,
+                       "' differs between two levels: ", ScalarTypeName(upper.arguments[i].type), " of ",
+                       upper.arguments[i].bytes, " bytes and ", ScalarTypeName(lower.arguments[i].type),
+                       " of ", lower.arguments[i].bytes, " bytes"),
+          {{"argument", absl::StrCat(i)}, {"key", "signature"}});
     }
     const std::string lower_name = merged.arguments[i].name;
     const ScalarType lower_type = merged.arguments[i].type;
@@ -308,7 +320,8 @@ absl::StatusOr<std::vector<KernelParameter>> ReadParameters(Level level, absl::s
   if (level == Level::kCubin) {
     TRUN_ASSIGN_OR_RETURN(const CubinFacts facts, ReadCubinFacts(bytes));
     TRUN_ASSIGN_OR_RETURN(const CubinEntry* entry, ChooseEntry(facts.entries, kernel_name));
-    // A buffer that begins with a tensor map starts past the bank's own alignment: offsets count from the first.
+    // A buffer that begins with a tensor map starts past the bank's own alignment: offsets count from the
+    // first.
     const uint32_t first = entry->parameters.empty() ? 0 : entry->parameters[0].offset;
     for (const CubinParameter& declared : entry->parameters) {
       const uint32_t offset = declared.offset - first;

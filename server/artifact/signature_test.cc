@@ -22,8 +22,8 @@ std::string Shape(const KernelSignature& signature) {
   std::string out;
   for (const KernelArgument& argument : signature.arguments) {
     absl::StrAppend(&out, out.empty() ? "" : " ", argument.kind == Kind::kPointer ? "*" : "",
-                    argument.kind == Kind::kTensorDescriptor ? "desc " : "", ScalarTypeName(argument.type), ":",
-                    argument.bytes, argument.divisibility > 1 ? "!" : "");
+                    argument.kind == Kind::kTensorDescriptor ? "desc " : "", ScalarTypeName(argument.type),
+                    ":", argument.bytes, argument.divisibility > 1 ? "!" : "");
   }
   return out;
 }
@@ -55,8 +55,9 @@ TEST(Signature, ABrokenHeadNamesItsLineAndColumn) {
   EXPECT_EQ(Failure(Level::kTtir, "module { tt.func public"), Reason::kInvalidIr);
   EXPECT_EQ(Failure(Level::kTtir, "tt.func @k(%a: i32"), Reason::kInvalidIr);
   EXPECT_EQ(Failure(Level::kPtx, ".version 8.0 .target sm_80 .entry k(.param .u64) {}"), Reason::kInvalidIr);
-  EXPECT_EQ(Failure(Level::kPtx, ".version 8.0 .target sm_80 .entry k(.param .b8 x[99999999999999999999]) {}"),
-            Reason::kInvalidIr);
+  EXPECT_EQ(
+      Failure(Level::kPtx, ".version 8.0 .target sm_80 .entry k(.param .b8 x[99999999999999999999]) {}"),
+      Reason::kInvalidIr);
   EXPECT_EQ(Failure(Level::kPtx, ".version 8.0 .target sm_80 .entry k() { {"), Reason::kInvalidIr);
 }
 
@@ -76,16 +77,18 @@ TEST(Signature, SeveralKernelsNeedAName) {
 }
 
 TEST(Signature, TtirGivesKindsTypesAndDivisibilityInAnyOrderOfAttributes) {
-  const KernelSignature signature = Read(
-      Level::kTtir,
-      "module {\n  // tt.func public @comment(%z: i1)\n  tt.func public @k(%x_ptr: !tt.ptr<f16, 1> {tt.pointer_range = "
-      "32 : i32, tt.divisibility = 16 : i32}, %arg1: !tt.ptr<bf16> {\"tt.divisibility\" = dense<16> : tensor<1xi32>, "
-      "tt.x = [1, 2]} loc(\"y\"(#loc3)), %arg2: i1 loc(\"/x/tt.py\":3:0), %arg3: !tt.ptr<!tt.ptr<i32>>, %arg4: f64, "
-      "%n: i64 {tt.divisibility = 8 : i32} loc(callsite(\"f\"(#loc1) at #loc2)), %f: !tt.ptr<f8E4M3FN>) attributes "
-      "{noinline = false} {\n tt.return }\n}");
+  const KernelSignature signature = Read(Level::kTtir,
+                                         "module {\n  // tt.func public @comment(%z: i1)\n  tt.func public "
+                                         "@k(%x_ptr: !tt.ptr<f16, 1> {tt.pointer_range = "
+                                         "32 : i32, tt.divisibility = 16 : i32}, %arg1: !tt.ptr<bf16> "
+                                         "{\"tt.divisibility\" = dense<16> : tensor<1xi32>, "
+                                         "tt.x = [1, 2]} loc(\"y\"(#loc3)), %arg2: i1 loc(\"/x/tt.py\":3:0), "
+                                         "%arg3: !tt.ptr<!tt.ptr<i32>>, %arg4: f64, "
+                                         "%n: i64 {tt.divisibility = 8 : i32} loc(callsite(\"f\"(#loc1) at "
+                                         "#loc2)), %f: !tt.ptr<f8E4M3FN>) attributes "
+                                         "{noinline = false} {\n tt.return }\n}");
   EXPECT_EQ(signature.name, "k");
-  EXPECT_EQ(Shape(signature),
-            "*f16:8! *bf16:8! i1:1 *unspecified:8 f64:8 i64:8! *f8e4m3:8");
+  EXPECT_EQ(Shape(signature), "*f16:8! *bf16:8! i1:1 *unspecified:8 f64:8 i64:8! *f8e4m3:8");
   EXPECT_EQ(signature.arguments[0].name, "x_ptr");
   EXPECT_EQ(signature.arguments[0].divisibility, 16);
   EXPECT_EQ(signature.arguments[1].name, "y");
@@ -97,18 +100,23 @@ TEST(Signature, TtirGivesKindsTypesAndDivisibilityInAnyOrderOfAttributes) {
 
 TEST(Signature, LlirOfOldTritonFindsKernelsByTheirAnnotations) {
   const char* text =
-      "; ModuleID = 'LLVMDialectModule'\nsource_filename = \"x\"\ndefine void @k(ptr addrspace(1) nocapture readonly %0, "
-      "i32 %1, float %2, ptr addrspace(1) nocapture readnone %3) local_unnamed_addr !dbg !5 {\n  ret void\n}\n"
+      "; ModuleID = 'LLVMDialectModule'\nsource_filename = \"x\"\ndefine void @k(ptr addrspace(1) nocapture "
+      "readonly %0, "
+      "i32 %1, float %2, ptr addrspace(1) nocapture readnone %3) local_unnamed_addr !dbg !5 {\n  ret "
+      "void\n}\n"
       "define internal { i32, i32 } @helper(i32 %0) {\n ret { i32, i32 } zeroinitializer\n}\n"
-      "!nvvm.annotations = !{!3, !4}\n!3 = !{ptr @k, !\"kernel\", i32 1}\n!4 = !{ptr @k, !\"maxntidx\", i32 128}\n";
+      "!nvvm.annotations = !{!3, !4}\n!3 = !{ptr @k, !\"kernel\", i32 1}\n!4 = !{ptr @k, !\"maxntidx\", i32 "
+      "128}\n";
   EXPECT_EQ(Shape(Read(Level::kLlir, text)), "*unspecified:8 i32:4 f32:4 *unspecified:8");
   EXPECT_THAT(*ReadEntryNames(Level::kLlir, text), ElementsAre("k"));
 }
 
 TEST(Signature, PtxOfOldTritonCannotTellPointersFromIntegersOf64Bits) {
   const char* text =
-      ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(\n .param .u64 k_param_0,\n .param .u32 "
-      "k_param_1,\n .param .b16 k_param_2,\n .param .u64 k_param_3\n)\n.maxntid 128, 1, 1\n{\n ld.param.u64 %rd1, "
+      ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(\n .param .u64 k_param_0,\n .param "
+      ".u32 "
+      "k_param_1,\n .param .b16 k_param_2,\n .param .u64 k_param_3\n)\n.maxntid 128, 1, 1\n{\n ld.param.u64 "
+      "%rd1, "
       "[k_param_0];\n ret;\n}\n";
   // .maxntid: Triton 3.0 or 3.1, which has no hidden parameters, though nobody reads the last one.
   EXPECT_EQ(Shape(Read(Level::kPtx, text)), "*unspecified:8 i32:4 unspecified:2 *unspecified:8");
@@ -181,9 +189,7 @@ TEST_P(RealArtifacts, PtxAndCubinLayParametersOutAlike) {
 
 TEST(Signature, MergingTwoKernelsThatCannotBeOneNamesTheArgument) {
   const KernelSignature a = Read(Level::kTtir, "tt.func @k(%x: !tt.ptr<f32>, %n: i32) {}");
-  const auto with = [&](const char* text) {
-    return MergeSignatures(a, Read(Level::kTtir, text)).status();
-  };
+  const auto with = [&](const char* text) { return MergeSignatures(a, Read(Level::kTtir, text)).status(); };
   EXPECT_EQ(GetReason(with("tt.func @other(%x: !tt.ptr<f32>, %n: i32) {}")), Reason::kMetadata);
   EXPECT_EQ(GetDetails(with("tt.func @k(%x: !tt.ptr<f32>) {}"))["key"], "signature");
   EXPECT_EQ(GetDetails(with("tt.func @k(%x: !tt.ptr<f32>, %n: f32) {}"))["argument"], "1");
@@ -195,8 +201,13 @@ TEST(Signature, MergingTwoKernelsThatCannotBeOneNamesTheArgument) {
 TEST(Signature, HiddenParametersFollowTheVersionOrTheKeys) {
   KernelMetadata metadata;
   EXPECT_EQ(HiddenParameters(metadata), std::nullopt);
-  for (const auto& [version, count] : std::vector<std::pair<const char*, int>>{
-           {"3.0.0", 0}, {"3.2.0", 0}, {"3.3.1", 1}, {"3.4.0", 1}, {"3.5.1", 2}, {"3.9.0+git1", 2}, {"3.10.0", 2}}) {
+  for (const auto& [version, count] : std::vector<std::pair<const char*, int>>{{"3.0.0", 0},
+                                                                               {"3.2.0", 0},
+                                                                               {"3.3.1", 1},
+                                                                               {"3.4.0", 1},
+                                                                               {"3.5.1", 2},
+                                                                               {"3.9.0+git1", 2},
+                                                                               {"3.10.0", 2}}) {
     metadata.triton_version = version;
     EXPECT_EQ(HiddenParameters(metadata), count) << version;
   }
@@ -216,7 +227,8 @@ TEST(Signature, SurvivesDamagedFilesOfEveryLevel) {
     const std::string whole = GoldenArtifact("3.9.0", "described", level);
     for (int round = 0; round < 300; ++round) {
       std::string damaged = whole;
-      for (int i = 0; i < 1 + round % 40; ++i) damaged[random() % damaged.size()] = static_cast<char>(random());
+      for (int i = 0; i < 1 + round % 40; ++i)
+        damaged[random() % damaged.size()] = static_cast<char>(random());
       if (round % 3 == 0) damaged.resize(random() % damaged.size());
       (void)ReadSignature(level, damaged, "", 1);
       (void)ReadParameters(level, damaged);
@@ -234,7 +246,8 @@ TEST(Signature, ReadsHugeAndDeeplyNestedTextsInLinearTime) {
   EXPECT_FALSE(ReadSignature(Level::kTtir, absl::StrCat("tt.func @k(%a: ", angles)).ok());
   EXPECT_FALSE(ReadSignature(Level::kTtir, many).ok());
   EXPECT_FALSE(ReadSignature(Level::kLlir, absl::StrCat("define void @k() ", nested, "{")).ok());
-  EXPECT_FALSE(ReadSignature(Level::kPtx, absl::StrCat(".version 8.0 .target sm_80 .entry k() {", nested)).ok());
+  EXPECT_FALSE(
+      ReadSignature(Level::kPtx, absl::StrCat(".version 8.0 .target sm_80 .entry k() {", nested)).ok());
   EXPECT_LT(absl::Now() - start, absl::Seconds(60));  // quadratic work would take hours
 }
 

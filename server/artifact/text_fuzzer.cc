@@ -8,7 +8,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
-  constexpr trun::Level kLevels[] = {trun::Level::kPtx, trun::Level::kTtir, trun::Level::kTtgir, trun::Level::kLlir};
+  constexpr trun::Level kLevels[] = {trun::Level::kPtx, trun::Level::kTtir, trun::Level::kTtgir,
+                                     trun::Level::kLlir};
   const trun::Level level = kLevels[data[0] % 4];
   const absl::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   (void)trun::DetectLevel(text);

@@ -20,8 +20,7 @@ void Tokenizer::SkipBlank() {
   while (position_ < text_.size()) {
     const char c = text_[position_];
     const char following = position_ + 1 < text_.size() ? text_[position_ + 1] : '\0';
-    const bool line_comment =
-        language_ == Language::kLlvm ? c == ';' : c == '/' && following == '/';
+    const bool line_comment = language_ == Language::kLlvm ? c == ';' : c == '/' && following == '/';
     if (c == '\n') {
       ++line_;
       line_begin_ = ++position_;
@@ -59,7 +58,8 @@ const Token& Tokenizer::Next() {
   if (c == '"') {
     ++position_;
     while (position_ < text_.size() && text_[position_] != '"' && text_[position_] != '\n') {
-      position_ += text_[position_] == '\\' && position_ + 1 < text_.size() && text_[position_ + 1] != '\n' ? 2 : 1;
+      position_ +=
+          text_[position_] == '\\' && position_ + 1 < text_.size() && text_[position_ + 1] != '\n' ? 2 : 1;
     }
     current_.kind = Token::Kind::kString;
     current_.text = text_.substr(begin + 1, position_ - begin - 1);
@@ -95,7 +95,8 @@ bool Tokenizer::SkipGroup() {
 }
 
 absl::Status MalformedAt(const Token& token, absl::string_view what) {
-  return InvalidArgument(Reason::kInvalidIr, absl::StrCat("line ", token.line, ", column ", token.column, ": ", what),
+  return InvalidArgument(Reason::kInvalidIr,
+                         absl::StrCat("line ", token.line, ", column ", token.column, ": ", what),
                          {{"line", absl::StrCat(token.line)}, {"column", absl::StrCat(token.column)}});
 }
 

@@ -1,5 +1,5 @@
-// Splits the text of MLIR, LLVM IR or PTX into words, strings and punctuation: enough to find declarations in files
-// that nobody has checked yet. Not a parser of any of them.
+// Splits the text of MLIR, LLVM IR or PTX into words, strings and punctuation: enough to find declarations in
+// files that nobody has checked yet. Not a parser of any of them.
 #ifndef TRUN_SERVER_ARTIFACT_TOKENIZER_H_
 #define TRUN_SERVER_ARTIFACT_TOKENIZER_H_
 
@@ -26,7 +26,8 @@ struct Token {
 };
 
 // Reads one text once, from front to back, in linear time. Not thread-safe. The text must outlive the tokens.
-// "->" is one punctuation token, every other punctuation one character. A string that is not closed ends with its line.
+// "->" is one punctuation token, every other punctuation one character. A string that is not closed ends with
+// its line.
 class Tokenizer {
  public:
   enum class Language { kMlir, kLlvm, kPtx };

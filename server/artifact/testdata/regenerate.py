@@ -24,7 +24,7 @@ def scaled(x, y):
 
 
 @triton.jit
-def mixed(p, q, flag, h, l, n, BLOCK: tl.constexpr):
+def mixed(p, q, flag, h, l, n, BLOCK: tl.constexpr):  # noqa: E741
     """Arguments of every kind, and a function that is not inlined."""
     offsets = tl.arange(0, BLOCK)
     x = tl.load(p + offsets, mask=offsets < n)

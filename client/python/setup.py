@@ -1,0 +1,54 @@
+"""Builds the package: what pyproject.toml cannot say is generating trun/v1 from the repository's .proto files."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import sys
+from typing import Any
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import generate_stubs  # noqa: E402
+
+
+class BuildWithStubs(build_py):
+    """Generates into the source tree first, so that setuptools finds the package where it expects it."""
+
+    def run(self) -> None:
+        generate_stubs.generate(HERE / "src")
+        super().run()
+
+
+class SdistWithProtos(sdist):
+    """Takes the .proto files along: a source distribution is built where there is no repository."""
+
+    def make_release_tree(self, base_dir: str, files: Any) -> None:
+        super().make_release_tree(base_dir, files)
+        base = pathlib.Path(base_dir)
+        target = base / "proto" / "trun" / "v1"
+        target.mkdir(parents=True, exist_ok=True)
+        for file in generate_stubs.proto_files():
+            shutil.copy(file, target / file.name)
+        shutil.copy(HERE / "generate_stubs.py", base / "generate_stubs.py")
+        shutil.rmtree(base / "src" / "trun" / "v1", ignore_errors=True)
+
+
+def dependencies() -> list[str]:
+    # Generated code refuses a runtime older than its generator.
+    from google.protobuf import __version__ as protobuf
+
+    return ["grpcio>=1.51", f"protobuf>={protobuf}", "numpy>=1.24", "ml_dtypes>=0.3"]
+
+
+# setuptools looks at the packages before it builds: the generated one has to be a folder by then.
+(HERE / "src" / "trun" / "v1").mkdir(exist_ok=True)
+setup(
+    cmdclass={"build_py": BuildWithStubs, "sdist": SdistWithProtos},
+    install_requires=dependencies(),
+)

@@ -1,0 +1,104 @@
+"""Runs against the installed package, or against this checkout with freshly generated messages."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+
+
+def _use_checkout() -> None:
+    package = HERE.parent
+    sys.path.insert(0, str(package))
+    import generate_stubs
+
+    made = package / "src" / "trun" / "v1" / "session_pb2.py"
+    newest = max(file.stat().st_mtime for file in generate_stubs.proto_files())
+    with open(package / ".generate.lock", "w") as lock:  # pytest may run twice at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.is_file() or made.stat().st_mtime < newest:
+            generate_stubs.generate(package / "src")
+    sys.path.insert(0, str(package / "src"))
+    os.environ["PYTHONPATH"] = str(package / "src")  # for the programs that tests start
+
+
+if importlib.util.find_spec("trun") is None:
+    _use_checkout()
+
+import trun  # noqa: E402
+from fake_trund import FakeTrund  # noqa: E402
+
+
+@pytest.fixture
+def folder() -> Iterator[str]:
+    """A short path: a socket's may have 107 bytes."""
+    path = tempfile.mkdtemp(prefix="trun-test-", dir="/tmp")
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def fake(folder: str) -> Iterator[FakeTrund]:
+    daemon = FakeTrund(folder)
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+def session(fake: FakeTrund) -> Iterator[trun.Session]:
+    with trun.connect(fake.socket) as opened:
+        yield opened
+
+
+def trund_binary() -> pathlib.Path | None:
+    build = pathlib.Path(os.environ.get("TRUN_BUILD_DIR", ROOT / "build" / "dev"))
+    binary = build / "bin" / "trund"
+    return binary if binary.is_file() and (build / "bin" / "trun-executor").is_file() else None
+
+
+@pytest.fixture(scope="session")
+def real_daemon() -> Iterator[str]:
+    """A real daemon on a socket of its own; skipped where it is not built."""
+    binary = trund_binary()
+    if binary is None:
+        pytest.skip("trund is not built: set TRUN_BUILD_DIR")
+    path = tempfile.mkdtemp(prefix="trun-real-", dir="/tmp")
+    environment = os.environ | {
+        "HOME": path,
+        "XDG_RUNTIME_DIR": path,
+        "XDG_CACHE_HOME": path,
+        "TRUN_TRUND": str(binary),
+    }
+    read, write = os.pipe()
+    log = open(os.path.join(path, "log"), "w+")
+    command = [str(binary), "--socket", f"{path}/trund.sock", "--ready-fd", str(write)]
+    command += ["--cache-dir", f"{path}/cache"]
+    daemon = subprocess.Popen(command, env=environment, pass_fds=[write], stdout=log, stderr=log)
+    os.close(write)
+    ready = os.read(read, 1)
+    os.close(read)
+    try:
+        if ready != b"":
+            yield f"unix:{path}/trund.sock"
+        else:
+            log.seek(0)
+            pytest.fail(f"trund did not start: {log.read()[-2000:]}")
+    finally:
+        daemon.terminate()
+        try:
+            daemon.wait(20)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+        shutil.rmtree(path, ignore_errors=True)
