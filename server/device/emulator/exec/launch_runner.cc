@@ -250,9 +250,14 @@ class UnitRunner {
       Warp& warp = cta.warps[w];
       if (warp.state == WarpState::kDone || warp.live == 0) continue;
       if (warp.active == 0 && warp.group_count > 0) warp.pc = warp.groups[0].pc;
+      // A failed try_wait has let go of its warp just behind it.
+      const bool at_mbarrier = warp.waits_on_mbarrier && warp.pc > 0;
+      if (at_mbarrier) --warp.pc;
       const uint32_t lane = static_cast<uint32_t>(__builtin_ctz(warp.live));
       Raise(warp, lane, Reason::kHungKernel,
-            shared_->expired ? "the launch passed its deadline" : "no warp of the launch can make progress");
+            shared_->expired ? "the launch passed its deadline"
+            : at_mbarrier    ? "no warp of the launch can make progress: a phase of this mbarrier never completes"
+                             : "no warp of the launch can make progress");
       Fail(unit, std::move(state_->worker.fault));
       return;
     }

@@ -18,8 +18,8 @@ void RegisterMatrix(FamilyTable* table);       // matrix.cc: mma, ldmatrix, stma
 void RegisterAsyncCopy(FamilyTable* table);    // async_copy.cc: cp.async
 
 // Parts of cp that have files of their own: after cp.async and cp.reduce.async.
-Operation DecodeBulkCopy(Form& form, bool reduce);  // bulk_copy.cc
-Operation DecodeCopyArrive(Form& form);             // bulk_copy.cc: .mbarrier.arrive
+Operation DecodeBulkCopy(Form& form, bool reduce);  // async/bulk_copy_ops.cc
+Operation DecodeCopyArrive(Form& form);             // async/mbarrier_ops.cc: .mbarrier.arrive
 
 }  // namespace trun::device
 

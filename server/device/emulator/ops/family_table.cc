@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
+#include "server/device/emulator/async/families.h"
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/program/form.h"
 
@@ -22,6 +23,9 @@ class Table final : public FamilyTable {
     RegisterBarriers(this);
     RegisterMatrix(this);
     RegisterAsyncCopy(this);
+    RegisterMbarrier(this);
+    RegisterTensorMap(this);
+    RegisterWgmma(this);
   }
 
   void Add(const char* opcode, Family family) override {

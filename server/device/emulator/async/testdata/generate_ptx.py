@@ -29,7 +29,13 @@ def stop_at_ptx() -> None:
         del stages["cubin"]
 
     CUDABackend.add_stages = add_stages_to_ptx
-    CUDABackend.binary_ext = "ptx"
+    construct = CUDABackend.__init__
+
+    def construct_for_ptx(self: CUDABackend, target: GPUTarget) -> None:
+        construct(self, target)
+        self.binary_ext = "ptx"
+
+    CUDABackend.__init__ = construct_for_ptx
 
 
 def i32(*names: str) -> dict[str, str]:
@@ -100,7 +106,11 @@ def build(name: str, folder: Path) -> None:
              and kinds[key] == "i32"}
     source = ASTSource(fn=kernel, signature={key: kinds[key] for key in order}, constexprs=constants, attrs=attrs)
     result = compile(source, target=GPUTarget("cuda", 90, 32), options=dict(options))
-    (folder / f"{name}.ptx").write_text(result.asm["ptx"])
+    text = result.asm["ptx"]
+    text = text.decode() if isinstance(text, bytes) else text
+    text = text.replace(str(Path(hopper_kernels.__file__).parent) + "/", "")
+    debug = text.find("\t.section\t.debug")
+    (folder / f"{name}.ptx").write_text(text if debug < 0 else text[:debug])
     metadata = result.metadata._asdict()
     keys = ("name", "shared", "num_warps", "global_scratch_size", "global_scratch_align")
     kept = {key: metadata[key] for key in keys}

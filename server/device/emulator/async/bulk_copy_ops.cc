@@ -1,0 +1,447 @@
+// cp.async.bulk, cp.async.bulk.tensor and their reductions. A copy is made when it is issued, the earliest that PTX
+// allows, so groups and waits have nothing left to do; its bytes count on the mbarrier at once.
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "server/device/emulator/async/mbarrier_ops.h"
+#include "server/device/emulator/async/operand_address.h"
+#include "server/device/emulator/async/tensor_copy.h"
+#include "server/device/emulator/async/tensor_map.h"
+#include "server/device/emulator/exec/control.h"
+#include "server/device/emulator/exec/memory_access.h"
+#include "server/device/emulator/numerics/convert.h"
+#include "server/device/emulator/ops/families.h"
+#include "server/device/emulator/ptx/ast.h"
+
+namespace trun::device {
+namespace {
+
+struct CopyForm {
+  OperandAddress target, source, barrier, map;
+  Space target_space = Space::kShared;
+  Space source_space = Space::kGlobal;
+  bool to_global = false;
+  bool has_barrier = false;
+  bool multicast = false;
+  ReduceOp reduce = ReduceOp::kNone;
+  numerics::Type type = numerics::Type::kU8;  // of a reduction that is not of a tensor
+  // Tensors.
+  uint32_t rank = 0;
+  bool rows = false;    // gather4, scatter4
+  bool im2col = false;
+  uint32_t coordinates = 0;  // registers in the list, then the im2col offsets
+  uint32_t offsets = 0;
+};
+
+constexpr int kTarget = 0, kSource = 1, kBarrier = 2, kSize = 3, kMask = 4, kList = 7;  // slots
+
+const CopyForm& FormOf(const Instruction& in) { return *static_cast<const CopyForm*>(in.data); }
+
+// The CTAs that a load writes to: the target's own, or those of the multicast mask, as shared addresses.
+std::vector<uint64_t> TargetsOf(Warp& warp, const Instruction& in, uint32_t lane, uint64_t address) {
+  if (!FormOf(in).multicast) return {address};
+  std::vector<uint64_t> targets;
+  const uint32_t mask = warp.U32(in.operand[kMask])[lane] & 0xffff;
+  for (uint32_t rank = 0; rank < 16; ++rank) {
+    if ((mask >> rank & 1) != 0) {
+      targets.push_back((address & (kMaxSharedBytes - 1)) | uint64_t{rank + 1} << kSharedRankShift);
+    }
+  }
+  return targets;
+}
+
+bool CompleteBytes(Warp& warp, uint32_t lane, Space space, uint64_t address, uint64_t bytes) {
+  uint64_t* word = ResolveMbarrier(warp, lane, space, address);
+  return word != nullptr &&
+         CheckMbarrier(warp, lane, MbarrierCompleteTransactions(word, static_cast<int64_t>(bytes)), word);
+}
+
+// A shared address in its window: generic addresses lose the window's base.
+uint64_t WindowAddress(uint64_t address) {
+  return address >= kSharedWindow ? address - kSharedWindow : address;
+}
+
+// --- plain bulk copies ------------------------------------------------------------------------------------------
+
+bool CopyBytes(Warp& warp, const Instruction& in, uint32_t lane) {
+  const CopyForm& f = FormOf(in);
+  const uint32_t bytes = warp.U32(in.operand[kSize])[lane];
+  if (bytes == 0 || bytes % 16 != 0) {
+    Raise(warp, lane, Reason::kMisalignedAddress,
+          absl::StrCat("a bulk copy of ", bytes, " bytes, which is no multiple of 16"));
+    return false;
+  }
+  const uint8_t* source =
+      Resolve(warp, lane, f.source_space, AddressOf(warp, in, f.source, lane), bytes, 16, false);
+  if (source == nullptr) return false;
+  const uint64_t address = AddressOf(warp, in, f.target, lane);
+  const uint64_t barrier = f.has_barrier ? AddressOf(warp, in, f.barrier, lane) : 0;
+  if (f.to_global) {
+    uint8_t* target = Resolve(warp, lane, Space::kGlobal, address, bytes, 16, true);
+    if (target == nullptr) return false;
+    if (f.reduce == ReduceOp::kNone) {
+      std::memmove(target, source, bytes);
+    } else {
+      ReduceElements(f.reduce, f.type, source, target, bytes * 8 / static_cast<uint32_t>(numerics::BitsOf(f.type)));
+    }
+    return true;
+  }
+  const std::vector<uint64_t> targets = TargetsOf(warp, in, lane, WindowAddress(address));
+  const std::vector<uint64_t> barriers = TargetsOf(warp, in, lane, WindowAddress(barrier));
+  for (size_t i = 0; i < targets.size(); ++i) {
+    uint8_t* target = Resolve(warp, lane, Space::kSharedCluster, targets[i], bytes, 16, true);
+    if (target == nullptr) return false;
+    if (f.reduce == ReduceOp::kNone) {
+      std::memmove(target, source, bytes);
+    } else {
+      ReduceElements(f.reduce, f.type, source, target, bytes * 8 / static_cast<uint32_t>(numerics::BitsOf(f.type)));
+    }
+    if (!CompleteBytes(warp, lane, Space::kSharedCluster, barriers[i], bytes)) return false;
+  }
+  return true;
+}
+
+Step OpBulkCopy(Warp& warp, const Instruction& in, uint32_t mask) {
+  return ForEachLane(mask, [&](uint32_t lane) { return CopyBytes(warp, in, lane); });
+}
+
+// --- tensors ------------------------------------------------------------------------------------------------------
+
+// One 16-byte unit at a time: where the swizzle puts byte `offset` of the box.
+uint8_t* Unit(uint8_t* window, const TensorMap& map, uint64_t box, uint32_t offset) {
+  return window + numerics::SwizzleAddress(map.swizzle, static_cast<uint32_t>(box) + offset);
+}
+
+// Element types that a load changes: subnormals flushed, or rounded to tf32.
+void AdjustLoaded(TensorElement element, uint8_t* bytes, size_t count) {
+  const bool flush = element == TensorElement::kF32Ftz || element == TensorElement::kTf32Ftz;
+  const bool round = element == TensorElement::kTf32 || element == TensorElement::kTf32Ftz;
+  if (!flush && !round) return;
+  for (size_t i = 0; i < count; i += 4) {
+    uint32_t v;
+    std::memcpy(&v, bytes + i, sizeof v);
+    if (flush && (v & 0x7f800000) == 0) v &= 0x80000000;
+    if (round) {
+      v = static_cast<uint32_t>(numerics::Convert(
+          {.to = numerics::Type::kTf32, .from = numerics::Type::kF32, .rounding = numerics::Rounding::kNearestAway}, v));
+    }
+    std::memcpy(bytes + i, &v, sizeof v);
+  }
+}
+
+void FillRow(const TensorMap& map, uint8_t* row, size_t bytes) {
+  std::memset(row, 0, bytes);
+  if (!map.nan_fill) return;
+  const numerics::Type type = ElementTypeOf(map.element);
+  const uint64_t nan = type == numerics::Type::kF64 ? numerics::kNanF64
+                       : type == numerics::Type::kF32 ? numerics::kNanF32
+                                                      : numerics::kNanF16;
+  if (type != numerics::Type::kF16 && type != numerics::Type::kBf16 && type != numerics::Type::kF32 &&
+      type != numerics::Type::kF64) {
+    return;
+  }
+  const size_t step = BytesOf(map.element);
+  for (size_t i = 0; i < bytes; i += step) std::memcpy(row + i, &nan, step);
+}
+
+class TensorCopy {
+ public:
+  TensorCopy(Warp& warp, const Instruction& in, uint32_t lane)
+      : warp_(warp), in_(in), form_(FormOf(in)), lane_(lane) {}
+
+  bool Run() {
+    if (!ReadMap()) return false;
+    const uint64_t address = AddressOf(warp_, in_, form_.to_global ? form_.source : form_.target, lane_);
+    if (form_.to_global) return Store(WindowAddress(address));
+    const uint64_t barrier = AddressOf(warp_, in_, form_.barrier, lane_);
+    const std::vector<uint64_t> targets = TargetsOf(warp_, in_, lane_, WindowAddress(address));
+    const std::vector<uint64_t> barriers = TargetsOf(warp_, in_, lane_, WindowAddress(barrier));
+    for (size_t i = 0; i < targets.size(); ++i) {
+      if (!Load(targets[i])) return false;
+      if (!CompleteBytes(warp_, lane_, Space::kSharedCluster, barriers[i], box_bytes_)) return false;
+    }
+    return true;
+  }
+
+ private:
+  bool Fail(const std::string& what) {
+    Raise(warp_, lane_, Reason::kIllegalAddress, what);
+    return false;
+  }
+
+  bool ReadMap() {
+    const uint8_t* bytes = Resolve(warp_, lane_, Space::kGeneric, AddressOf(warp_, in_, form_.map, lane_),
+                                   kTensorMapBytes, kTensorMapAlign, false);
+    if (bytes == nullptr) return false;
+    map_ = TensorMap::Decode(bytes);
+    const absl::Status status = map_.Check();
+    if (!status.ok()) return Fail(std::string(status.message()));
+    if (map_.rank != form_.rank) {
+      return Fail(absl::StrCat("a tensor map of rank ", map_.rank, " in a copy of rank ", form_.rank));
+    }
+    if (map_.im2col != form_.im2col) return Fail("the tensor map's mode is not the copy's");
+    if (form_.rows && (map_.rank != 2 || map_.BoxElements(1) != 1)) {
+      return Fail("gather4 and scatter4 need a tensor map of rank 2 with boxes of one row");
+    }
+    row_bytes_ = map_.BoxElements(0) * BytesOf(map_.element);
+    box_bytes_ = form_.im2col ? uint64_t{row_bytes_} * map_.box_dim[1] : map_.BoxBytes() * (form_.rows ? 4 : 1);
+    for (uint32_t i = 0; i < form_.coordinates; ++i) {
+      coordinates_[i] = static_cast<int32_t>(warp_.U32(in_.list[i])[lane_]);
+    }
+    for (uint32_t i = 0; i < form_.offsets; ++i) {
+      offsets_[i] = static_cast<uint16_t>(warp_.U32(in_.list[form_.coordinates + i])[lane_]);
+    }
+    return true;
+  }
+
+  bool ForEachRow(const std::function<bool(const TensorRow&)>& visit) {
+    if (form_.im2col) return ForEachIm2colRow(map_, coordinates_, offsets_, visit);
+    return ForEachTensorRow(map_, coordinates_, form_.rows, visit);
+  }
+
+  // The start of the CTA's shared memory; the box has been checked to lie within it. Rows of a swizzled box stay in
+  // their 128-byte rows, so the box's own bounds are checked rounded up to those.
+  uint8_t* Window(uint64_t box, bool is_write) {
+    const uint32_t round = map_.swizzle == numerics::Swizzle::kNone ? 16 : 128;
+    const uint64_t bytes = (box_bytes_ + round - 1) / round * round;
+    uint8_t* start = Resolve(warp_, lane_, Space::kSharedCluster, box, static_cast<uint32_t>(bytes), 128, is_write);
+    return start == nullptr ? nullptr : start - (box & (kMaxSharedBytes - 1));
+  }
+
+  bool Load(uint64_t target) {
+    uint8_t* window = Window(target, true);
+    if (window == nullptr) return false;
+    const uint64_t box = target & (kMaxSharedBytes - 1);
+    const uint32_t element = BytesOf(map_.element), step = map_.element_stride[0];
+    row_.resize(row_bytes_);
+    return ForEachRow([&](const TensorRow& row) {
+      const uint32_t count = row.last - row.first;
+      if (count != row_bytes_ / element) FillRow(map_, row_.data(), row_bytes_);
+      if (count != 0) {
+        const uint32_t span = ((count - 1) * step + 1) * element;
+        const uint8_t* source = Resolve(warp_, lane_, Space::kGlobal, row.address, span, 1, false);
+        if (source == nullptr) return false;
+        if (step == 1) {
+          std::memcpy(row_.data() + row.first * element, source, span);
+        } else {
+          for (uint32_t i = 0; i < count; ++i) {
+            std::memcpy(row_.data() + (row.first + i) * element, source + uint64_t{i} * step * element, element);
+          }
+        }
+        AdjustLoaded(map_.element, row_.data() + row.first * element, count * element);
+      }
+      for (uint32_t at = 0; at < row_bytes_; at += 16) {
+        std::memcpy(Unit(window, map_, box, row.shared_offset + at), row_.data() + at, 16);
+      }
+      return true;
+    });
+  }
+
+  bool Store(uint64_t source) {
+    uint8_t* window = Window(source, false);
+    if (window == nullptr) return false;
+    const uint64_t box = source & (kMaxSharedBytes - 1);
+    const uint32_t element = BytesOf(map_.element), step = map_.element_stride[0];
+    row_.resize(row_bytes_);
+    return ForEachRow([&](const TensorRow& row) {
+      const uint32_t count = row.last - row.first;
+      if (count == 0) return true;
+      for (uint32_t at = 0; at < row_bytes_; at += 16) {
+        std::memcpy(row_.data() + at, Unit(window, map_, box, row.shared_offset + at), 16);
+      }
+      const uint32_t span = ((count - 1) * step + 1) * element;
+      uint8_t* target = Resolve(warp_, lane_, Space::kGlobal, row.address, span, 1, true);
+      if (target == nullptr) return false;
+      for (uint32_t i = 0; i < count;) {
+        const uint32_t run = step == 1 ? count : 1;
+        const uint8_t* from = row_.data() + (row.first + i) * element;
+        uint8_t* to = target + uint64_t{i} * step * element;
+        if (form_.reduce == ReduceOp::kNone) {
+          std::memcpy(to, from, run * element);
+        } else if (!ReduceElements(form_.reduce, ElementTypeOf(map_.element), from, to, run)) {
+          return Fail("the element type of the tensor map does not have this reduction");
+        }
+        i += run;
+      }
+      return true;
+    });
+  }
+
+  Warp& warp_;
+  const Instruction& in_;
+  const CopyForm& form_;
+  const uint32_t lane_;
+  TensorMap map_;
+  uint32_t row_bytes_ = 0;
+  uint64_t box_bytes_ = 0;
+  std::array<int32_t, 5> coordinates_ = {};
+  std::array<uint16_t, 3> offsets_ = {};
+  std::vector<uint8_t> row_;
+};
+
+Step OpTensorCopy(Warp& warp, const Instruction& in, uint32_t mask) {
+  return ForEachLane(mask, [&](uint32_t lane) { return TensorCopy(warp, in, lane).Run(); });
+}
+
+// --- decoding -----------------------------------------------------------------------------------------------------
+
+// The two spaces, target first; everything else has been taken.
+bool TakeSpaces(Form& form, CopyForm* f) {
+  const auto space = [](absl::string_view word, Space* out) {
+    if (word == "global") *out = Space::kGlobal;
+    else if (word == "shared::cta") *out = Space::kShared;
+    else if (word == "shared::cluster") *out = Space::kSharedCluster;
+    else return false;
+    return true;
+  };
+  if (!space(form.TakeNext(), &f->target_space) || !space(form.TakeNext(), &f->source_space)) {
+    form.Malformed("it does not name two state spaces");
+    return false;
+  }
+  f->to_global = f->target_space == Space::kGlobal;
+  if (f->to_global == (f->source_space == Space::kGlobal)) {
+    if (f->to_global || f->source_space != Space::kShared) form.Malformed("it does not copy between these spaces");
+  }
+  return true;
+}
+
+// .mbarrier::complete_tx::bytes, .bulk_group, .multicast::cluster, hints.
+void TakeCompletion(Form& form, CopyForm* f) {
+  f->has_barrier = form.Take("mbarrier::complete_tx::bytes");
+  if (!f->has_barrier && !form.Take("bulk_group")) form.Malformed("it names no completion mechanism");
+  f->multicast = form.Take("multicast::cluster");
+  form.Take("cta_group::1");
+  form.TakeCacheHints();
+}
+
+ReduceOp TakeReduceOp(Form& form) {
+  static constexpr std::pair<const char*, ReduceOp> kOps[] = {
+      {"add", ReduceOp::kAdd}, {"min", ReduceOp::kMin}, {"max", ReduceOp::kMax}, {"inc", ReduceOp::kInc},
+      {"dec", ReduceOp::kDec}, {"and", ReduceOp::kAnd}, {"or", ReduceOp::kOr},   {"xor", ReduceOp::kXor}};
+  for (const auto& [name, op] : kOps) {
+    if (form.Take(name)) return op;
+  }
+  form.Malformed("it names no reduction");
+  return ReduceOp::kNone;
+}
+
+// The operand [map, {x, y, …}].
+void DecodeCoordinates(Form& form, int i, CopyForm* f) {
+  f->map = DecodeAddress(form, kSource, i);
+  const ptx::Operand& operand = form.Checked(i);
+  const uint32_t expected = f->rows ? 5 : f->rank;
+  uint32_t count = 0;
+  for (const ptx::Operand& element : operand.elements) {
+    if (element.kind == ptx::OperandKind::kVector) {
+      for (const ptx::Operand& coordinate : element.elements) {
+        form.Source(kList + static_cast<int>(count++), coordinate, Type::kB32);
+      }
+    } else {
+      form.Source(kList + static_cast<int>(count++), element, Type::kB32);
+    }
+  }
+  f->coordinates = count;
+  if (count != expected) form.Malformed("it has another number of coordinates than dimensions");
+}
+
+Operation DecodeTensor(Form& form, bool reduce) {
+  CopyForm f;
+  for (uint32_t rank = 1; rank <= 5; ++rank) {
+    const char name[3] = {static_cast<char>('0' + rank), 'd', 0};
+    if (form.Take(name)) f.rank = rank;
+  }
+  if (f.rank == 0) return form.Malformed("it names no dimension");
+  form.Take("tile");
+  f.rows = form.Take("tile::gather4") || form.Take("tile::scatter4");
+  const bool no_offsets = form.Take("im2col_no_offs");
+  f.im2col = form.Take("im2col") || no_offsets;
+  if (f.im2col && f.rank < 3) return form.Malformed("im2col needs three dimensions");
+  if (f.rows && f.rank != 2) return form.Malformed("gather4 and scatter4 need two dimensions");
+  if (reduce) {
+    f.reduce = TakeReduceOp(form);
+    form.CrossCta();
+  }
+  TakeCompletion(form, &f);
+  if (!TakeSpaces(form, &f)) return nullptr;
+  if (f.to_global) {
+    DecodeCoordinates(form, 0, &f);
+    f.source = DecodeAddress(form, kTarget, 1);
+  } else {
+    if (!f.has_barrier) return form.Malformed("a load needs an mbarrier");
+    f.target = DecodeAddress(form, kTarget, 0);
+    DecodeCoordinates(form, 1, &f);
+    f.barrier = DecodeAddress(form, kBarrier, 2);
+    int next = 3;
+    if (f.im2col && !no_offsets) {
+      f.offsets = static_cast<uint32_t>(form.Elements(next));
+      if (f.offsets != f.rank - 2) return form.Malformed("it has another number of im2col offsets");
+      for (uint32_t i = 0; i < f.offsets; ++i) {
+        form.Source(kList + static_cast<int>(f.coordinates + i), form.Element(next, static_cast<int>(i)), Type::kB16);
+      }
+      ++next;
+    }
+    if (f.multicast) form.Source(kMask, next, Type::kB16);
+  }
+  form.Data(f);
+  return &OpTensorCopy;
+}
+
+Operation DecodePlain(Form& form, bool reduce) {
+  CopyForm f;
+  if (reduce) {
+    f.reduce = TakeReduceOp(form);
+    form.Take("noftz");
+    const Type type = form.TakeType();
+    if (form.failed()) return nullptr;
+    switch (type) {
+      case Type::kB32: f.type = numerics::Type::kU32; break;
+      case Type::kB64: f.type = numerics::Type::kU64; break;
+      case Type::kU32: case Type::kS32: case Type::kU64: case Type::kS64: case Type::kF16: case Type::kBf16:
+      case Type::kF32: case Type::kF64: f.type = ElementOf(type); break;
+      default: return form.Unsupported("a type that bulk reductions do not have");
+    }
+    const bool is_float = type == Type::kF16 || type == Type::kBf16 || type == Type::kF32 || type == Type::kF64;
+    if (is_float && f.reduce != ReduceOp::kAdd && f.reduce != ReduceOp::kMin && f.reduce != ReduceOp::kMax) {
+      return form.Malformed("a reduction that floats do not have");
+    }
+  }
+  TakeCompletion(form, &f);
+  if (!TakeSpaces(form, &f)) return nullptr;
+  if (reduce && f.to_global) form.CrossCta();
+  f.target = DecodeAddress(form, kTarget, 0);
+  f.source = DecodeAddress(form, kSource, 1);
+  form.Source(kSize, 2, Type::kB32);
+  if (!f.to_global) {
+    if (!f.has_barrier) return form.Malformed("a copy to shared memory needs an mbarrier");
+    f.barrier = DecodeAddress(form, kBarrier, 3);
+    if (f.multicast) form.Source(kMask, 4, Type::kB16);
+  }
+  form.Data(f);
+  return &OpBulkCopy;
+}
+
+// A prefetch into L2: every word is taken, nothing happens.
+Operation DecodePrefetch(Form& form) {
+  while (!form.Peek().empty()) form.TakeNext();
+  return &OpNothing;
+}
+
+}  // namespace
+
+Operation DecodeBulkCopy(Form& form, bool reduce) {
+  if (!form.Take("bulk")) return form.Malformed("it is no bulk copy");
+  if (form.Take("commit_group")) return &OpNothing;
+  if (form.Take("wait_group")) {
+    form.Take("read");
+    form.Integer(0);
+    return &OpNothing;
+  }
+  if (form.Take("prefetch")) return DecodePrefetch(form);
+  return form.Take("tensor") ? DecodeTensor(form, reduce) : DecodePlain(form, reduce);
+}
+
+}  // namespace trun::device
