@@ -1,0 +1,145 @@
+"""Against a real trund, with real kernels on the emulator; skipped where trund is not built (TRUN_BUILD_DIR)."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import ml_dtypes
+import numpy as np
+import pytest
+import trun
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+KERNELS = ROOT / "examples" / "kernels"
+
+
+@pytest.fixture(scope="module")
+def live(real_daemon: str) -> Iterator[trun.Session]:
+    with trun.connect(real_daemon) as session:
+        if not [t for t in session.toolchains() if not t.unusable_reason]:
+            pytest.skip("the daemon has no toolchain")
+        yield session
+
+
+@pytest.fixture(scope="module")
+def add(live: trun.Session) -> trun.Kernel:
+    return live.load(KERNELS / "vector_add.ttir")
+
+
+def vectors(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    x, y = np.random.default_rng(n).standard_normal((2, n), dtype=np.float32)
+    return x, y, np.zeros_like(x)
+
+
+@pytest.mark.parametrize("n", [1, 1000, 1024, 3000, 200_003])
+def test_vector_add_is_right_for_odd_sizes(add: trun.Kernel, n: int) -> None:
+    x, y, out = vectors(n)
+    add[trun.cdiv(n, 1024),](x, y, out, n)
+    np.testing.assert_array_equal(out, x + y)
+
+
+def test_tensors_share_memory_with_the_daemon(live: trun.Session, add: trun.Kernel) -> None:
+    x, y, out = (live.tensor(v) for v in vectors(100_000))
+    view = out.map()
+    add[98](x, y, out, 100_000)
+    np.testing.assert_array_equal(view, x.numpy() + y.numpy())
+
+
+def test_arrays_of_bfloat16(live: trun.Session) -> None:
+    m, n, k = 70, 96, 80
+    rng = np.random.default_rng(1)
+    a, b = (rng.standard_normal(s, dtype=np.float32).astype(ml_dtypes.bfloat16) for s in ((m, k), (k, n)))
+    c = np.zeros((m, n), ml_dtypes.bfloat16)
+    live.load(KERNELS / "matmul_bf16.ttir")[2, 2](a, b, c, m, n, k, k, n, n)
+    expected = a.astype(np.float32) @ b.astype(np.float32)
+    np.testing.assert_allclose(c.astype(np.float32), expected, rtol=2**-7, atol=2**-6)
+
+
+def test_a_second_load_is_found_in_the_cache_and_all_artifacts_can_be_read(
+    live: trun.Session, add: trun.Kernel
+) -> None:
+    again = live.load(KERNELS / "vector_add.ttir")
+    assert again.cached
+    assert ".visible .entry" in again.asm["ptx"]
+    assert again.signature == add.signature
+    assert again.metadata["num_warps"] == again.num_warps
+
+
+def test_ptx_and_its_metadata_load_without_a_compile(
+    live: trun.Session, add: trun.Kernel, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "add.ptx").write_text(str(add.asm["ptx"]))
+    (tmp_path / "add.json").write_text(json.dumps(add.metadata))
+    kernel = live.load(tmp_path / "add.ptx")
+    assert len(kernel.signature) == len(add.signature)
+    x, y, out = vectors(2000)
+    kernel[2](x, y, out, 2000)
+    np.testing.assert_array_equal(out, x + y)
+
+
+def test_ir_that_does_not_parse_names_the_line(live: trun.Session, tmp_path: pathlib.Path) -> None:
+    text = (KERNELS / "vector_add.ttir").read_text().replace("tt.load", "tt.laod", 1)
+    (tmp_path / "bad.ttir").write_text(text)
+    with pytest.raises(trun.CompileError) as caught:
+        live.load(tmp_path / "bad.ttir")
+    assert caught.value.line == next(i for i, line in enumerate(text.splitlines(), 1) if "tt.laod" in line)
+
+
+def test_bad_arguments_are_refused_by_the_daemon_too(live: trun.Session, add: trun.Kernel) -> None:
+    x, y, out = (live.tensor(v) for v in vectors(16))
+    wrong = live.empty(16, np.float64)
+    with pytest.raises(trun.ArgumentError) as caught:
+        add[1](x, wrong, out, 16)
+    assert caught.value.details["argument"] == "1"
+    with pytest.raises(trun.ArgumentError):
+        add[1](x, y, out, 1 << 40)
+    with pytest.raises(trun.UnknownOptionError):
+        live.load(KERNELS / "vector_add.ttir", options={"num_wraps": 8})
+
+
+def test_a_store_past_a_tensor_names_it_and_the_session_goes_on(live: trun.Session, add: trun.Kernel) -> None:
+    x, y, out = vectors(1000)
+    with pytest.raises(trun.IllegalAddressError) as caught:
+        add[1](x, y, out[:999].copy(), 1000)
+    fault = caught.value.fault
+    assert fault is not None
+    assert fault.instruction
+    assert fault.ptx_line > 0
+    add[1](x, y, out, 1000)
+    np.testing.assert_array_equal(out, x + y)
+
+
+def test_a_freed_tensor_is_refused(live: trun.Session, add: trun.Kernel) -> None:
+    x, y, out = (live.tensor(v) for v in vectors(16))
+    reference = x.at(0)
+    x.free()
+    with pytest.raises(trun.HandleError):
+        add[1](reference, y, out, 16)
+
+
+def test_a_benchmark_counts_what_ran(add: trun.Kernel) -> None:
+    result = add[4].benchmark(*vectors(4096), 4096, repetitions=3)
+    assert len(result.seconds) == 3
+    assert result.best > 0
+    assert result.warp_instructions > 0
+
+
+def test_a_closed_session_is_gone(real_daemon: str) -> None:
+    session = trun.connect(real_daemon)
+    session.close()
+    with pytest.raises(trun.SessionExpiredError):
+        session.empty(4)
+
+
+@pytest.mark.parametrize("example", ["vector_add", "softmax", "matmul_bf16"])
+def test_the_examples_print_that_they_are_right(live: trun.Session, real_daemon: str, example: str) -> None:
+    environment = os.environ | {"TRUN_ADDRESS": real_daemon, "PYTHONPATH": str(pathlib.Path(trun.__file__).parents[1])}
+    program = [sys.executable, str(ROOT / "examples" / "python" / f"{example}.py")]
+    ended = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.endswith("right\n")
