@@ -74,12 +74,8 @@ def real_daemon() -> Iterator[str]:
     if binary is None:
         pytest.skip("trund is not built: set TRUN_BUILD_DIR")
     path = tempfile.mkdtemp(prefix="trun-real-", dir="/tmp")
-    environment = os.environ | {
-        "HOME": path,
-        "XDG_RUNTIME_DIR": path,
-        "XDG_CACHE_HOME": path,
-        "TRUN_TRUND": str(binary),
-    }
+    environment = os.environ | {"HOME": path, "XDG_RUNTIME_DIR": path, "XDG_CACHE_HOME": path}
+    environment.setdefault("TRUN_TOOLCHAINS_DIR", str(ROOT / "build" / "toolchains"))
     read, write = os.pipe()
     log = open(os.path.join(path, "log"), "w+")
     command = [str(binary), "--socket", f"{path}/trund.sock", "--ready-fd", str(write)]
