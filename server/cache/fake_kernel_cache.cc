@@ -76,25 +76,33 @@ bool FakeKernelCache::RecordUse(const CacheKey& key) {
   return true;
 }
 
-absl::Status FakeKernelCache::Put(const CacheKey& key, const CacheEntry& entry, absl::Duration ttl) {
+absl::Status FakeKernelCache::PutAll(const std::vector<CachePut>& puts) {
   const absl::Time now = wall_clock_();
-  EntryRecord record = MakeEntryRecord(entry, now, now + ttl);
+  std::vector<EntryRecord> records;
   uint64_t bytes = 0;
-  for (const CacheBlobInfo& blob : record.blobs) bytes += blob.bytes;
+  for (const CachePut& put : puts) {
+    records.push_back(MakeEntryRecord(*put.entry, now, now + put.ttl));
+    for (const CacheBlobInfo& blob : records.back().blobs) bytes += blob.bytes;
+  }
   if (bytes > limit_bytes_) {
-    return ResourceExhausted(Reason::kQuota, "the entry is larger than the whole cache",
+    return ResourceExhausted(Reason::kQuota, "larger than the whole cache",
                              {{"limit", absl::StrCat(limit_bytes_)}});
   }
   MutexLock lock(&mu_);
   TRUN_RETURN_IF_ERROR(put_failure_);
-  IndexedEntry indexed;
-  indexed.info = DescribeEntry(key, record);
-  indexed.expires = record.expires;
-  if (const IndexedEntry* const old = index_.Find(key)) indexed.info.pinned = old->info.pinned;
-  for (const Digest& freed : index_.Freed({key}, record.blobs)) blobs_.erase(freed);
-  for (const CacheBlobInfo& blob : record.blobs) blobs_.emplace(blob.digest, entry.artifacts.at(blob.level));
-  index_.Insert(std::move(indexed));
-  records_.insert_or_assign(key, std::move(record));
+  for (size_t i = 0; i < puts.size(); ++i) {
+    const CacheKey& key = puts[i].key;
+    IndexedEntry indexed;
+    indexed.info = DescribeEntry(key, records[i]);
+    indexed.expires = records[i].expires;
+    if (const IndexedEntry* const old = index_.Find(key)) indexed.info.pinned = old->info.pinned;
+    for (const Digest& freed : index_.Freed({key}, records[i].blobs)) blobs_.erase(freed);
+    for (const CacheBlobInfo& blob : records[i].blobs) {
+      blobs_.emplace(blob.digest, puts[i].entry->artifacts.at(blob.level));
+    }
+    index_.Insert(std::move(indexed));
+    records_.insert_or_assign(key, std::move(records[i]));
+  }
   while (index_.blob_bytes() > limit_bytes_) {
     const std::vector<CacheKey> order = index_.LeastRecentlyUsed();
     if (order.empty()) break;

@@ -29,7 +29,7 @@ class FakeKernelCache final : public KernelCache {
   absl::StatusOr<std::shared_ptr<const CacheEntry>> Get(const CacheKey& key,
                                                         const std::vector<Level>& levels) override;
   bool RecordUse(const CacheKey& key) override;
-  absl::Status Put(const CacheKey& key, const CacheEntry& entry, absl::Duration ttl) override;
+  absl::Status PutAll(const std::vector<CachePut>& puts) override;
   absl::StatusOr<CacheEntry> Read(const CacheKey& key) override;
   absl::StatusOr<std::string> GetBlob(const CacheKey& key, Level level) override;
   absl::StatusOr<CacheEntryInfo> Info(const CacheKey& key) override;

@@ -39,7 +39,7 @@ class YesKernelCache final : public KernelCache {
     return std::make_shared<const CacheEntry>();
   }
   bool RecordUse(const CacheKey&) override { return true; }
-  absl::Status Put(const CacheKey&, const CacheEntry&, absl::Duration) override { return absl::OkStatus(); }
+  absl::Status PutAll(const std::vector<CachePut>&) override { return absl::OkStatus(); }
   absl::StatusOr<CacheEntry> Read(const CacheKey&) override { return CacheEntry(); }
   absl::StatusOr<std::string> GetBlob(const CacheKey&, Level) override { return std::string(); }
   absl::StatusOr<CacheEntryInfo> Info(const CacheKey&) override { return CacheEntryInfo(); }

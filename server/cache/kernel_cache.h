@@ -45,6 +45,14 @@ struct CacheEntry {
   std::optional<CachedError> error;
 };
 
+// One of several entries that are stored together.
+struct CachePut {
+  CacheKey key;
+  const CacheEntry* entry = nullptr;  // borrowed for the call
+  // Of a remembered error, how long it lives; infinite for kernels.
+  absl::Duration ttl = absl::InfiniteDuration();
+};
+
 struct CacheBlobInfo {
   Level level = Level::kUnspecified;
   uint64_t bytes = 0;
@@ -101,11 +109,14 @@ class KernelCache {
   // Counts a use that a tier in front of this cache answered. False: the entry is no longer here, forget it.
   virtual bool RecordUse(const CacheKey& key) = 0;
 
-  // Stores all of it or nothing; replaces what was there and keeps its pin. `ttl` bounds the life of a
-  // remembered error; infinite for kernels. RESOURCE_EXHAUSTED kQuota: an entry larger than the whole cache
-  // (details: limit). Durable when it returns.
-  virtual absl::Status Put(const CacheKey& key, const CacheEntry& entry,
-                           absl::Duration ttl = absl::InfiniteDuration()) = 0;
+  // Stores all of the entries or nothing; replaces what was there and keeps its pin. RESOURCE_EXHAUSTED
+  // kQuota: larger than the whole cache (details: limit). Durable when it returns, for the price of one wait
+  // for the disk. REQUIRES: the keys differ.
+  virtual absl::Status PutAll(const std::vector<CachePut>& puts) = 0;
+  absl::Status Put(const CacheKey& key, const CacheEntry& entry,
+                   absl::Duration ttl = absl::InfiniteDuration()) {
+    return PutAll({CachePut{key, &entry, ttl}});
+  }
 
   // The whole entry, every blob checked, without counting a use. NOT_FOUND; DATA_LOSS kCorrupt (and the entry
   // is removed).

@@ -72,6 +72,24 @@ AssertionResult GetReturnsOnlyTheLevelsAskedFor(KernelCacheUnderTest& subject) {
   return AssertionSuccess();
 }
 
+AssertionResult SeveralAreStoredTogetherOrNotAtAll(KernelCacheUnderTest& subject) {
+  KernelCache& cache = subject.cache();
+  const CacheEntry one = TestEntry(1), two = TestEntry(2), shared = TestEntry(1);
+  REQUIRE(
+      cache.PutAll({CachePut{TestKey(1), &one}, CachePut{TestKey(2), &two}, CachePut{TestKey(3), &shared}})
+          .ok());
+  for (const uint64_t number : {1, 2}) {
+    const auto read = cache.Read(TestKey(number));
+    REQUIRE(read.ok() && read->artifacts == TestEntry(number).artifacts);
+  }
+  REQUIRE(cache.Read(TestKey(3)).ok());
+  const CacheEntry large = TestEntry(5, KernelCacheUnderTest::kLimitBytes + 1);
+  const absl::Status refused = cache.PutAll({CachePut{TestKey(4), &two}, CachePut{TestKey(5), &large}});
+  REQUIRE(refused.code() == absl::StatusCode::kResourceExhausted);
+  REQUIRE(SaysNotFound(cache.Info(TestKey(4)).status()) && SaysNotFound(cache.Info(TestKey(5)).status()));
+  return AssertionSuccess();
+}
+
 AssertionResult PutReplacesAndKeepsThePin(KernelCacheUnderTest& subject) {
   KernelCache& cache = subject.cache();
   REQUIRE(cache.Put(TestKey(1), TestEntry(1)).ok());
@@ -314,6 +332,7 @@ const std::vector<KernelCacheCase>& KernelCacheCases() {
       CASE(UnknownKeysAreNotFound),
       CASE(GetReturnsWhatPutStored),
       CASE(GetReturnsOnlyTheLevelsAskedFor),
+      CASE(SeveralAreStoredTogetherOrNotAtAll),
       CASE(PutReplacesAndKeepsThePin),
       CASE(AnEntryLargerThanTheCacheIsRefused),
       CASE(ReadReturnsAllAndCountsNoUse),

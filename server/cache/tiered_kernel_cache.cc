@@ -55,9 +55,9 @@ absl::StatusOr<std::shared_ptr<const CacheEntry>> TieredKernelCache::Get(const C
   return read;
 }
 
-absl::Status TieredKernelCache::Put(const CacheKey& key, const CacheEntry& entry, absl::Duration ttl) {
-  const absl::Status status = base_->Put(key, entry, ttl);
-  Forget(key);
+absl::Status TieredKernelCache::PutAll(const std::vector<CachePut>& puts) {
+  const absl::Status status = base_->PutAll(puts);
+  for (const CachePut& put : puts) Forget(put.key);
   return status;
 }
 

@@ -28,7 +28,7 @@ class TieredKernelCache final : public KernelCache {
   absl::StatusOr<std::shared_ptr<const CacheEntry>> Get(const CacheKey& key,
                                                         const std::vector<Level>& levels) override;
   bool RecordUse(const CacheKey& key) override { return base_->RecordUse(key); }
-  absl::Status Put(const CacheKey& key, const CacheEntry& entry, absl::Duration ttl) override;
+  absl::Status PutAll(const std::vector<CachePut>& puts) override;
   absl::StatusOr<CacheEntry> Read(const CacheKey& key) override { return base_->Read(key); }
   absl::StatusOr<std::string> GetBlob(const CacheKey& key, Level level) override {
     return base_->GetBlob(key, level);

@@ -27,17 +27,19 @@ struct CompileRequest {
   std::string file_name;      // for messages; not part of the key
   std::string metadata_json;  // given with the file; "" where there is none
   Target target;
-  std::string toolchain;      // name; empty: chosen (CompileOutcome::toolchain_reason says why)
-  CompileOptions options;     // values are JSON; brought into canonical form here
+  std::string toolchain;                   // name; empty: chosen (CompileOutcome::toolchain_reason says why)
+  CompileOptions options;                  // values are JSON; brought into canonical form here
   Level last_level = Level::kUnspecified;  // REQUIRED: what the caller's device loads, or later than that
-  std::string kernel_name;    // of a file with several; empty: the only one
-  absl::Duration deadline = absl::ZeroDuration();  // for the whole call; zero: CompilePipelineOptions' default
-  bool recompile = false;     // do not look into the cache; the result replaces what it has
-  std::string tenant;         // who asks: recorded in the cache entry
+  std::string kernel_name;                 // of a file with several; empty: the only one
+  absl::Duration deadline =
+      absl::ZeroDuration();     // for the whole call; zero: CompilePipelineOptions' default
+  bool recompile = false;       // do not look into the cache; the result replaces what it has
+  std::string tenant;           // who asks: recorded in the cache entry
   std::string instrumentation;  // canonical text of an instrumentation plan; "" for none. Part of the key.
 };
 
-// What happens during a compile, in order: kStarted before a stage that a toolchain runs, kDone after each stage
+// What happens during a compile, in order: kStarted before a stage that a toolchain runs, kDone after each
+// stage
 // (`cached`: taken from the cache, with no kStarted before it).
 struct StageEvent {
   enum class Kind { kStarted, kDone };
@@ -56,13 +58,14 @@ struct ArtifactDescription {
 
 // A finished kernel, shared between everybody who asked for it. Immutable.
 struct KernelBuild {
-  // `kernel.artifacts` has the last level's bytes at least; the others are fetched by CompilePipeline::ReadArtifact.
+  // `kernel.artifacts` has the last level's bytes at least; the others are fetched by
+  // CompilePipeline::ReadArtifact.
   CompiledKernel kernel;
   std::vector<ArtifactDescription> artifacts;  // every level of it, from the given one on
   Level last_level = Level::kUnspecified;
   std::string toolchain;  // name; empty when nothing had to be compiled (last_level is the given one)
   CacheKey key;
-  std::string log;        // warnings of the toolchain
+  std::string log;  // warnings of the toolchain
 };
 
 struct CompileOutcome {
@@ -84,11 +87,11 @@ struct CompilePipelineOptions {
 
 struct CompileStatistics {
   uint64_t requests = 0;
-  uint64_t cached = 0;       // answered without a compile
+  uint64_t cached = 0;  // answered without a compile
   uint64_t failed = 0;
-  uint64_t joined = 0;       // waited for somebody else's compile of the same key
-  uint64_t stages_run = 0;   // by toolchains
-  uint64_t stages_shared = 0;  // found in the cache in the middle of a compile
+  uint64_t joined = 0;          // waited for somebody else's compile of the same key
+  uint64_t stages_run = 0;      // by toolchains
+  uint64_t stages_shared = 0;   // found in the cache in the middle of a compile
   uint64_t store_failures = 0;  // results that were returned but could not be stored
 };
 
@@ -103,12 +106,13 @@ class CompilePipeline {
   // REQUIRES: no call is running.
   ~CompilePipeline();
 
-  // `on_event` (may be null) is called from the calling thread, in order. Equal requests at the same time are one
-  // compile; each keeps its own deadline. A result that cannot be stored is still returned.
-  // INVALID_ARGUMENT: kInvalidIr (empty file too; details: line, column), kUnknownOption, kUnsupportedLevel (no way
-  // from the one to the other), kMetadata, kArgument. RESOURCE_EXHAUSTED: kTooLarge (details: limit),
-  // kCompileOutOfMemory. NOT_FOUND: kToolchainNotFound. FAILED_PRECONDITION: kCompileFailed, kUnsupportedTarget,
-  // kToolchainBroken. DEADLINE_EXCEEDED: kCompileTimeout. UNAVAILABLE: kWorkerLost (retry).
+  // `on_event` (may be null) is called from the calling thread, in order. Equal requests at the same time are
+  // one compile; each keeps its own deadline. A result that cannot be stored is still returned.
+  // INVALID_ARGUMENT: kInvalidIr (empty file too; details: line, column), kUnknownOption, kUnsupportedLevel
+  // (no way from the one to the other), kMetadata, kArgument. RESOURCE_EXHAUSTED: kTooLarge (details: limit),
+  // kCompileOutOfMemory. NOT_FOUND: kToolchainNotFound. FAILED_PRECONDITION: kCompileFailed,
+  // kUnsupportedTarget, kToolchainBroken. DEADLINE_EXCEEDED: kCompileTimeout. UNAVAILABLE: kWorkerLost
+  // (retry).
   absl::StatusOr<CompileOutcome> Compile(const CompileRequest& request,
                                          const std::function<void(const StageEvent&)>& on_event);
 

@@ -32,16 +32,17 @@ class ToolchainRegistry {
   // All, broken ones too (info().usable says so), the newest version first. Cheap: every compile may call it.
   virtual std::vector<std::shared_ptr<Toolchain>> List() = 0;
 
-  // Installs a Triton version; blocks, and calls `on_progress` from the calling thread. INVALID_ARGUMENT kArgument: no
-  // such version. ALREADY_EXISTS kArgument. UNAVAILABLE kUnavailable: the package index cannot be reached.
-  // FAILED_PRECONDITION kToolchainBroken: installed, but does not work.
+  // Installs a Triton version; blocks, and calls `on_progress` from the calling thread. INVALID_ARGUMENT
+  // kArgument: no such version. ALREADY_EXISTS kArgument. UNAVAILABLE kUnavailable: the package index cannot
+  // be reached. FAILED_PRECONDITION kToolchainBroken: installed, but does not work.
   virtual absl::StatusOr<std::shared_ptr<Toolchain>> Install(
       absl::string_view version, const std::function<void(const ToolchainProgress&)>& on_progress) = 0;
 
-  // Adopts the Python environment at `path` (its folder or its python), which is never changed. `name` empty: its
-  // Triton's version. ALREADY_EXISTS kArgument; FAILED_PRECONDITION kToolchainBroken: no Triton there, or it does not
-  // start.
-  virtual absl::StatusOr<std::shared_ptr<Toolchain>> Adopt(absl::string_view path, absl::string_view name) = 0;
+  // Adopts the Python environment at `path` (its folder or its python), which is never changed. `name` empty:
+  // its Triton's version. ALREADY_EXISTS kArgument; FAILED_PRECONDITION kToolchainBroken: no Triton there, or
+  // it does not start.
+  virtual absl::StatusOr<std::shared_ptr<Toolchain>> Adopt(absl::string_view path,
+                                                           absl::string_view name) = 0;
 
   // Forgets it, and deletes it where the registry installed it. NOT_FOUND kToolchainNotFound.
   virtual absl::Status Remove(absl::string_view name) = 0;

@@ -221,43 +221,62 @@ void RocksDbKernelCache::StoreUse(const CacheKey& key, bool sync) {
   database_->Write(batch, sync).IgnoreError();
 }
 
-absl::Status RocksDbKernelCache::Put(const CacheKey& key, const CacheEntry& entry, absl::Duration ttl) {
+absl::Status RocksDbKernelCache::PutAll(const std::vector<CachePut>& puts) {
+  struct Prepared {
+    IndexedEntry indexed;
+    std::string record;
+    std::string use;
+  };
   const absl::Time now = options_.wall_clock();
-  const EntryRecord record = MakeEntryRecord(entry, now, now + ttl);
-  const std::string data = EncodeEntryRecord(record);
-  uint64_t bytes = data.size();
-  for (const CacheBlobInfo& blob : record.blobs) bytes += blob.bytes;
+  std::vector<Prepared> prepared(puts.size());
+  std::vector<CacheKey> keys;
+  std::vector<CacheBlobInfo> blobs;
+  uint64_t bytes = 0;
+  absl::flat_hash_set<Digest> counted;
+  for (size_t i = 0; i < puts.size(); ++i) {
+    const EntryRecord record = MakeEntryRecord(*puts[i].entry, now, now + puts[i].ttl);
+    prepared[i].record = EncodeEntryRecord(record);
+    prepared[i].indexed.info = DescribeEntry(puts[i].key, record);
+    prepared[i].indexed.expires = record.expires;
+    prepared[i].indexed.uses_stored = now;
+    keys.push_back(puts[i].key);
+    bytes += prepared[i].record.size();
+    for (const CacheBlobInfo& blob : record.blobs) {
+      if (counted.insert(blob.digest).second) bytes += blob.bytes;
+      blobs.push_back(blob);
+    }
+  }
   if (bytes > options_.limit_bytes) {
     return ResourceExhausted(
         Reason::kQuota,
-        absl::StrCat("an entry of ", bytes, " bytes is larger than the whole cache, which is limited to ",
+        absl::StrCat(bytes, " bytes are larger than the whole cache, which is limited to ",
                      options_.limit_bytes),
         {{"limit", absl::StrCat(options_.limit_bytes)}});
   }
-  IndexedEntry indexed;
-  indexed.info = DescribeEntry(key, record);
-  indexed.expires = record.expires;
-  indexed.uses_stored = now;
 
   MutexLock write_lock(&write_mu_);
   CacheBatch batch;
   {
     MutexLock lock(&mu_);
-    if (const IndexedEntry* const old = index_.Find(key)) indexed.info.pinned = old->info.pinned;
     absl::flat_hash_set<Digest> written;
-    for (const CacheBlobInfo& blob : record.blobs) {
-      if (index_.HasBlob(blob.digest) || !written.insert(blob.digest).second) continue;
-      batch.Put(CacheFamily::kBlobs, blob.digest.bytes(), entry.artifacts.at(blob.level));
+    for (size_t i = 0; i < puts.size(); ++i) {
+      CacheEntryInfo& info = prepared[i].indexed.info;
+      if (const IndexedEntry* const old = index_.Find(info.key)) info.pinned = old->info.pinned;
+      for (const CacheBlobInfo& blob : info.blobs) {
+        if (index_.HasBlob(blob.digest) || !written.insert(blob.digest).second) continue;
+        batch.Put(CacheFamily::kBlobs, blob.digest.bytes(), puts[i].entry->artifacts.at(blob.level));
+      }
     }
-    for (const Digest& freed : index_.Freed({key}, record.blobs))
-      batch.Delete(CacheFamily::kBlobs, freed.bytes());
+    for (const Digest& freed : index_.Freed(keys, blobs)) batch.Delete(CacheFamily::kBlobs, freed.bytes());
   }
-  const std::string use = EncodeUse(indexed.info);
-  batch.Put(CacheFamily::kEntries, key.bytes(), data);
-  batch.Put(CacheFamily::kUses, key.bytes(), use);
+  for (Prepared& each : prepared) {
+    each.use = EncodeUse(each.indexed.info);
+    batch.Put(CacheFamily::kEntries, each.indexed.info.key.bytes(), each.record);
+    batch.Put(CacheFamily::kUses, each.indexed.info.key.bytes(), each.use);
+  }
   TRUN_RETURN_IF_ERROR(database_->Write(batch, /*sync=*/true));
   MutexLock lock(&mu_);
-  index_.Insert(std::move(indexed));
+  for (Prepared& each : prepared) index_.Insert(std::move(each.indexed));
   unswept_bytes_ += bytes;
   if (unswept_bytes_ > options_.limit_bytes / 32) wake_.SignalAll();
   return absl::OkStatus();

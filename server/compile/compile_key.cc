@@ -1,0 +1,74 @@
+#include "server/compile/compile_key.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace trun {
+namespace {
+
+constexpr absl::string_view kKeyVersion = "trun compile 1";
+constexpr size_t kMaxOptionBytes = size_t{64} << 10;
+constexpr int kMaxOptionDepth = 32;
+
+// Brackets outside of strings, counted before the parse: what nests too deep must not reach a recursive
+// printer.
+int Depth(absl::string_view json) {
+  int depth = 0;
+  int deepest = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
+}  // namespace
+
+CacheKey MakeCompileKey(Level level, const Digest& ir, absl::string_view metadata_json,
+                        const CompileContext& context) {
+  Hasher hasher;
+  hasher.Add(kKeyVersion)
+      .Add(static_cast<uint64_t>(level))
+      .Add(ir.bytes())
+      .Add(metadata_json)
+      .Add(context.target.ToString())
+      .Add(context.toolchain_id)
+      .Add(static_cast<uint64_t>(context.options->size()));
+  for (const auto& [name, value] : *context.options) hasher.Add(name).Add(value);
+  hasher.Add(context.instrumentation);
+  return hasher.Finish();
+}
+
+absl::StatusOr<CompileOptions> CanonicalOptions(const CompileOptions& options) {
+  CompileOptions canonical;
+  for (const auto& [name, value] : options) {
+    const bool is_sound = value.size() <= kMaxOptionBytes && Depth(value) <= kMaxOptionDepth;
+    nlohmann::json parsed = nlohmann::json::value_t::discarded;
+    if (is_sound) parsed = nlohmann::json::parse(value, nullptr, /*allow_exceptions=*/false);
+    if (parsed.is_discarded()) {
+      return InvalidArgument(Reason::kArgument,
+                             absl::StrCat("the value of the compile option '", name,
+                                          "' is not JSON of at most ", kMaxOptionBytes, " bytes and ",
+                                          kMaxOptionDepth, " levels: write 4, true, \"text\" or [1, 2]"),
+                             {{"option", name}});
+    }
+    canonical[name] = parsed.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
+  return canonical;
+}
+
+}  // namespace trun

@@ -1,0 +1,230 @@
+#include "server/compile/compile_run.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace trun {
+namespace {
+
+CachedError ToCachedError(const absl::Status& status) {
+  return CachedError{static_cast<int>(status.code()), std::string(ReasonName(GetReason(status))),
+                     std::string(status.message()), GetDetails(status)};
+}
+
+}  // namespace
+
+bool IsDeterministic(const absl::Status& status) {
+  switch (GetReason(status)) {
+    case Reason::kInvalidIr:
+    case Reason::kCompileFailed:
+    case Reason::kUnknownOption:
+      return true;
+    default:
+      return false;
+  }
+}
+
+absl::Status FromCachedError(const CachedError& error) {
+  const auto code = static_cast<absl::StatusCode>(error.code);
+  if (code == absl::StatusCode::kOk) return Internal("the cache remembers an error that is none");
+  return MakeError(code, ReasonFromName(error.reason), error.message, error.details);
+}
+
+CompileRun::CompileRun(const Setting& setting, const CompileRequest& request, const ToolchainChoice& choice,
+                       const CacheKey& key, absl::Time deadline,
+                       const std::function<void(const StageEvent&)>& on_event)
+    : setting_(setting),
+      request_(request),
+      choice_(choice),
+      deadline_(deadline),
+      on_event_(on_event),
+      context_{request.target, choice_.info.id, &request_.options, request_.instrumentation},
+      metadata_(request.metadata_json) {
+  made_[request.level] = request.ir;
+  way_.push_back(Point{request.level, key, false});
+}
+
+CompileRun::~CompileRun() = default;
+
+absl::Status CompileRun::Run() {
+  while (way_.back().level < request_.last_level) {
+    const absl::Status status = Advance();
+    if (!status.ok()) {
+      Fail(status);
+      return status;
+    }
+  }
+  Store();
+  // Only now may others look: they find it in the cache.
+  leases_.clear();
+  return absl::OkStatus();
+}
+
+// One step: what is stored, else what somebody is making, else what the toolchain makes.
+absl::Status CompileRun::Advance() {
+  if (request_.recompile) return RunToolchain();
+  const Level before = way_.back().level;
+  TRUN_RETURN_IF_ERROR(TakeStored());
+  if (way_.back().level != before) return absl::OkStatus();
+  const CacheKey key = way_.back().key;
+  const bool is_mine =
+      std::any_of(leases_.begin(), leases_.end(), [&](const auto& lease) { return lease->key() == key; });
+  if (!is_mine) {
+    std::unique_ptr<SingleFlight::Lease> lease = setting_.flights->TryLead(key);
+    if (lease == nullptr) {
+      joined_ = true;
+      TRUN_ASSIGN_OR_RETURN(const std::optional<SingleFlight::Failure> failure,
+                            setting_.flights->Wait(key, deadline_ - setting_.clock->Now()));
+      // A failure of a stage that this request needs too. What may go better the next time is tried again.
+      const bool is_shared =
+          failure.has_value() && failure->reached < request_.last_level &&
+          (IsDeterministic(failure->status) || GetReason(failure->status) == Reason::kCompileOutOfMemory);
+      return is_shared ? failure->status : absl::OkStatus();
+    }
+    leases_.push_back(std::move(lease));
+    // Its last leader may have ended between the look and the lease.
+    TRUN_RETURN_IF_ERROR(TakeStored());
+    if (way_.back().level != before) return absl::OkStatus();
+  }
+  return RunToolchain();
+}
+
+// Takes what the cache has under the key of the point where the run stands.
+absl::Status CompileRun::TakeStored() {
+  const CacheKey key = way_.back().key;
+  if (!setting_.cache->Info(key).ok()) return absl::OkStatus();
+  absl::StatusOr<CacheEntry> entry = setting_.cache->Read(key);
+  if (!entry.ok()) return absl::OkStatus();  // damaged, or gone meanwhile: a miss
+  setting_.cache->RecordUse(key);
+  if (entry->error.has_value()) return FromCachedError(*entry->error);
+  const Level from = way_.back().level;
+  Level reached = from;
+  for (auto& [level, bytes] : entry->artifacts) {
+    if (level <= from || level > request_.last_level) continue;
+    Emit(StageEvent{StageEvent::Kind::kDone, level, absl::ZeroDuration(), true, bytes.size()});
+    if (from != request_.level) ++stages_shared_;
+    made_[level] = std::move(bytes);
+    reached = level;
+  }
+  if (reached == from) return absl::OkStatus();
+  metadata_ = std::move(entry->metadata_json);
+  way_.back().is_stored = reached == request_.last_level;
+  way_.push_back(Point{reached, MakeCompileKey(reached, Digest::Of(made_[reached]), metadata_, context_),
+                       reached == request_.last_level});
+  return absl::OkStatus();
+}
+
+absl::Status CompileRun::RunToolchain() {
+  StageRequest stage;
+  stage.from = way_.back().level;
+  stage.ir = made_.at(stage.from);
+  stage.to = request_.last_level;
+  stage.target = request_.target;
+  stage.options = request_.options;
+  stage.metadata_json = metadata_;
+  stage.file_name = request_.file_name;
+  stage.deadline = deadline_ - setting_.clock->Now();
+  if (stage.deadline <= absl::ZeroDuration()) {
+    return DeadlineExceeded(Reason::kCompileTimeout, "the deadline passed before the compile could start");
+  }
+  const auto next = [this](Level level) {
+    if (level == Level::kPtx && request_.target.backend != "cuda") return Level::kAmdgcn;
+    return static_cast<Level>(static_cast<int>(level) + 1);
+  };
+  Emit(StageEvent{StageEvent::Kind::kStarted, next(stage.from), {}, false, 0});
+  absl::Status refused;
+  bool is_stopped = false;
+  const absl::Status status = choice_.toolchain->Compile(stage, [&](StageResult result) {
+    StageDecision decision = StageDecision::kStop;
+    if (refused.ok()) refused = TakeStage(std::move(result), &decision);
+    if (refused.ok() && decision == StageDecision::kContinue && way_.back().level < request_.last_level) {
+      Emit(StageEvent{StageEvent::Kind::kStarted, next(way_.back().level), {}, false, 0});
+    }
+    is_stopped = decision == StageDecision::kStop;
+    return decision;
+  });
+  TRUN_RETURN_IF_ERROR(refused);
+  TRUN_RETURN_IF_ERROR(status);
+  if (!is_stopped && way_.back().level < request_.last_level) {
+    return Internal(absl::StrCat("the toolchain ", choice_.info.name, " ended at ",
+                                 LevelName(way_.back().level), " without an error"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CompileRun::TakeStage(StageResult stage, StageDecision* decision) {
+  if (stage.level <= way_.back().level || stage.level > request_.last_level || stage.bytes.empty()) {
+    return Internal(absl::StrCat("the toolchain ", choice_.info.name, " answered with a stage '",
+                                 LevelName(stage.level), "' of ", stage.bytes.size(), " bytes after ",
+                                 LevelName(way_.back().level)));
+  }
+  ++stages_run_;
+  Emit(StageEvent{StageEvent::Kind::kDone, stage.level, stage.time, false, stage.bytes.size()});
+  metadata_ = std::move(stage.metadata_json);
+  const CacheKey key = MakeCompileKey(stage.level, Digest::Of(stage.bytes), metadata_, context_);
+  made_[stage.level] = std::move(stage.bytes);
+  way_.push_back(Point{stage.level, key, stage.level == request_.last_level});
+  *decision = StageDecision::kContinue;
+  if (stage.level == request_.last_level || request_.recompile) return absl::OkStatus();
+  if (setting_.cache->Info(key).ok()) {
+    *decision = StageDecision::kStop;  // the rest is there already
+    return absl::OkStatus();
+  }
+  if (std::unique_ptr<SingleFlight::Lease> lease = setting_.flights->TryLead(key)) {
+    leases_.push_back(std::move(lease));
+  } else {
+    *decision = StageDecision::kStop;  // somebody is making the rest
+  }
+  return absl::OkStatus();
+}
+
+void CompileRun::Emit(const StageEvent& event) const {
+  if (on_event_ != nullptr) on_event_(event);
+}
+
+CacheEntry CompileRun::EntryFrom(Level level) const {
+  CacheEntry entry;
+  entry.kernel_name = request_.kernel_name;
+  entry.toolchain = choice_.info.name;
+  entry.target = request_.target.ToString();
+  entry.source_level = level;
+  entry.tenant = request_.tenant;
+  entry.metadata_json = metadata_;
+  for (const auto& [made, bytes] : made_) {
+    if (made >= level) entry.artifacts.emplace(made, bytes);
+  }
+  return entry;
+}
+
+// Each point on the way gets an entry with all that follows from it, in one write.
+void CompileRun::Store() {
+  std::vector<CacheEntry> entries;
+  std::vector<CacheKey> keys;
+  for (const Point& point : way_) {
+    if (point.is_stored || point.level >= way_.back().level) continue;
+    entries.push_back(EntryFrom(point.level));
+    keys.push_back(point.key);
+  }
+  std::vector<CachePut> puts;
+  for (size_t i = 0; i < entries.size(); ++i) puts.push_back(CachePut{keys[i], &entries[i]});
+  if (!puts.empty() && !setting_.cache->PutAll(puts).ok()) store_failed_ = true;
+}
+
+void CompileRun::Fail(const absl::Status& status) {
+  if (stages_run_ > 0) Store();  // the stages before the failed one are good
+  if (IsDeterministic(status) && !setting_.cache->Info(way_.back().key).ok()) {
+    CacheEntry entry = EntryFrom(Level::kHsaco);
+    entry.artifacts.clear();
+    entry.source_level = way_.back().level;
+    entry.error = ToCachedError(status);
+    if (!setting_.cache->Put(way_.back().key, entry, setting_.error_ttl).ok()) store_failed_ = true;
+  }
+  for (auto& lease : leases_) lease->SetFailure({status, way_.back().level});
+  leases_.clear();
+}
+
+}  // namespace trun
