@@ -128,15 +128,29 @@ struct Span {
   uint64_t low, high, bits;  // of the lanes in the mask; `bits` is the or of all
 };
 
+// Addresses are compared as signed numbers, which vectorises; one with its top bit set is never valid, and makes the
+// span one that no allocation holds.
 inline Span SpanOf(const Addresses& a, uint32_t mask) {
-  Span span = {~uint64_t{0}, 0, 0};
-  for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
-    const uint64_t address = a.lane[__builtin_ctz(lanes)];
-    span.low = address < span.low ? address : span.low;
-    span.high = address > span.high ? address : span.high;
-    span.bits |= address;
+  const int64_t first = static_cast<int64_t>(a.lane[__builtin_ctz(mask)]);
+  int64_t low = first, high = first, bits = 0;
+  if (mask == kFullMask) {
+    TRUN_LANE_LOOP
+    for (int i = 0; i < 32; ++i) {
+      const int64_t address = static_cast<int64_t>(a.lane[i]);
+      low = address < low ? address : low;
+      high = address > high ? address : high;
+      bits |= address;
+    }
+  } else {
+    TRUN_LANE_LOOP
+    for (int i = 0; i < 32; ++i) {
+      const int64_t address = (mask >> i & 1) != 0 ? static_cast<int64_t>(a.lane[i]) : first;
+      low = address < low ? address : low;
+      high = address > high ? address : high;
+      bits |= address;
+    }
   }
-  return span;
+  return {static_cast<uint64_t>(low), static_cast<uint64_t>(high), static_cast<uint64_t>(bits)};
 }
 
 // Lane by lane, through the checks that name what is wrong.
@@ -156,9 +170,10 @@ Step LaneByLane(Warp& warp, const Instruction& in, uint32_t mask, const Addresse
   return Step::kNext;
 }
 
-template <typename Reg, typename T, bool kStore, bool kShared, bool kAddress32>
+// kVector 0: as the form says.
+template <typename Reg, typename T, bool kStore, bool kShared, bool kAddress32, uint32_t kVector>
 Step Access(Warp& warp, const Instruction& in, uint32_t mask) {
-  const uint32_t vector = static_cast<const MemoryForm*>(in.data)->vector;
+  const uint32_t vector = kVector != 0 ? kVector : static_cast<const MemoryForm*>(in.data)->vector;
   const uint32_t bytes = static_cast<uint32_t>(sizeof(T)) * vector;
   Addresses a;
   ReadAddresses<kAddress32>(warp, in, &a);
@@ -176,7 +191,7 @@ Step Access(Warp& warp, const Instruction& in, uint32_t mask) {
   bool ok = (bits & (bytes - 1)) == 0;
   if constexpr (kShared) {
     ok = ok && low <= high && high < kMaxSharedBytes && high + bytes <= warp.cta->shared_bytes;
-    host = warp.cta->shared + low;
+    host = warp.cta->shared + (ok ? low : 0);
   } else {
     const AllocationRange* range = ok ? warp.worker->FindRange(in, low, high + bytes) : nullptr;
     ok = range != nullptr && !(kStore && range->read_only);
@@ -193,20 +208,23 @@ Step Access(Warp& warp, const Instruction& in, uint32_t mask) {
     }
     return Step::kNext;
   }
-  if (vector == 1 && mask == kFullMask && sizeof(T) <= 8) {
-    if constexpr (sizeof(T) <= 8) {
-      Reg* data = reinterpret_cast<Reg*>(warp.registers + in.list[0]);
+  if constexpr (kVector != 0 && sizeof(T) <= 8) {
+    if (mask == kFullMask) {
+      Reg* data[kVector];
+      for (uint32_t k = 0; k < kVector; ++k) data[k] = reinterpret_cast<Reg*>(warp.registers + in.list[k]);
       for (int i = 0; i < 32; ++i) {
         uint8_t* at = host + (a.lane[i] - low);
-        if constexpr (kStore) {
-          const T value = static_cast<T>(data[i]);
-          __builtin_memcpy(at, &value, sizeof value);
-        } else {
-          data[i] = Extend<Reg, T>(ReadAs<T>(at));
+        for (uint32_t k = 0; k < kVector; ++k) {
+          if constexpr (kStore) {
+            const T value = static_cast<T>(data[k][i]);
+            __builtin_memcpy(at + k * sizeof(T), &value, sizeof value);
+          } else {
+            data[k][i] = Extend<Reg, T>(ReadAs<T>(at + k * sizeof(T)));
+          }
         }
       }
+      return Step::kNext;
     }
-    return Step::kNext;
   }
   for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
     const uint32_t lane = static_cast<uint32_t>(__builtin_ctz(lanes));
@@ -227,15 +245,25 @@ Step AccessAnywhere(Warp& warp, const Instruction& in, uint32_t mask) {
   return LaneByLane<Reg, T, kStore>(warp, in, mask, a, form.space, form.vector);
 }
 
+template <typename Reg, typename T, bool kStore, bool kShared, bool kAddress32>
+Operation ByVector(const MemoryForm& form) {
+  if (form.vector == 1) return &Access<Reg, T, kStore, kShared, kAddress32, 1>;
+  if constexpr (sizeof(T) == 4 && sizeof(Reg) == 4) {
+    if (form.vector == 2) return &Access<Reg, T, kStore, kShared, kAddress32, 2>;
+    if (form.vector == 4) return &Access<Reg, T, kStore, kShared, kAddress32, 4>;
+  }
+  return &Access<Reg, T, kStore, kShared, kAddress32, 0>;
+}
+
 template <typename Reg, typename T, bool kStore>
 Operation BySpace(const MemoryForm& form) {
   switch (form.space) {
     case Space::kGlobal:
     case Space::kConst:
-      return form.address32 ? &Access<Reg, T, kStore, false, true> : &Access<Reg, T, kStore, false, false>;
+      return form.address32 ? ByVector<Reg, T, kStore, false, true>(form) : ByVector<Reg, T, kStore, false, false>(form);
     case Space::kShared:
     case Space::kSharedCluster:
-      return form.address32 ? &Access<Reg, T, kStore, true, true> : &Access<Reg, T, kStore, true, false>;
+      return form.address32 ? ByVector<Reg, T, kStore, true, true>(form) : ByVector<Reg, T, kStore, true, false>(form);
     default:
       return form.address32 ? &AccessAnywhere<Reg, T, kStore, true> : &AccessAnywhere<Reg, T, kStore, false>;
   }

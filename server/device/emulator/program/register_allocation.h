@@ -6,6 +6,7 @@
 #define TRUN_SERVER_DEVICE_EMULATOR_PROGRAM_REGISTER_ALLOCATION_H_
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "server/device/emulator/program/form.h"
