@@ -198,9 +198,13 @@ def test_numbers_follow_the_signature(fake: FakeTrund, session: trun.Session) ->
         assert fake.requests["Launch"].arguments[1].float_value == 2.0, value
     add = session.load(ADD)
     a, b, c = vectors()
-    for number in (7, np.uint8(7), np.array(7)):
+    for number in (7, np.int8(7), np.array(7)):
         add[1](a, b, c, number)
         assert fake.requests["Launch"].arguments[3].int_value == 7
+    kernel[1](x, np.float16(3))
+    unnamed = session.load("module {\n @unnamed\n}")
+    unnamed[1](None, np.uint32(0xFFFFFFFF))
+    assert fake.requests["Launch"].arguments[1].uint_value == 0xFFFFFFFF
 
 
 def test_an_empty_array_and_none_are_null_pointers(fake: FakeTrund, session: trun.Session) -> None:

@@ -433,6 +433,8 @@ class Launcher:
             number = int(value)
             if declared.kind == "scalar" and declared.dtype[0] in "fb":
                 wire.float_value = float(number)
+            elif isinstance(value, np.unsignedinteger):
+                wire.uint_value = number  # its bits: a kernel's integers have no sign
             elif -(1 << 63) <= number < 1 << 63:
                 wire.int_value = number
             elif number < 1 << 64:
