@@ -183,7 +183,9 @@ std::vector<std::shared_ptr<Toolchain>> TritonRegistry::List() {
       sorted.emplace_back(VersionKey(toolchain->info().version), toolchain);
     }
   }
-  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second->info().name < b.second->info().name;
+  });
   std::vector<std::shared_ptr<Toolchain>> list;
   for (auto& [key, toolchain] : sorted) list.push_back(std::move(toolchain));
   return list;

@@ -179,6 +179,17 @@ TEST_P(TritonToolchainTest, EveryLevelLeadsToTheSameCubin) {
   }
 }
 
+TEST_P(TritonToolchainTest, AFreshWorkerThatStartsBelowTtgirMakesTheSamePtxAsOneThatDidTheWholeWay) {
+  auto whole = Compile(Level::kTtir, Kernel("matmul_fp16"), Level::kPtx, 90);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  // Workers are killed, so that the next compile is the first of its process: LLVM's options must not depend on before.
+  Samples(GetParam()).kill_worker(toolchain_.get());
+  auto rest = Compile(Level::kLlir, whole->at(Level::kLlir).bytes, Level::kPtx, 90, {},
+                      whole->at(Level::kLlir).metadata_json);
+  ASSERT_TRUE(rest.ok()) << rest.status();
+  EXPECT_EQ(rest->at(Level::kPtx).bytes, whole->at(Level::kPtx).bytes);
+}
+
 TEST_P(TritonToolchainTest, PtxAloneSaysItsNameAndWarpsAndInventsNothing) {
   auto whole = Compile(Level::kTtir, Kernel("vector_add"), Level::kPtx, 80, {{"num_warps", "8"}});
   ASSERT_TRUE(whole.ok()) << whole.status();
