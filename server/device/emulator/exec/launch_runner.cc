@@ -36,7 +36,8 @@ struct Shared {
   std::atomic<uint64_t> next_unit{0};
   std::atomic<uint64_t> faulted_unit{~uint64_t{0}};
   std::atomic<uint64_t> executed{0};
-  std::atomic<bool> expired{false};
+  std::atomic<bool> expired{false};    // the deadline passed, or it was cancelled
+  std::atomic<bool> cancelled{false};
 
   Mutex mu;
   std::map<uint64_t, std::unique_ptr<Fault>> faults ABSL_GUARDED_BY(mu);   // by unit
@@ -109,6 +110,7 @@ class UnitRunner {
     if (shared_->limits.cancelled != nullptr &&
         shared_->limits.cancelled->load(std::memory_order_relaxed) > shared_->limits.cancel_after) {
       shared_->expired = true;
+      shared_->cancelled = true;
       FailWith(unit, absl::StatusCode::kCancelled, Reason::kCancelled, "the launch was cancelled");
       return true;
     }
@@ -176,7 +178,7 @@ class UnitRunner {
         if (executed_ - last_check_ > kCtaQuantum || ++turns_ % 64 == 0) {
           last_check_ = executed_;
           if (Expired(unit)) {
-            if (shared_->expired && stop != CtaStop::kDone) Hung(unit, cta);
+            if (!shared_->cancelled && stop != CtaStop::kDone) Hung(unit, cta);
             failed = true;
             break;
           }
