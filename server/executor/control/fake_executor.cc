@@ -32,6 +32,7 @@ struct FakeExecutors::State {
   FakeExecutor* newest ABSL_GUARDED_BY(mu) = nullptr;
   std::vector<FakeExecutor*> executors ABSL_GUARDED_BY(mu);
   std::map<uint64_t, Range> allocations ABSL_GUARDED_BY(mu);
+  std::map<uint64_t, Range> launch_allocations ABSL_GUARDED_BY(mu);
   std::map<uint64_t, MappedArena> arenas ABSL_GUARDED_BY(mu);
   std::vector<ExecutorLaunch> launches ABSL_GUARDED_BY(mu);
   int created ABSL_GUARDED_BY(mu) = 0;
@@ -127,13 +128,21 @@ class FakeExecutor final : public ExecutorControl {
     return loaded_.erase(kernel) == 1 ? absl::OkStatus() : NotFound(Reason::kHandle, "no such kernel");
   }
   void Launch(ExecutorLaunch launch, std::function<void(ExecutorLaunchResult)> done) override {
+    FakeExecutors::Behaviour behaviour;
+    std::map<uint64_t, FakeExecutors::Range> allocations;
+    {
+      MutexLock lock(&state_->mu);
+      const auto it = loaded_.find(launch.kernel);
+      if (it != loaded_.end()) behaviour = it->second.behaviour;
+      allocations = state_->allocations;
+    }
     MutexLock lock(&mu_);
-    queue_.push_back({std::move(launch), std::move(done), nullptr});
+    queue_.push_back({std::move(launch), std::move(done), nullptr, std::move(behaviour), std::move(allocations)});
     wake_.SignalAll();
   }
   void Synchronize(std::function<void(absl::Status)> done) override {
     MutexLock lock(&mu_);
-    queue_.push_back({{}, nullptr, std::move(done)});
+    queue_.push_back({{}, nullptr, std::move(done), nullptr, {}});
     wake_.SignalAll();
   }
 
@@ -152,6 +161,8 @@ class FakeExecutor final : public ExecutorControl {
     ExecutorLaunch launch;
     std::function<void(ExecutorLaunchResult)> done;
     std::function<void(absl::Status)> synchronized;
+    FakeExecutors::Behaviour behaviour;  // as the kernel was when the launch was queued
+    std::map<uint64_t, FakeExecutors::Range> allocations;
   };
 
   bool Held() {
@@ -199,7 +210,7 @@ class FakeExecutor final : public ExecutorControl {
         }
         if (lost_by == 0) lost_by = item.launch.sequence;
       } else {
-        result = Run(item.launch);
+        result = Run(&item);
         const Reason reason = GetReason(result.status);
         if (reason == Reason::kHungKernel || reason == Reason::kContextLost) {
           lost_by = item.launch.sequence;
@@ -210,22 +221,20 @@ class FakeExecutor final : public ExecutorControl {
     }
   }
 
-  ExecutorLaunchResult Run(const ExecutorLaunch& launch) {
-    FakeExecutors::Behaviour behaviour;
+  ExecutorLaunchResult Run(Item* item) {
     {
       MutexLock lock(&state_->mu);
-      const auto it = loaded_.find(launch.kernel);
-      if (it != loaded_.end()) behaviour = it->second.behaviour;
-      state_->launches.push_back(launch);
+      state_->launches.push_back(item->launch);
+      state_->launch_allocations = std::move(item->allocations);
     }
     ExecutorLaunchResult result;
-    if (!behaviour) {
+    if (!item->behaviour) {
       result.status = NotFound(Reason::kHandle, "no such kernel is loaded");
       return result;
     }
-    result = behaviour(launch, owner_);
+    result = item->behaviour(item->launch, owner_);
     if (result.status.ok() && result.device_times.empty()) {
-      result.device_times.assign(std::max<uint32_t>(launch.repetitions, 1), absl::Microseconds(1));
+      result.device_times.assign(std::max<uint32_t>(item->launch.repetitions, 1), absl::Microseconds(1));
     }
     return result;
   }
@@ -286,6 +295,10 @@ char* FakeExecutors::At(uint64_t address, uint64_t bytes) {
 std::map<uint64_t, FakeExecutors::Range> FakeExecutors::allocations() const {
   MutexLock lock(&state_->mu);
   return state_->allocations;
+}
+std::map<uint64_t, FakeExecutors::Range> FakeExecutors::launch_allocations() const {
+  MutexLock lock(&state_->mu);
+  return state_->launch_allocations;
 }
 std::map<uint64_t, FakeExecutors::Range> FakeExecutors::arenas() const {
   MutexLock lock(&state_->mu);

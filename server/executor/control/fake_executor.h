@@ -21,7 +21,8 @@ class FakeExecutors {
     uint64_t bytes = 0;
     friend bool operator==(const Range&, const Range&) = default;
   };
-  // What one launch does. It may look at the allocations and at the memory behind `launch`'s addresses (At).
+  // What one launch does. It may look at the allocations it sees (launch_allocations) and at the memory behind
+  // `launch`'s addresses (At).
   using Behaviour = std::function<ExecutorLaunchResult(const ExecutorLaunch& launch, FakeExecutors* executors)>;
 
   FakeExecutors();
@@ -38,6 +39,8 @@ class FakeExecutors {
   // The host's address of a device address that a live executor maps; null outside the arenas.
   char* At(uint64_t address, uint64_t bytes);
   std::map<uint64_t, Range> allocations() const;  // of the newest executor, by id
+  // Those there were when the launch that runs now was queued; for Behaviours.
+  std::map<uint64_t, Range> launch_allocations() const;
   std::map<uint64_t, Range> arenas() const;
   std::vector<ExecutorLaunch> launches() const;  // all that ran, oldest first
   int created() const;

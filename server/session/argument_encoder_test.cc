@@ -1,0 +1,196 @@
+#include "server/session/argument_encoder.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "common/base/status.h"
+
+namespace trun {
+namespace {
+
+using Kind = KernelArgument::Kind;
+
+KernelArgument Scalar(ScalarType type, int divisibility = 1) {
+  return {"n", Kind::kScalar, type, static_cast<uint32_t>(ScalarTypeBytes(type)), divisibility, ""};
+}
+KernelArgument Pointer(ScalarType type, int divisibility = 1) {
+  return {"x_ptr", Kind::kPointer, type, 8, divisibility, ""};
+}
+
+absl::StatusOr<ResolvedTensor> Resolve(absl::string_view handle) {
+  if (handle == "t-f32") return ResolvedTensor{0x1000, 256, ScalarType::kF32};
+  if (handle == "t-u8") return ResolvedTensor{0x2000, 256, ScalarType::kU8};
+  return NotFound(Reason::kHandle, "no such tensor");
+}
+
+absl::StatusOr<std::vector<ExecutorArgument>> Encode(const KernelArgument& wanted, const LaunchArgument& given,
+                                                     DescriptorPassing passing = {}) {
+  std::vector<ExecutorArgument> out;
+  const absl::Status status = EncodeArguments({"k", {wanted}}, passing, {given}, Resolve, &out);
+  if (!status.ok()) return status;
+  return out;
+}
+
+std::string Bytes(const absl::StatusOr<std::vector<ExecutorArgument>>& encoded) {
+  return encoded.ok() ? std::get<std::string>(encoded->at(0)) : std::string(encoded.status().message());
+}
+
+void ExpectBad(const KernelArgument& wanted, const LaunchArgument& given, absl::string_view says) {
+  const absl::Status status = Encode(wanted, given).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << says;
+  EXPECT_EQ(GetReason(status), Reason::kArgument) << says;
+  EXPECT_EQ(GetDetails(status)["argument"], "0");
+  EXPECT_EQ(GetDetails(status)["name"], wanted.name);
+  EXPECT_NE(status.message().find(says), absl::string_view::npos) << status;
+  EXPECT_NE(status.message().find(wanted.name), absl::string_view::npos) << status;
+}
+
+TEST(ArgumentEncoderTest, AWrongCountListsWhatTheKernelTakes) {
+  std::vector<ExecutorArgument> out;
+  const absl::Status status = EncodeArguments({"k", {Pointer(ScalarType::kF16), Scalar(ScalarType::kI32)}}, {},
+                                              {LaunchArgument(int64_t{1})}, Resolve, &out);
+  EXPECT_EQ(GetReason(status), Reason::kArgument);
+  EXPECT_NE(status.message().find("x_ptr: *f16, n: i32"), absl::string_view::npos) << status;
+}
+
+TEST(ArgumentEncoderTest, AnArgumentOfTheWrongKindIsNamed) {
+  ExpectBad(Pointer(ScalarType::kF32), int64_t{4096}, "an integer was given");
+  ExpectBad(Pointer(ScalarType::kF32), LaunchArgument(), "nothing was given");
+  ExpectBad(Scalar(ScalarType::kI32), TensorReference{"t-f32", 0}, "a tensor was given");
+  ExpectBad(Scalar(ScalarType::kI32), NullPointer{}, "a null pointer was given");
+  ExpectBad(Scalar(ScalarType::kI32), 1.0, "a float was given");
+  ExpectBad(Scalar(ScalarType::kF32), int64_t{1}, "an integer was given");
+}
+
+TEST(ArgumentEncoderTest, AFreedOrForeignTensorIsNotFoundAndNamesTheArgument) {
+  const absl::Status status = Encode(Pointer(ScalarType::kF32), TensorReference{"t-gone", 0}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(GetReason(status), Reason::kHandle);
+  EXPECT_EQ(GetDetails(status)["argument"], "0");
+}
+
+TEST(ArgumentEncoderTest, ATensorOfAnotherTypeIsRefused) {
+  ExpectBad(Pointer(ScalarType::kF16), TensorReference{"t-f32", 0}, "points to f16; the tensor is of f32");
+  ExpectBad(Pointer(ScalarType::kI32), TensorReference{"t-f32", 0}, "points to i32");
+  ExpectBad(Pointer(ScalarType::kF8E4M3), TensorReference{"t-u8", 0}, "points to f8e4m3");
+}
+
+TEST(ArgumentEncoderTest, IntegersOfOneWidthAndBoolsPointToTheSame) {
+  EXPECT_TRUE(Encode(Pointer(ScalarType::kI8), TensorReference{"t-u8", 0}).ok());
+  EXPECT_TRUE(Encode(Pointer(ScalarType::kI1), TensorReference{"t-u8", 0}).ok());
+  EXPECT_TRUE(Encode(Pointer(ScalarType::kUnspecified), TensorReference{"t-u8", 0}).ok());
+}
+
+TEST(ArgumentEncoderTest, AnOffsetPastTheEndOrAgainstTheAlignmentIsRefused) {
+  ExpectBad(Pointer(ScalarType::kF32), TensorReference{"t-f32", 257}, "begins at byte 257");
+  ExpectBad(Pointer(ScalarType::kF32, 16), TensorReference{"t-f32", 4}, "aligned to 16");
+  const auto address = Encode(Pointer(ScalarType::kF32, 16), TensorReference{"t-f32", 32});
+  ASSERT_TRUE(address.ok());
+  EXPECT_EQ(std::get<uint64_t>(address->at(0)), 0x1020u);
+  EXPECT_TRUE(Encode(Pointer(ScalarType::kF32, 16), NullPointer{}).ok());
+}
+
+TEST(ArgumentEncoderTest, IntegersOutsideTheirTypeAreRefused) {
+  ExpectBad(Scalar(ScalarType::kI32), int64_t{1} << 31, "from -2147483648 to 2147483647");
+  ExpectBad(Scalar(ScalarType::kI32), -(int64_t{1} << 31) - 1, "from -2147483648");
+  ExpectBad(Scalar(ScalarType::kU32), int64_t{-1}, "from 0 to 4294967295");
+  ExpectBad(Scalar(ScalarType::kU32), int64_t{1} << 32, "from 0 to 4294967295");
+  ExpectBad(Scalar(ScalarType::kI1), int64_t{2}, "from 0 to 1");
+  ExpectBad(Scalar(ScalarType::kI8), int64_t{128}, "from -128 to 127");
+  ExpectBad(Scalar(ScalarType::kI64), LaunchArgument(std::in_place_type<double>, 1e30), "a float was given");
+}
+
+TEST(ArgumentEncoderTest, TheEndsOfEachIntegerTypePass) {
+  EXPECT_EQ(Bytes(Encode(Scalar(ScalarType::kI32), -(int64_t{1} << 31))), std::string("\0\0\0\x80", 4));
+  EXPECT_EQ(Bytes(Encode(Scalar(ScalarType::kI32), (int64_t{1} << 31) - 1)), "\xff\xff\xff\x7f");
+  EXPECT_EQ(Bytes(Encode(Scalar(ScalarType::kU8), int64_t{255})), "\xff");
+  EXPECT_EQ(Bytes(Encode(Scalar(ScalarType::kI1), int64_t{1})), "\x01");
+  EXPECT_EQ(Bytes(Encode(Scalar(ScalarType::kI64), std::numeric_limits<int64_t>::min())),
+            std::string("\0\0\0\0\0\0\0\x80", 8));
+  EXPECT_EQ(Bytes(Encode(Scalar(ScalarType::kU64), ~uint64_t{0})), std::string(8, '\xff'));
+  // As a bit pattern: MLIR's i32 has no sign.
+  EXPECT_EQ(Bytes(Encode(Scalar(ScalarType::kI32), uint64_t{0xffffffff})), "\xff\xff\xff\xff");
+}
+
+TEST(ArgumentEncoderTest, AnIntegerThatBreaksTheDivisibilityIsRefused) {
+  ExpectBad(Scalar(ScalarType::kI32, 16), int64_t{17}, "multiple of 16");
+  EXPECT_TRUE(Encode(Scalar(ScalarType::kI32, 16), int64_t{-32}).ok());
+  EXPECT_TRUE(Encode(Scalar(ScalarType::kI32, 16), int64_t{0}).ok());
+}
+
+TEST(ArgumentEncoderTest, AScalarOfUnknownTypeIsTakenByItsSize) {
+  KernelArgument unknown = Scalar(ScalarType::kUnspecified);
+  unknown.bytes = 4;
+  EXPECT_EQ(Bytes(Encode(unknown, int64_t{-1})), "\xff\xff\xff\xff");
+  EXPECT_EQ(Bytes(Encode(unknown, int64_t{0xffffffff})), "\xff\xff\xff\xff");
+  EXPECT_EQ(Bytes(Encode(unknown, 1.0)), std::string("\0\0\x80\x3f", 4));
+  ExpectBad(unknown, int64_t{1} << 32, "a scalar of 4 bytes");
+  unknown.bytes = 2;
+  ExpectBad(unknown, 1.0, "a float was given");
+  unknown.bytes = 3;
+  EXPECT_EQ(GetReason(Encode(unknown, int64_t{1}).status()), Reason::kMetadata);
+}
+
+TEST(ArgumentEncoderTest, FloatsAreRoundedOnceToNearestEven) {
+  const auto f16 = [](double value) {
+    const std::string bytes = EncodeFloat(value, ScalarType::kF16);
+    return static_cast<uint8_t>(bytes[0]) | static_cast<uint8_t>(bytes[1]) << 8;
+  };
+  const auto bf16 = [](double value) {
+    const std::string bytes = EncodeFloat(value, ScalarType::kBf16);
+    return static_cast<uint8_t>(bytes[0]) | static_cast<uint8_t>(bytes[1]) << 8;
+  };
+  EXPECT_EQ(f16(1.0), 0x3c00);
+  EXPECT_EQ(f16(-2.5), 0xc100);
+  EXPECT_EQ(f16(65504.0), 0x7bff);
+  EXPECT_EQ(f16(65519.9), 0x7bff);
+  EXPECT_EQ(f16(65520.0), 0x7c00);
+  EXPECT_EQ(f16(1e300), 0x7c00);
+  EXPECT_EQ(f16(-HUGE_VAL), 0xfc00);
+  EXPECT_EQ(f16(std::ldexp(1.0, -24)), 0x0001);
+  EXPECT_EQ(f16(std::ldexp(1.0, -25)), 0x0000) << "a half goes to even";
+  EXPECT_EQ(f16(std::ldexp(1.5, -24)), 0x0002);
+  EXPECT_EQ(f16(std::ldexp(1023.75, -24)), 0x0400) << "the largest subnormal rounds up to a normal";
+  EXPECT_EQ(f16(1.0 + std::ldexp(1.0, -11)), 0x3c00);
+  EXPECT_EQ(f16(1.0 + std::ldexp(3.0, -11)), 0x3c02);
+  // Through a float this would round twice, to 0x3c02.
+  EXPECT_EQ(f16(1.0 + std::ldexp(3.0, -11) - std::ldexp(1.0, -40)), 0x3c01);
+  EXPECT_EQ(f16(-0.0), 0x8000);
+  EXPECT_EQ(f16(std::nan("")) & 0x7fff, 0x7e00);
+  EXPECT_EQ(bf16(1.0), 0x3f80);
+  EXPECT_EQ(bf16(3.3895313892515355e38), 0x7f7f);
+  EXPECT_EQ(bf16(1e39), 0x7f80);
+  EXPECT_EQ(bf16(1.0 + std::ldexp(1.0, -8)), 0x3f80);
+}
+
+TEST(ArgumentEncoderTest, ADescriptorBecomesItsFields) {
+  const KernelArgument wanted = {"desc", Kind::kTensorDescriptor, ScalarType::kF32, 0, 1, "fp32[16, 16]"};
+  const TensorDescriptor given = {{"t-f32", 0}, {8, 8}, {8, 1}, {16, 16}, false};
+  const auto with_padding = Encode(wanted, given, {false, true});
+  ASSERT_TRUE(with_padding.ok()) << with_padding.status();
+  EXPECT_EQ(with_padding->size(), 10u);
+  EXPECT_EQ(std::get<std::string>(with_padding->at(5)).size(), 1u);
+  EXPECT_EQ(Encode(wanted, given)->size(), 9u);
+  EXPECT_EQ(GetReason(Encode(wanted, given, {true, false}).status()), Reason::kUnsupportedTarget);
+  TensorDescriptor flat = given;
+  flat.shape = {64};
+  ExpectBad(wanted, flat, "rank 2");
+  ExpectBad(wanted, int64_t{1}, "is a tensor descriptor");
+}
+
+TEST(ArgumentEncoderTest, HowDescriptorsArePassedIsInTheMetadata) {
+  KernelMetadata metadata;
+  metadata.triton_version = "3.4.0";
+  EXPECT_FALSE(DescriptorPassingOf(metadata)->with_padding);
+  metadata.triton_version = "3.9.0";
+  metadata.raw_json = R"({"tensordesc_meta": [null, {"swizzle": 3}]})";
+  EXPECT_TRUE(DescriptorPassingOf(metadata)->with_padding);
+  EXPECT_TRUE(DescriptorPassingOf(metadata)->by_value);
+  metadata.raw_json = "nonsense";
+  EXPECT_EQ(GetReason(DescriptorPassingOf(metadata).status()), Reason::kMetadata);
+}
+
+}  // namespace
+}  // namespace trun
