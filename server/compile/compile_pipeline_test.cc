@@ -1,0 +1,427 @@
+#include "server/compile/compile_pipeline.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <random>
+#include <stdexcept>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "common/base/status.h"
+#include "server/cache/fake_kernel_cache.h"
+#include "server/cache/tiered_kernel_cache.h"
+#include "server/toolchain/fake_toolchain.h"
+
+namespace trun {
+namespace {
+
+constexpr Level kPtx = Level::kPtx;
+
+// Holds those who pass it until it is opened, and tells when the first has come.
+class Gate {
+ public:
+  void Pass() {
+    MutexLock lock(&mu_);
+    has_come_ = true;
+    changed_.SignalAll();
+    while (!is_open_) changed_.Wait(&mu_);
+  }
+  void AwaitFirst() {
+    MutexLock lock(&mu_);
+    while (!has_come_) changed_.Wait(&mu_);
+  }
+  void Open() {
+    MutexLock lock(&mu_);
+    is_open_ = true;
+    changed_.SignalAll();
+  }
+
+ private:
+  Mutex mu_;
+  CondVar changed_;
+  bool has_come_ ABSL_GUARDED_BY(mu_) = false;
+  bool is_open_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+class CompilePipelineTest : public testing::Test {
+ protected:
+  CompileRequest Request(const std::string& comment, const std::string& lowered = "a") {
+    CompileRequest request;
+    request.level = Level::kTtir;
+    request.ir = FakeToolchain::FakeTtir(comment, lowered);
+    request.file_name = "k.ttir";
+    request.target = Target{"cuda", 80, 32};
+    request.last_level = kPtx;
+    request.tenant = "uid:1";
+    return request;
+  }
+  absl::StatusOr<CompileOutcome> Compile(const CompileRequest& request) {
+    return pipeline_.Compile(request, nullptr);
+  }
+  Reason ReasonOf(const CompileRequest& request) { return GetReason(Compile(request).status()); }
+  void RemoveAllEntries() {
+    std::vector<CacheKey> all;
+    const auto note = [&](const CacheEntryInfo& info) {
+      all.push_back(info.key);
+      return true;
+    };
+    ASSERT_TRUE(cache_.List(note).ok());
+    for (const CacheKey& key : all) ASSERT_TRUE(cache_.Remove(key, true).ok());
+  }
+
+  std::shared_ptr<FakeToolchain> newest_ = std::make_shared<FakeToolchain>("3.9.0");
+  std::shared_ptr<FakeToolchain> older_ = std::make_shared<FakeToolchain>("3.4.0");
+  FakeToolchainRegistry registry_{{newest_, older_}};
+  FakeKernelCache store_;
+  TieredKernelCache cache_{&store_, uint64_t{16} << 20};
+  CompilePipeline pipeline_{&cache_, &registry_, Clock::Real()};
+};
+
+TEST_F(CompilePipelineTest, AnEmptyFileIsInvalid) {
+  CompileRequest request = Request("x");
+  request.ir.clear();
+  const absl::Status status = Compile(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(GetReason(status), Reason::kInvalidIr);
+}
+
+TEST_F(CompilePipelineTest, AFileOverTheLimitIsRefusedAndTheLimitIsNamed) {
+  CompileRequest request = Request("x");
+  request.ir.resize((size_t{64} << 20) + 1, ' ');
+  const absl::Status status = Compile(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(GetReason(status), Reason::kTooLarge);
+  EXPECT_EQ(GetDetails(status)["limit"], "67108864");
+}
+
+TEST_F(CompilePipelineTest, ThereIsNoWayBackOrFromAnUnknownLevel) {
+  CompileRequest request = Request("x");
+  request.last_level = Level::kUnspecified;
+  EXPECT_EQ(ReasonOf(request), Reason::kUnsupportedLevel);
+  request.level = Level::kPython;
+  request.last_level = kPtx;
+  EXPECT_EQ(ReasonOf(request), Reason::kUnsupportedLevel);
+  request.level = Level::kPtx;
+  request.last_level = Level::kTtir;
+  EXPECT_EQ(ReasonOf(request), Reason::kUnsupportedLevel);
+}
+
+TEST_F(CompilePipelineTest, AnUnknownToolchainIsNotFound) {
+  CompileRequest request = Request("x");
+  request.toolchain = "3.7.0";
+  const absl::Status status = Compile(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(GetReason(status), Reason::kToolchainNotFound);
+  newest_->SetUsable(FailedPrecondition(Reason::kToolchainBroken, "python is gone"));
+  older_->SetUsable(FailedPrecondition(Reason::kToolchainBroken, "python is gone"));
+  request.toolchain.clear();
+  EXPECT_EQ(ReasonOf(request), Reason::kToolchainNotFound);
+  request.toolchain = "3.9.0";
+  EXPECT_EQ(ReasonOf(request), Reason::kToolchainBroken);
+}
+
+TEST_F(CompilePipelineTest, AnOptionThatIsNoJsonOrTooDeepIsRefused) {
+  CompileRequest request = Request("x");
+  for (const std::string& bad :
+       {std::string("eight"), std::string(), std::string(100000, '['), std::string("1 2")}) {
+    request.options = {{"num_warps", bad}};
+    const absl::Status status = Compile(request).status();
+    EXPECT_EQ(GetReason(status), Reason::kArgument);
+    EXPECT_EQ(GetDetails(status)["option"], "num_warps");
+  }
+}
+
+TEST_F(CompilePipelineTest, RandomBytesAsAnyLevelAreAnError) {
+  std::mt19937 random(5);
+  for (const Level level : {Level::kTtir, Level::kTtgir, Level::kLlir, Level::kPtx}) {
+    CompileRequest request = Request("x");
+    request.level = level;
+    request.ir.clear();
+    for (int i = 0; i < 5000; ++i) request.ir.push_back(static_cast<char>(random()));
+    EXPECT_EQ(Compile(request).status().code(), absl::StatusCode::kInvalidArgument) << LevelName(level);
+  }
+}
+
+TEST_F(CompilePipelineTest, ADeterministicErrorIsRememberedForAWhile) {
+  newest_->BeforeStage(Level::kTtgir, [](const StageRequest&) {
+    return FailedPrecondition(Reason::kCompileFailed, "a pass failed", {{"line", "3"}});
+  });
+  const absl::Status first = Compile(Request("x")).status();
+  const absl::Status second = Compile(Request("x")).status();
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(GetReason(second), Reason::kCompileFailed);
+  EXPECT_EQ(GetDetails(second)["line"], "3");
+  EXPECT_EQ(newest_->compiles(), 1);
+  EXPECT_EQ(cache_.Statistics().negative_hits, 1u);
+}
+
+TEST_F(CompilePipelineTest, TimeoutsAndLostWorkersAreNotRemembered) {
+  for (const absl::Status& error :
+       {DeadlineExceeded(Reason::kCompileTimeout, "slow"), Unavailable(Reason::kWorkerLost, "killed"),
+        ResourceExhausted(Reason::kCompileOutOfMemory, "big")}) {
+    newest_->BeforeStage(Level::kLlir, [&](const StageRequest&) { return error; });
+    EXPECT_EQ(ReasonOf(Request("x")), GetReason(error));
+    newest_->BeforeStage(Level::kLlir, nullptr);
+    EXPECT_TRUE(Compile(Request("x")).ok());
+    RemoveAllEntries();
+  }
+}
+
+TEST_F(CompilePipelineTest, AnErrorOfALateStageLeavesTheEarlierOnesUsable) {
+  newest_->BeforeStage(
+      Level::kPtx, [](const StageRequest&) { return FailedPrecondition(Reason::kCompileFailed, "no PTX"); });
+  EXPECT_EQ(ReasonOf(Request("x")), Reason::kCompileFailed);
+  CompileRequest request = Request("x");
+  request.last_level = Level::kLlir;
+  const auto outcome = Compile(request);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_TRUE(outcome->cached);
+  EXPECT_EQ(newest_->compiles(), 1);
+  EXPECT_EQ(ReasonOf(Request("x")), Reason::kCompileFailed);
+  EXPECT_EQ(newest_->compiles(), 1);
+}
+
+TEST_F(CompilePipelineTest, AResultThatCannotBeStoredIsStillReturnedWhole) {
+  store_.FailPuts(ResourceExhausted(Reason::kUnavailable, "disk full"));
+  const auto outcome = Compile(Request("x"));
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_TRUE(pipeline_.ReadArtifact(*outcome->build, Level::kTtgir).ok());
+  EXPECT_EQ(pipeline_.Statistics().store_failures, 1u);
+}
+
+TEST_F(CompilePipelineTest, ALeaderThatDiesOfAnExceptionHoldsNobodyUp) {
+  newest_->BeforeStage(Level::kLlir,
+                       [](const StageRequest&) -> absl::Status { throw std::runtime_error("died"); });
+  EXPECT_THROW(Compile(Request("x")).status().IgnoreError(), std::runtime_error);
+  newest_->BeforeStage(Level::kLlir, nullptr);
+  EXPECT_TRUE(Compile(Request("x")).ok());
+}
+
+TEST_F(CompilePipelineTest, ADamagedEntryIsCompiledAgain) {
+  const auto first = Compile(Request("x"));
+  ASSERT_TRUE(first.ok());
+  store_.CorruptBlob(first->build->key, kPtx);
+  const auto second = Compile(Request("x"));
+  ASSERT_TRUE(second.ok());
+  EXPECT_FALSE(second->cached);
+  EXPECT_EQ(second->build->kernel.artifacts.at(kPtx).bytes, first->build->kernel.artifacts.at(kPtx).bytes);
+  EXPECT_EQ(store_.Statistics().healed, 1u);
+}
+
+TEST_F(CompilePipelineTest, AnEvictedEntryIsNotAnsweredFromMemory) {
+  ASSERT_TRUE(Compile(Request("x")).ok());
+  ASSERT_TRUE(Compile(Request("x"))->cached);
+  RemoveAllEntries();
+  const auto again = Compile(Request("x"));
+  ASSERT_TRUE(again.ok());
+  EXPECT_FALSE(again->cached);
+  EXPECT_EQ(newest_->compiles(), 2);
+}
+
+TEST_F(CompilePipelineTest, ARepeatIsAHitAndTheSameObject) {
+  const auto miss = Compile(Request("x"));
+  ASSERT_TRUE(miss.ok()) << miss.status();
+  EXPECT_FALSE(miss->cached);
+  EXPECT_EQ(miss->build->toolchain, "3.9.0");
+  EXPECT_EQ(miss->build->artifacts.size(), 4u);
+  EXPECT_EQ(miss->build->kernel.signature.name, "k");
+  ASSERT_EQ(miss->build->kernel.signature.arguments.size(), 2u);
+  EXPECT_EQ(miss->build->kernel.signature.arguments[0].type, ScalarType::kF32);
+  EXPECT_EQ(miss->build->kernel.signature.arguments[0].divisibility, 16);
+  EXPECT_EQ(miss->build->kernel.metadata.num_warps, 4);
+  std::vector<StageEvent> events;
+  const auto hit = pipeline_.Compile(Request("x"), [&](const StageEvent& event) { events.push_back(event); });
+  ASSERT_TRUE(hit.ok() && hit->cached);
+  EXPECT_EQ(hit->build->key, miss->build->key);
+  EXPECT_EQ(hit->build->kernel.signature, miss->build->kernel.signature);
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_TRUE(events[2].cached && events[2].level == kPtx);
+  const auto repeat = Compile(Request("x"));
+  EXPECT_EQ(repeat->build.get(), hit->build.get());
+  EXPECT_EQ(newest_->compiles(), 1);
+}
+
+TEST_F(CompilePipelineTest, EverythingThatDecidesTheOutputIsInTheKey) {
+  const CompileRequest base = Request("x");
+  std::vector<CompileRequest> others(6, base);
+  others[0].options = {{"num_warps", "8"}};
+  others[1].target.arch = 90;
+  others[2].toolchain = "3.4.0";
+  others[3].metadata_json = R"({"num_warps":4})";
+  others[4].instrumentation = "dump site 1";
+  others[5].ir += "\n";
+  std::vector<CacheKey> keys = {Compile(base)->build->key};
+  for (const CompileRequest& other : others) {
+    const auto outcome = Compile(other);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    for (const CacheKey& key : keys) EXPECT_NE(outcome->build->key, key);
+    keys.push_back(outcome->build->key);
+  }
+  CompileRequest same = others[0];
+  same.options = {{"num_warps", "  8 "}};
+  same.file_name = "other name";
+  EXPECT_EQ(Compile(same)->build->key, keys[1]);
+}
+
+TEST_F(CompilePipelineTest, ALaterLevelContinuesWhereTheStoredOneEnds) {
+  CompileRequest request = Request("x");
+  request.last_level = Level::kTtgir;
+  ASSERT_TRUE(Compile(request).ok());
+  const auto outcome = Compile(Request("x"));
+  ASSERT_TRUE(outcome.ok());
+  EXPECT_EQ(newest_->stages(Level::kTtgir), 1);
+  EXPECT_EQ(newest_->stages(Level::kPtx), 1);
+  EXPECT_FALSE(outcome->cached);
+  EXPECT_TRUE(pipeline_.ReadArtifact(*outcome->build, Level::kTtgir).ok());
+  EXPECT_TRUE(pipeline_.ReadArtifact(*outcome->build, Level::kTtir).ok());
+  EXPECT_EQ(GetReason(pipeline_.ReadArtifact(*outcome->build, Level::kCubin).status()), Reason::kHandle);
+}
+
+TEST_F(CompilePipelineTest, ATtgirThatTwoTtirsShareIsLoweredOnce) {
+  ASSERT_TRUE(Compile(Request("one", "same")).ok());
+  const auto second = Compile(Request("two", "same"));
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(newest_->stages(Level::kTtgir), 2);
+  EXPECT_EQ(newest_->stages(Level::kLlir), 1);
+  EXPECT_EQ(newest_->stages(Level::kPtx), 1);
+  EXPECT_EQ(pipeline_.Statistics().stages_shared, 2u);
+  EXPECT_TRUE(Compile(Request("two", "same"))->cached);
+}
+
+TEST_F(CompilePipelineTest, RecompileLooksNowhereAndReplaces) {
+  ASSERT_TRUE(Compile(Request("x")).ok());
+  CompileRequest request = Request("x");
+  request.recompile = true;
+  const auto outcome = Compile(request);
+  ASSERT_TRUE(outcome.ok());
+  EXPECT_FALSE(outcome->cached);
+  EXPECT_EQ(newest_->compiles(), 2);
+  EXPECT_TRUE(Compile(Request("x"))->cached);
+}
+
+TEST_F(CompilePipelineTest, AFileOfTheAskedLevelNeedsNoToolchain) {
+  const auto ptx = Compile(Request("x"));
+  FakeToolchainRegistry empty({});
+  CompilePipeline pipeline(&cache_, &empty, Clock::Real());
+  CompileRequest request = Request("x");
+  request.level = kPtx;
+  request.ir = ptx->build->kernel.artifacts.at(kPtx).bytes;
+  const auto outcome = pipeline.Compile(request, nullptr);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_TRUE(outcome->cached);
+  EXPECT_TRUE(outcome->build->toolchain.empty());
+  EXPECT_EQ(outcome->build->kernel.signature.arguments.size(), 2u);
+  EXPECT_EQ(pipeline.Compile(request, nullptr)->build.get(), outcome->build.get());
+}
+
+TEST_F(CompilePipelineTest, TheToolchainIsThatOfTheMetadataElseTheNewestThatTakesTheFile) {
+  CompileRequest request = Request("x");
+  EXPECT_EQ(Compile(request)->build->toolchain, "3.9.0");
+  request.metadata_json = R"({"triton_version":"3.4.0"})";
+  const auto named = Compile(request);
+  EXPECT_EQ(named->build->toolchain, "3.4.0");
+  EXPECT_TRUE(absl::StrContains(named->toolchain_reason, "3.4.0")) << named->toolchain_reason;
+  newest_->BeforeStage(Level::kTtgir, [](const StageRequest&) {
+    return InvalidArgument(Reason::kInvalidIr, "block pointers are gone", {{"line", "2"}});
+  });
+  const auto taken = Compile(Request("y", "b"));
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  EXPECT_EQ(taken->build->toolchain, "3.4.0");
+  EXPECT_TRUE(absl::StrContains(taken->toolchain_reason, "block pointers are gone"))
+      << taken->toolchain_reason;
+  EXPECT_TRUE(Compile(Request("y", "b"))->cached);
+  // When nobody takes it, the newest one's words are the answer.
+  CompileRequest bad = Request("refuse");
+  EXPECT_EQ(GetDetails(Compile(bad).status())["line"], "1");
+}
+
+TEST_F(CompilePipelineTest, EqualRequestsAtOnceAreOneCompile) {
+  Gate gate;
+  newest_->BeforeStage(Level::kLlir, [&](const StageRequest&) {
+    gate.Pass();
+    return absl::OkStatus();
+  });
+  std::vector<std::future<absl::StatusOr<CompileOutcome>>> calls;
+  for (int i = 0; i < 8; ++i) {
+    calls.push_back(std::async(std::launch::async, [this] { return Compile(Request("x")); }));
+  }
+  gate.AwaitFirst();
+  gate.Open();
+  for (auto& call : calls) {
+    const auto outcome = call.get();
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_TRUE(absl::StrContains(outcome->build->kernel.artifacts.at(kPtx).bytes, "lowered=a"));
+  }
+  EXPECT_EQ(newest_->compiles(), 1);
+}
+
+TEST_F(CompilePipelineTest, AWaiterKeepsItsOwnDeadline) {
+  Gate gate;
+  newest_->BeforeStage(Level::kLlir, [&](const StageRequest&) {
+    gate.Pass();
+    return absl::OkStatus();
+  });
+  auto leader = std::async(std::launch::async, [this] { return Compile(Request("x")); });
+  gate.AwaitFirst();
+  CompileRequest hurried = Request("x");
+  hurried.deadline = absl::Milliseconds(20);
+  const absl::Status status = Compile(hurried).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(GetReason(status), Reason::kCompileTimeout);
+  gate.Open();
+  EXPECT_TRUE(leader.get().ok());
+}
+
+TEST_F(CompilePipelineTest, WhenTheLeaderIsLostAWaiterTakesOver) {
+  Gate gate;
+  std::atomic<int> calls{0};
+  newest_->BeforeStage(Level::kLlir, [&](const StageRequest&) -> absl::Status {
+    if (calls++ > 0) return absl::OkStatus();
+    gate.Pass();
+    return Unavailable(Reason::kWorkerLost, "killed");
+  });
+  auto leader = std::async(std::launch::async, [this] { return Compile(Request("x")); });
+  gate.AwaitFirst();
+  auto waiter = std::async(std::launch::async, [this] { return Compile(Request("x")); });
+  gate.Open();
+  EXPECT_EQ(GetReason(leader.get().status()), Reason::kWorkerLost);
+  const auto outcome = waiter.get();
+  EXPECT_TRUE(outcome.ok()) << outcome.status();
+}
+
+TEST_F(CompilePipelineTest, ThreadsAndKeysWithFaultsGiveOnlyRightKernels) {
+  std::atomic<uint32_t> turn{0};
+  newest_->BeforeStage(Level::kLlir, [&](const StageRequest&) -> absl::Status {
+    return turn++ % 5 == 0 ? Unavailable(Reason::kWorkerLost, "killed") : absl::OkStatus();
+  });
+  std::atomic<int> wrong{0};
+  std::atomic<int> good{0};
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < 6; ++t) {
+    threads.emplace_back([&, t] {
+      std::mt19937 random(t);
+      for (int i = 0; i < 200; ++i) {
+        const std::string lowered = absl::StrCat("v", random() % 5);
+        CompileRequest request = Request(absl::StrCat("c", random() % 15, " ", lowered), lowered);
+        request.last_level = random() % 2 == 0 ? kPtx : Level::kLlir;
+        request.recompile = random() % 20 == 0;
+        const auto outcome = Compile(request);
+        if (outcome.ok()) {
+          const std::string& bytes = outcome->build->kernel.artifacts.at(request.last_level).bytes;
+          absl::StrContains(bytes, absl::StrCat("lowered=", lowered, "\n")) ? ++good : ++wrong;
+          if (random() % 8 == 0) cache_.Remove(outcome->build->key, true).status().IgnoreError();
+        } else if (GetReason(outcome.status()) != Reason::kWorkerLost) {
+          ++wrong;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_GT(good, 900);
+}
+
+}  // namespace
+}  // namespace trun
