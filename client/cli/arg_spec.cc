@@ -32,7 +32,8 @@ absl::StatusOr<GeneratedTensor> ParseTensor(absl::string_view text, absl::string
   const size_t open = value.find('[');
   TRUN_ASSIGN_OR_RETURN(tensor.dtype, DType(text, absl::StripAsciiWhitespace(value.substr(0, open))));
   const size_t close = value.find(']', open);
-  if (close == absl::string_view::npos) return Bad(text, "']' is missing after the shape, as in f16[512,256]");
+  if (close == absl::string_view::npos)
+    return Bad(text, "']' is missing after the shape, as in f16[512,256]");
   const absl::string_view inside = absl::StripAsciiWhitespace(value.substr(open + 1, close - open - 1));
   if (!inside.empty()) tensor.dimensions = SplitExpressions(inside);
   for (const std::string& dimension : tensor.dimensions) {
@@ -40,7 +41,8 @@ absl::StatusOr<GeneratedTensor> ParseTensor(absl::string_view text, absl::string
   }
   absl::string_view rest = absl::StripAsciiWhitespace(value.substr(close + 1));
   if (rest.empty()) return tensor;
-  if (rest[0] != ':') return Bad(text, "only ':generator' may follow the shape, as in f16[512,256]:randn(seed=1)");
+  if (rest[0] != ':')
+    return Bad(text, "only ':generator' may follow the shape, as in f16[512,256]:randn(seed=1)");
   rest.remove_prefix(1);
   absl::StatusOr<Generator> generator = ParseGenerator(rest);
   if (!generator.ok()) return Bad(text, generator.status().message());
@@ -75,7 +77,8 @@ bool HasNames(const std::vector<ArgumentInfo>& arguments) {
 std::string ListArguments(const std::vector<ArgumentInfo>& arguments) {
   std::vector<std::string> all;
   for (size_t i = 0; i < arguments.size(); ++i) all.push_back(DescribeArgument(i, arguments));
-  return all.empty() ? "the kernel has no arguments" : absl::StrCat("the kernel's arguments are ", absl::StrJoin(all, ", "));
+  return all.empty() ? "the kernel has no arguments"
+                     : absl::StrCat("the kernel's arguments are ", absl::StrJoin(all, ", "));
 }
 
 }  // namespace
@@ -131,8 +134,9 @@ std::string DescribeArgument(size_t position, const std::vector<ArgumentInfo>& a
   const ArgumentInfo& argument = arguments[position];
   std::string type;
   if (argument.kind == ArgumentInfo::Kind::kPointer) {
-    type = argument.dtype == ScalarType::kUnspecified ? "pointer"
-                                                      : absl::StrCat("pointer to ", ScalarTypeName(argument.dtype));
+    type = argument.dtype == ScalarType::kUnspecified
+               ? "pointer"
+               : absl::StrCat("pointer to ", ScalarTypeName(argument.dtype));
   } else if (argument.kind == ArgumentInfo::Kind::kTensorDescriptor) {
     type = absl::StrCat("tensor descriptor of ", argument.descriptor_type);
   } else {
@@ -147,7 +151,8 @@ absl::StatusOr<size_t> FindArgument(absl::string_view key, const std::vector<Arg
   size_t position = 0;
   if (IsPosition(key) && absl::SimpleAtoi(key, &position)) {
     if (position < arguments.size()) return position;
-    return InvalidArgument(Reason::kArgument, absl::StrCat("there is no argument ", key, ": ", ListArguments(arguments)),
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat("there is no argument ", key, ": ", ListArguments(arguments)),
                            {{"argument", std::string(key)}});
   }
   for (size_t i = 0; i < arguments.size(); ++i) {
@@ -159,7 +164,8 @@ absl::StatusOr<size_t> FindArgument(absl::string_view key, const std::vector<Arg
                                         "' cannot be found; use positions: ", ListArguments(arguments)),
                            {{"argument", std::string(key)}});
   }
-  return InvalidArgument(Reason::kArgument, absl::StrCat("there is no argument '", key, "': ", ListArguments(arguments)),
+  return InvalidArgument(Reason::kArgument,
+                         absl::StrCat("there is no argument '", key, "': ", ListArguments(arguments)),
                          {{"argument", std::string(key)}});
 }
 
@@ -170,10 +176,11 @@ absl::StatusOr<std::vector<size_t>> BindArguments(const std::vector<ArgSpec>& sp
     const ArgSpec& spec = specs[i];
     TRUN_ASSIGN_OR_RETURN(const size_t position, FindArgument(spec.key, arguments));
     if (bound[position]) {
-      return InvalidArgument(Reason::kArgument,
-                             absl::StrCat("argument ", DescribeArgument(position, arguments), " is given twice: '",
-                                          specs[*bound[position]].text, "' and '", spec.text, "'"),
-                             {{"argument", absl::StrCat(position)}});
+      return InvalidArgument(
+          Reason::kArgument,
+          absl::StrCat("argument ", DescribeArgument(position, arguments), " is given twice: '",
+                       specs[*bound[position]].text, "' and '", spec.text, "'"),
+          {{"argument", absl::StrCat(position)}});
     }
     const ArgumentInfo& argument = arguments[position];
     const bool scalar = argument.kind == ArgumentInfo::Kind::kScalar;
@@ -181,11 +188,11 @@ absl::StatusOr<std::vector<size_t>> BindArguments(const std::vector<ArgSpec>& sp
         std::holds_alternative<NullPointer>(spec.value) && argument.kind == ArgumentInfo::Kind::kPointer;
     if (scalar ? (spec.IsTensor() || std::holds_alternative<NullPointer>(spec.value))
                : (!spec.IsTensor() && !null_for_pointer)) {
-      return InvalidArgument(Reason::kArgument,
-                             absl::StrCat("argument ", DescribeArgument(position, arguments), " is a ",
-                                          KindName(argument), ", and '", spec.text, "' is ",
-                                          spec.IsTensor() ? "a tensor" : "none"),
-                             {{"argument", absl::StrCat(position)}});
+      return InvalidArgument(
+          Reason::kArgument,
+          absl::StrCat("argument ", DescribeArgument(position, arguments), " is a ", KindName(argument),
+                       ", and '", spec.text, "' is ", spec.IsTensor() ? "a tensor" : "none"),
+          {{"argument", absl::StrCat(position)}});
     }
     bound[position] = i;
   }
@@ -196,15 +203,18 @@ absl::StatusOr<std::vector<size_t>> BindArguments(const std::vector<ArgSpec>& sp
     result.push_back(bound[i].value_or(0));
   }
   if (!missing.empty()) {
-    return InvalidArgument(Reason::kArgument,
-                           absl::StrCat(missing.size() == 1 ? "an argument is missing: " : "arguments are missing: ",
-                                        absl::StrJoin(missing, ", "), "; give --arg or --out for each"));
+    return InvalidArgument(
+        Reason::kArgument,
+        absl::StrCat(missing.size() == 1 ? "an argument is missing: " : "arguments are missing: ",
+                     absl::StrJoin(missing, ", "), "; give --arg or --out for each"));
   }
   return result;
 }
 
-absl::StatusOr<Variables> ResolveVariables(const std::vector<ArgSpec>& specs, const std::vector<size_t>& bound,
-                                           const std::vector<ArgumentInfo>& arguments, const Variables& given) {
+absl::StatusOr<Variables> ResolveVariables(const std::vector<ArgSpec>& specs,
+                                           const std::vector<size_t>& bound,
+                                           const std::vector<ArgumentInfo>& arguments,
+                                           const Variables& given) {
   Variables variables = given;
   std::vector<bool> done(bound.size(), false);
   for (;;) {
@@ -227,8 +237,10 @@ absl::StatusOr<Variables> ResolveVariables(const std::vector<ArgSpec>& specs, co
     if (!progress) {
       std::vector<std::string> names;
       for (const auto& variable : variables) names.push_back(variable.first);
-      return InvalidArgument(Reason::kArgument,
-                             absl::StrCat(unresolved.message(), names.empty() ? "" : absl::StrCat("; known are ", absl::StrJoin(names, ", "))));
+      return InvalidArgument(
+          Reason::kArgument,
+          absl::StrCat(unresolved.message(),
+                       names.empty() ? "" : absl::StrCat("; known are ", absl::StrJoin(names, ", "))));
     }
   }
 }

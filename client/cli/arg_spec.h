@@ -5,7 +5,8 @@
 //               f16[512,256]:randn(seed=1) filled by a generator (client/cli/generator.h)
 //               @x.npy                     a tensor from a file
 //               bf16@x.npy                 the same, its raw elements taken as that type
-//               512, 0x10, M*K, 1.5, -inf, true, null   a scalar, an expression over other arguments, or no pointer
+//               512, 0x10, M*K, 1.5, -inf, true, null   a scalar, an expression over other arguments, or no
+//               pointer
 #ifndef TRUN_CLIENT_CLI_ARG_SPEC_H_
 #define TRUN_CLIENT_CLI_ARG_SPEC_H_
 
@@ -58,18 +59,20 @@ struct ArgSpec {
 absl::StatusOr<ArgSpec> ParseArgSpec(absl::string_view text, bool output);
 
 // Which spec is which argument of the kernel: the result has one index into `specs` for each argument.
-// INVALID_ARGUMENT kArgument naming every argument that is missing, unknown or given twice, and a tensor given for a
-// scalar or the reverse.
+// INVALID_ARGUMENT kArgument naming every argument that is missing, unknown or given twice, and a tensor
+// given for a scalar or the reverse.
 absl::StatusOr<std::vector<size_t>> BindArguments(const std::vector<ArgSpec>& specs,
                                                   const std::vector<ArgumentInfo>& arguments);
 
 // The position that a key names. INVALID_ARGUMENT kArgument as above.
 absl::StatusOr<size_t> FindArgument(absl::string_view key, const std::vector<ArgumentInfo>& arguments);
 
-// The whole-number scalars by name ("argN" for position N too), and `given` beside them. Expressions may name each
-// other in any order. INVALID_ARGUMENT kArgument: a name that is none, or a circle.
-absl::StatusOr<Variables> ResolveVariables(const std::vector<ArgSpec>& specs, const std::vector<size_t>& bound,
-                                           const std::vector<ArgumentInfo>& arguments, const Variables& given);
+// The whole-number scalars by name ("argN" for position N too), and `given` beside them. Expressions may name
+// each other in any order. INVALID_ARGUMENT kArgument: a name that is none, or a circle.
+absl::StatusOr<Variables> ResolveVariables(const std::vector<ArgSpec>& specs,
+                                           const std::vector<size_t>& bound,
+                                           const std::vector<ArgumentInfo>& arguments,
+                                           const Variables& given);
 
 // "2 'c_ptr' (pointer to f32)": an argument in messages.
 std::string DescribeArgument(size_t position, const std::vector<ArgumentInfo>& arguments);

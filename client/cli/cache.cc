@@ -22,7 +22,8 @@ namespace {
 
 std::string Ago(absl::Time time) {
   const absl::Duration age = absl::Now() - time;
-  return age < absl::Seconds(1) ? "now" : absl::StrCat(DurationText(absl::Trunc(age, absl::Seconds(1))), " ago");
+  return age < absl::Seconds(1) ? "now"
+                                : absl::StrCat(DurationText(absl::Trunc(age, absl::Seconds(1))), " ago");
 }
 
 uint64_t TotalBytes(const CacheEntryInfo& entry) {
@@ -76,11 +77,12 @@ absl::StatusOr<int> Stats(const Cache& cache, Invocation& invocation) {
   invocation.console.Print(RenderFacts(
       {{"path", found.path},
        {"entries", absl::StrCat(FormatCount(found.entries), ", ", FormatCount(found.pinned), " pinned")},
-       {"size", absl::StrCat(FormatBytes(found.disk_bytes), " on disk of at most ", FormatBytes(found.limit_bytes), ", ",
-                             FormatBytes(found.blob_bytes), " of artifacts")},
+       {"size",
+        absl::StrCat(FormatBytes(found.disk_bytes), " on disk of at most ", FormatBytes(found.limit_bytes),
+                     ", ", FormatBytes(found.blob_bytes), " of artifacts")},
        {"hits", absl::StrCat(FormatCount(found.hits), " of ", FormatCount(lookups), " lookups, ",
-                             FormatCount(found.memory_hits), " from memory, ", FormatCount(found.negative_hits),
-                             " remembered errors")},
+                             FormatCount(found.memory_hits), " from memory, ",
+                             FormatCount(found.negative_hits), " remembered errors")},
        {"healed", FormatCount(found.healed)},
        {"evicted", FormatCount(found.evicted)}}));
   return kExitOk;
@@ -101,12 +103,14 @@ absl::StatusOr<int> Ls(const Cache& cache, Invocation& invocation) {
   }
   Table table({"key", "kernel", "levels", "target", "toolchain", "size", "hits", "last used", "state"});
   for (const CacheEntryInfo& entry : entries) {
-    const std::string levels = absl::StrJoin(entry.blobs, " ", [](std::string* out, const CacheBlobInfo& blob) {
-      absl::StrAppend(out, LevelName(blob.level));
-    });
+    const std::string levels = absl::StrJoin(
+        entry.blobs, " ",
+        [](std::string* out, const CacheBlobInfo& blob) { absl::StrAppend(out, LevelName(blob.level)); });
     table.AddRow({entry.key.substr(0, 12), entry.kernel_name, levels, entry.target, entry.toolchain,
                   FormatBytes(TotalBytes(entry)), FormatCount(entry.hits), Ago(entry.last_used),
-                  !entry.error.empty() ? "error" : entry.pinned ? "pinned" : ""});
+                  !entry.error.empty() ? "error"
+                  : entry.pinned       ? "pinned"
+                                       : ""});
   }
   invocation.console.Print(table.Render());
   return kExitOk;
@@ -143,7 +147,8 @@ absl::StatusOr<int> Show(const std::string& key, const std::string& level_name, 
   return kExitOk;
 }
 
-absl::StatusOr<int> Pin(const std::vector<std::string>& keys, bool pinned, const Cache& cache, Invocation& invocation) {
+absl::StatusOr<int> Pin(const std::vector<std::string>& keys, bool pinned, const Cache& cache,
+                        Invocation& invocation) {
   for (const std::string& key : keys) TRUN_RETURN_IF_ERROR(cache.SetPinned(key, pinned));
   if (invocation.options.json) {
     invocation.console.PrintJson({{pinned ? "pinned" : "unpinned", keys}});
@@ -158,11 +163,13 @@ absl::StatusOr<int> Evict(const std::vector<std::string>& keys, bool all, bool f
   if (keys.empty() != all) {
     return InvalidArgument(Reason::kUnspecified, "give the keys to remove, or --all");
   }
-  TRUN_ASSIGN_OR_RETURN(const CacheEvictResult result, all ? cache.EvictAll(force) : cache.Evict(keys, force));
+  TRUN_ASSIGN_OR_RETURN(const CacheEvictResult result,
+                        all ? cache.EvictAll(force) : cache.Evict(keys, force));
   if (invocation.options.json) {
     invocation.console.PrintJson({{"evicted", result.evicted}, {"freed_bytes", result.freed_bytes}});
   } else {
-    invocation.console.Print(absl::StrCat("removed ", FormatCount(result.evicted), result.evicted == 1 ? " entry, " : " entries, ",
+    invocation.console.Print(absl::StrCat("removed ", FormatCount(result.evicted),
+                                          result.evicted == 1 ? " entry, " : " entries, ",
                                           FormatBytes(result.freed_bytes), "\n"));
   }
   return kExitOk;
@@ -182,10 +189,9 @@ absl::StatusOr<int> Verify(const Cache& cache, Invocation& invocation) {
                                   {"removed", result.removed}});
     return kExitOk;
   }
-  invocation.console.Print(absl::StrCat("read ", FormatCount(result.blobs), " artifacts of ", FormatCount(result.entries),
-                                        " entries: ",
-                                        result.bad_blobs == 0 ? "all good" : absl::StrCat(FormatCount(result.bad_blobs), " bad"),
-                                        "\n"));
+  invocation.console.Print(absl::StrCat(
+      "read ", FormatCount(result.blobs), " artifacts of ", FormatCount(result.entries), " entries: ",
+      result.bad_blobs == 0 ? "all good" : absl::StrCat(FormatCount(result.bad_blobs), " bad"), "\n"));
   for (const std::string& key : result.removed) invocation.console.Print(absl::StrCat("removed ", key, "\n"));
   return kExitOk;
 }
@@ -234,7 +240,8 @@ void AddCache(CLI::App& root, CommandTree& tree) {
       "Examples:\n"
       "  trun-client cache ls\n"
       "  trun-client cache show 3fa94c --level ptx > kernel.ptx\n"
-      "  trun-client cache export kernels.trun && trun-client --address unix:/other.sock cache import kernels.trun\n");
+      "  trun-client cache export kernels.trun && trun-client --address unix:/other.sock cache import "
+      "kernels.trun\n");
   struct Values {
     std::string key, level, file;
     std::vector<std::string> keys;
@@ -245,31 +252,36 @@ void AddCache(CLI::App& root, CommandTree& tree) {
   AddLeaf(*command, tree, "verify", "Read everything, remove what is bad", Verify);
 
   auto values = std::make_shared<Values>();
-  CLI::App* show = AddLeaf(*command, tree, "show", "One entry, or one of its artifacts",
-                           [values](const Cache& c, Invocation& i) { return Show(values->key, values->level, c, i); });
+  CLI::App* show =
+      AddLeaf(*command, tree, "show", "One entry, or one of its artifacts",
+              [values](const Cache& c, Invocation& i) { return Show(values->key, values->level, c, i); });
   show->add_option("key", values->key, "The entry")->required();
   show->add_option("--level", values->level, "Print this artifact's bytes")->type_name("LEVEL");
 
   CLI::App* pin = AddLeaf(*command, tree, "pin", "Keep entries whatever the size of the cache",
                           [values](const Cache& c, Invocation& i) { return Pin(values->keys, true, c, i); });
   pin->add_option("keys", values->keys, "The entries")->required();
-  CLI::App* unpin = AddLeaf(*command, tree, "unpin", "Let entries go again",
-                            [values](const Cache& c, Invocation& i) { return Pin(values->keys, false, c, i); });
+  CLI::App* unpin =
+      AddLeaf(*command, tree, "unpin", "Let entries go again",
+              [values](const Cache& c, Invocation& i) { return Pin(values->keys, false, c, i); });
   unpin->add_option("keys", values->keys, "The entries")->required();
 
-  CLI::App* evict = AddLeaf(
-      *command, tree, "evict", "Remove entries",
-      [values](const Cache& c, Invocation& i) { return Evict(values->keys, values->all, values->force, c, i); });
+  CLI::App* evict =
+      AddLeaf(*command, tree, "evict", "Remove entries", [values](const Cache& c, Invocation& i) {
+        return Evict(values->keys, values->all, values->force, c, i);
+      });
   evict->add_option("keys", values->keys, "The entries");
   evict->add_flag("--all", values->all, "Every entry");
   evict->add_flag("--force", values->force, "Pinned ones too");
 
-  CLI::App* export_leaf = AddLeaf(*command, tree, "export", "Write entries to a file",
-                                  [values](const Cache& c, Invocation& i) { return Export(values->file, values->keys, c, i); });
+  CLI::App* export_leaf =
+      AddLeaf(*command, tree, "export", "Write entries to a file",
+              [values](const Cache& c, Invocation& i) { return Export(values->file, values->keys, c, i); });
   export_leaf->add_option("file", values->file, "- is standard output")->required();
   export_leaf->add_option("keys", values->keys, "The entries; else all");
-  CLI::App* import_leaf = AddLeaf(*command, tree, "import", "Take the entries of such a file",
-                                  [values](const Cache& c, Invocation& i) { return Import(values->file, c, i); });
+  CLI::App* import_leaf =
+      AddLeaf(*command, tree, "import", "Take the entries of such a file",
+              [values](const Cache& c, Invocation& i) { return Import(values->file, c, i); });
   import_leaf->add_option("file", values->file, "- is standard input")->required();
 }
 

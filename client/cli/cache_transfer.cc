@@ -20,8 +20,8 @@ constexpr size_t kChunkBytes = 256 << 10;
 
 }  // namespace
 
-absl::StatusOr<uint64_t> ExportToFile(const std::string& file, const std::vector<std::string>& keys, const Cache& cache,
-                                      const Console& console) {
+absl::StatusOr<uint64_t> ExportToFile(const std::string& file, const std::vector<std::string>& keys,
+                                      const Cache& cache, const Console& console) {
   const bool standard_output = file == "-";
   const std::string temporary = absl::StrCat(file, ".part");
   UniqueFd fd(standard_output ? dup(STDOUT_FILENO)
@@ -57,7 +57,8 @@ absl::StatusOr<uint64_t> ExportToFile(const std::string& file, const std::vector
   return written;
 }
 
-absl::StatusOr<CacheImportResult> ImportFromFile(const std::string& file, const Cache& cache, const Console& console) {
+absl::StatusOr<CacheImportResult> ImportFromFile(const std::string& file, const Cache& cache,
+                                                 const Console& console) {
   UniqueFd fd(file == "-" ? dup(STDIN_FILENO) : open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return FromErrno(errno, absl::StrCat("cannot open '", file, "'"), Reason::kUnspecified);
   struct stat info;
@@ -74,7 +75,8 @@ absl::StatusOr<CacheImportResult> ImportFromFile(const std::string& file, const 
     if (n < 0) return FromErrno(errno, absl::StrCat("cannot read '", file, "'"), Reason::kUnspecified);
     chunk.resize(static_cast<size_t>(n));
     sent += static_cast<uint64_t>(n);
-    progress.Update(FormatBytes(sent), size == 0 ? -1 : static_cast<double>(sent) / static_cast<double>(size));
+    progress.Update(FormatBytes(sent),
+                    size == 0 ? -1 : static_cast<double>(sent) / static_cast<double>(size));
     return chunk;
   });
 }

@@ -11,11 +11,12 @@
 
 namespace trun::cli {
 
-// Cache entries to and from a file ("-": standard output, standard input), chunk by chunk, with a progress bar.
-// An export that fails leaves no file behind, and none that was there is touched.
-absl::StatusOr<uint64_t> ExportToFile(const std::string& file, const std::vector<std::string>& keys, const Cache& cache,
-                                      const Console& console);
-absl::StatusOr<CacheImportResult> ImportFromFile(const std::string& file, const Cache& cache, const Console& console);
+// Cache entries to and from a file ("-": standard output, standard input), chunk by chunk, with a progress
+// bar. An export that fails leaves no file behind, and none that was there is touched.
+absl::StatusOr<uint64_t> ExportToFile(const std::string& file, const std::vector<std::string>& keys,
+                                      const Cache& cache, const Console& console);
+absl::StatusOr<CacheImportResult> ImportFromFile(const std::string& file, const Cache& cache,
+                                                 const Console& console);
 
 }  // namespace trun::cli
 

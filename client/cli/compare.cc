@@ -41,10 +41,12 @@ Tolerance DefaultTolerance(ScalarType got, ScalarType expected) {
   return a.relative >= b.relative ? a : b;
 }
 
-absl::StatusOr<Comparison> Compare(const TensorView& got, const TensorView& expected, const Tolerance& tolerance) {
+absl::StatusOr<Comparison> Compare(const TensorView& got, const TensorView& expected,
+                                   const Tolerance& tolerance) {
   if (got.shape != expected.shape) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("the result has shape ", FormatShape(got.shape),
-                                                           " and the expected one ", FormatShape(expected.shape)));
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat("the result has shape ", FormatShape(got.shape),
+                                        " and the expected one ", FormatShape(expected.shape)));
   }
   Comparison result;
   result.elements = got.bytes.size() / std::max<size_t>(1, ScalarTypeBytes(got.dtype));

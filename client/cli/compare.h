@@ -29,7 +29,8 @@ Tolerance DefaultTolerance(ScalarType got, ScalarType expected);
 
 struct Comparison {
   uint64_t elements = 0;
-  uint64_t mismatches = 0;  // |got - expected| > absolute + relative * |expected|, or a NaN or infinity astray
+  uint64_t mismatches =
+      0;  // |got - expected| > absolute + relative * |expected|, or a NaN or infinity astray
   double largest_error = 0;  // |got - expected|, NaN where a NaN is astray
   // The worst element: the mismatch furthest over its tolerance, else the one with the largest error.
   uint64_t worst_index = 0;
@@ -38,7 +39,8 @@ struct Comparison {
 };
 
 // INVALID_ARGUMENT kArgument: other shapes.
-absl::StatusOr<Comparison> Compare(const TensorView& got, const TensorView& expected, const Tolerance& tolerance);
+absl::StatusOr<Comparison> Compare(const TensorView& got, const TensorView& expected,
+                                   const Tolerance& tolerance);
 
 struct Summary {
   double min = 0, max = 0, mean = 0;  // of the finite elements

@@ -25,21 +25,24 @@ struct CompileCommandOptions {
 std::string FileStem(const std::string& kernel_name) {
   std::string stem;
   for (const char c : kernel_name.substr(0, 128)) {
-    const bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+    const bool fine =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
     stem.push_back(fine ? c : '_');
   }
   return stem.empty() ? "kernel" : stem;
 }
 
-// Where the result goes: a folder gets every artifact and the metadata, a file name with a level's extension or "-"
-// the last artifact alone.
-absl::StatusOr<std::vector<std::string>> WriteArtifacts(const CompileCommandOptions& options, const Kernel& kernel) {
+// Where the result goes: a folder gets every artifact and the metadata, a file name with a level's extension
+// or "-" the last artifact alone.
+absl::StatusOr<std::vector<std::string>> WriteArtifacts(const CompileCommandOptions& options,
+                                                        const Kernel& kernel) {
   std::vector<std::string> written;
   const KernelInfo& info = kernel.info();
   if (options.output.empty() || info.artifacts.empty()) return written;
   const std::string extension = std::filesystem::path(options.output).extension().string();
   const bool one_file =
-      options.output == "-" || (!extension.empty() && LevelFromName(extension.substr(1)).ok() && options.output.back() != '/');
+      options.output == "-" ||
+      (!extension.empty() && LevelFromName(extension.substr(1)).ok() && options.output.back() != '/');
   if (one_file) {
     Level level = info.artifacts.back().level;
     if (options.output != "-") {
@@ -51,7 +54,8 @@ absl::StatusOr<std::vector<std::string>> WriteArtifacts(const CompileCommandOpti
     return written;
   }
   TRUN_RETURN_IF_ERROR(MakeFolders(options.output));
-  const std::string stem = absl::StrCat(options.output, options.output.back() == '/' ? "" : "/", FileStem(info.name));
+  const std::string stem =
+      absl::StrCat(options.output, options.output.back() == '/' ? "" : "/", FileStem(info.name));
   for (const ArtifactInfo& artifact : info.artifacts) {
     TRUN_ASSIGN_OR_RETURN(const std::string bytes, kernel.GetArtifact(artifact.level));
     const std::string path = absl::StrCat(stem, ".", LevelName(artifact.level));
@@ -88,9 +92,10 @@ absl::StatusOr<int> Compile(const CompileCommandOptions& options, Invocation& in
   }
   if (options.output == "-") return kExitOk;
   std::vector<std::pair<std::string, std::string>> facts = {
-      {"kernel", absl::StrCat(info.name, "  warps ", info.num_warps, "  shared ", FormatBytes(info.shared_bytes), "  ",
-                              info.target)},
-      {"toolchain", absl::StrCat(info.toolchain, info.toolchain_reason.empty() ? "" : "  ", info.toolchain_reason)},
+      {"kernel", absl::StrCat(info.name, "  warps ", info.num_warps, "  shared ",
+                              FormatBytes(info.shared_bytes), "  ", info.target)},
+      {"toolchain",
+       absl::StrCat(info.toolchain, info.toolchain_reason.empty() ? "" : "  ", info.toolchain_reason)},
       {"cache", absl::StrCat(info.cached ? "hit" : "miss", "  ", info.cache_key.substr(0, 12))},
       {"compile", absl::StrCat(DurationText(info.total_time), info.stages.empty() ? "" : "  (",
                                DescribeStages(info.stages), info.stages.empty() ? "" : ")")}};
@@ -98,7 +103,8 @@ absl::StatusOr<int> Compile(const CompileCommandOptions& options, Invocation& in
   invocation.console.Print(RenderFacts(facts));
   Table table({"level", "size", "sha-256"});
   for (const ArtifactInfo& artifact : info.artifacts) {
-    table.AddRow({std::string(LevelName(artifact.level)), FormatBytes(artifact.bytes), artifact.digest.substr(0, 16)});
+    table.AddRow(
+        {std::string(LevelName(artifact.level)), FormatBytes(artifact.bytes), artifact.digest.substr(0, 16)});
   }
   invocation.console.Print("\n" + table.Render());
   if (!info.log.empty()) invocation.console.PrintError(absl::StrCat("note: ", Printable(info.log), "\n"));
@@ -111,17 +117,23 @@ void AddCompile(CLI::App& root, CommandTree& tree) {
   CLI::App* command = root.add_subcommand("compile", "Compile a kernel file of any level to a later one");
   auto options = std::make_shared<CompileCommandOptions>();
   options->kernel.AddTo(*command);
-  command->add_option("--to", options->to, "The last level: ttgir, llir, ptx or cubin; else what the device loads")
+  command
+      ->add_option("--to", options->to,
+                   "The last level: ttgir, llir, ptx or cubin; else what the device loads")
       ->type_name("LEVEL");
-  command->add_option("-o,--output", options->output, "A folder for every artifact, a file for one, - to print it")
+  command
+      ->add_option("-o,--output", options->output,
+                   "A folder for every artifact, a file for one, - to print it")
       ->type_name("PATH");
   command->footer(
       "Examples:\n"
       "  trun-client compile matmul.ttir -o out/                all artifacts and the metadata to a folder\n"
       "  trun-client compile matmul.ttir --to ptx -o matmul.ptx\n"
-      "  trun-client compile matmul.ttgir --to cubin --target sm_90 --toolchain 3.9.0 -O num_warps=8 -o out/\n"
+      "  trun-client compile matmul.ttgir --to cubin --target sm_90 --toolchain 3.9.0 -O num_warps=8 -o "
+      "out/\n"
       "  trun-client compile add.ttir --to ttgir -o - | less\n");
-  tree.commands.push_back({command, [options](Invocation& invocation) { return Compile(*options, invocation); }});
+  tree.commands.push_back(
+      {command, [options](Invocation& invocation) { return Compile(*options, invocation); }});
 }
 
 }  // namespace trun::cli

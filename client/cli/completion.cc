@@ -15,7 +15,7 @@ namespace {
 
 // What can follow a chain of subcommands: taken from the parser itself, so that it is never out of date.
 struct Node {
-  std::string path;  // "toolchains install"; empty for the root
+  std::string path;                                              // "toolchains install"; empty for the root
   std::vector<std::pair<std::string, std::string>> subcommands;  // name, description
   std::vector<std::pair<std::string, std::string>> options;      // "--json", description
 };
@@ -27,8 +27,10 @@ void Collect(const CLI::App& app, const std::string& path, std::vector<Node>& no
     node.subcommands.emplace_back(sub->get_name(), sub->get_description());
   }
   for (const CLI::Option* option : app.get_options([](const CLI::Option*) { return true; })) {
-    for (const std::string& name : option->get_lnames()) node.options.emplace_back("--" + name, option->get_description());
-    for (const std::string& name : option->get_snames()) node.options.emplace_back("-" + name, option->get_description());
+    for (const std::string& name : option->get_lnames())
+      node.options.emplace_back("--" + name, option->get_description());
+    for (const std::string& name : option->get_snames())
+      node.options.emplace_back("-" + name, option->get_description());
   }
   nodes.push_back(node);
   for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -62,7 +64,8 @@ std::string Bash(const std::vector<Node>& nodes) {
   absl::StrAppend(&out, "      ", absl::StrJoin(paths, "|"), ") path=\"$path $word\" ;;\n",
                   "    esac\n  done\n  case \"$path\" in\n");
   for (const Node& node : nodes) {
-    absl::StrAppend(&out, "    '", node.path.empty() ? "" : " ", node.path, "') words='", Words(node, nodes[0]), "' ;;\n");
+    absl::StrAppend(&out, "    '", node.path.empty() ? "" : " ", node.path, "') words='",
+                    Words(node, nodes[0]), "' ;;\n");
   }
   absl::StrAppend(&out,
                   "  esac\n"
@@ -95,7 +98,8 @@ std::string Fish(const std::vector<Node>& nodes) {
       if (space != std::string::npos) absl::StrAppend(&condition, "; and __fish_seen_subcommand_from ", last);
     }
     for (const auto& [name, what] : node.subcommands) {
-      absl::StrAppend(&out, "complete -c trun-client -f -n ", FishQuote(condition), " -a ", name, " -d ", FishQuote(what), "\n");
+      absl::StrAppend(&out, "complete -c trun-client -f -n ", FishQuote(condition), " -a ", name, " -d ",
+                      FishQuote(what), "\n");
     }
     for (const auto& [name, what] : node.options) {
       const bool is_long = name.substr(0, 2) == "--";
@@ -111,13 +115,17 @@ std::string Fish(const std::vector<Node>& nodes) {
 void AddCompletion(CLI::App& root, CommandTree& tree) {
   CLI::App* command = root.add_subcommand("completion", "Print the completion script of a shell");
   auto shell = std::make_shared<std::string>();
-  command->add_option("shell", *shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  command->add_option("shell", *shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   command->footer("Example:\n  source <(trun-client completion bash)\n");
   const CLI::App* top = &root;
   tree.commands.push_back({command, [shell, top](Invocation& invocation) -> absl::StatusOr<int> {
                              std::vector<Node> nodes;
                              Collect(*top, "", nodes);
-                             invocation.console.Print(*shell == "bash" ? Bash(nodes) : *shell == "zsh" ? Zsh(nodes) : Fish(nodes));
+                             invocation.console.Print(*shell == "bash"  ? Bash(nodes)
+                                                      : *shell == "zsh" ? Zsh(nodes)
+                                                                        : Fish(nodes));
                              return kExitOk;
                            }});
 }

@@ -9,7 +9,8 @@
 
 namespace trun::cli {
 
-// Where trun-client writes: results to standard output, errors and progress to standard error. Thread-compatible.
+// Where trun-client writes: results to standard output, errors and progress to standard error.
+// Thread-compatible.
 class Console {
  public:
   enum class Color { kAuto, kAlways, kNever };
@@ -17,9 +18,9 @@ class Console {
   // kAuto: colours on a terminal unless NO_COLOR is set or TERM is "dumb".
   explicit Console(Color color = Color::kAuto);
 
-  void Print(absl::string_view text);       // to standard output, as it is
+  void Print(absl::string_view text);                  // to standard output, as it is
   void PrintJson(const nlohmann::ordered_json& json);  // one object, indented; bad UTF-8 replaced
-  void PrintError(absl::string_view text);  // to standard error
+  void PrintError(absl::string_view text);             // to standard error
 
   bool error_color() const { return error_color_; }
   bool output_color() const { return output_color_; }

@@ -39,18 +39,12 @@ absl::StatusOr<Client> Running(const Invocation& invocation) {
 }
 
 nlohmann::ordered_json InfoJson(const ServerInfo& info) {
-  return {{"running", true},
-          {"version", info.version},
-          {"pid", info.pid},
-          {"uptime_s", absl::ToDoubleSeconds(info.uptime)},
-          {"socket", info.socket},
-          {"cache_path", info.cache_path},
-          {"log_path", info.log_path},
-          {"private", info.private_daemon},
-          {"sessions", info.sessions},
-          {"compiles", info.compiles},
-          {"launches", info.launches},
-          {"draining", info.draining}};
+  return {{"running", true},           {"version", info.version},
+          {"pid", info.pid},           {"uptime_s", absl::ToDoubleSeconds(info.uptime)},
+          {"socket", info.socket},     {"cache_path", info.cache_path},
+          {"log_path", info.log_path}, {"private", info.private_daemon},
+          {"sessions", info.sessions}, {"compiles", info.compiles},
+          {"launches", info.launches}, {"draining", info.draining}};
 }
 
 absl::StatusOr<int> Start(bool until_idle, const std::vector<std::string>& flags, Invocation& invocation) {
@@ -73,8 +67,8 @@ absl::StatusOr<int> Start(bool until_idle, const std::vector<std::string>& flags
     json["started"] = *started;
     invocation.console.PrintJson(json);
   } else {
-    invocation.console.Print(absl::StrCat(*started ? "started trund " : "already running: trund ", info.version, ", process ",
-                                          info.pid, ", on ", info.socket, "\n"));
+    invocation.console.Print(absl::StrCat(*started ? "started trund " : "already running: trund ",
+                                          info.version, ", process ", info.pid, ", on ", info.socket, "\n"));
   }
   return kExitOk;
 }
@@ -85,8 +79,9 @@ absl::Status WaitForEnd(const UniqueFd& pidfd, int64_t pid, absl::Duration timeo
   for (;;) {
     const int64_t left = absl::ToInt64Milliseconds(deadline - absl::Now());
     if (left <= 0) {
-      return DeadlineExceeded(Reason::kUnavailable, absl::StrCat("the daemon, process ", pid, ", is still ending after ",
-                                                                 DurationText(timeout)));
+      return DeadlineExceeded(
+          Reason::kUnavailable,
+          absl::StrCat("the daemon, process ", pid, ", is still ending after ", DurationText(timeout)));
     }
     struct pollfd entry = {pidfd.get(), POLLIN, 0};
     const int n = poll(&entry, 1, static_cast<int>(left));
@@ -150,7 +145,8 @@ absl::StatusOr<int> Status(Invocation& invocation) {
        {"cache", info.cache_path},
        {"log", info.log_path},
        {"sessions", absl::StrCat(info.sessions)},
-       {"work", absl::StrCat(FormatCount(info.compiles), " compiles, ", FormatCount(info.launches), " launches")}}));
+       {"work",
+        absl::StrCat(FormatCount(info.compiles), " compiles, ", FormatCount(info.launches), " launches")}}));
   return kExitOk;
 }
 
@@ -180,7 +176,8 @@ void AddDaemon(CLI::App& root, CommandTree& tree) {
   CLI::App* command = root.add_subcommand("daemon", "Start, stop and look at the daemon");
   command->require_subcommand(1);
   command->footer(
-      "Every other command starts a private daemon by itself when none answers; it ends by itself when idle.\n\n"
+      "Every other command starts a private daemon by itself when none answers; it ends by itself when "
+      "idle.\n\n"
       "Examples:\n"
       "  trun-client daemon status\n"
       "  trun-client daemon start -- --cache-dir /var/tmp/kernels\n"
@@ -193,17 +190,21 @@ void AddDaemon(CLI::App& root, CommandTree& tree) {
   };
   auto values = std::make_shared<Values>();
   CLI::App* start = command->add_subcommand("start", "Start a daemon that stays until it is stopped");
-  start->add_flag("--until-idle", values->until_idle, "Let it end by itself when idle, as a private one does");
+  start->add_flag("--until-idle", values->until_idle,
+                  "Let it end by itself when idle, as a private one does");
   start->add_option("flags", values->flags, "Flags of trund, after --");
   tree.commands.push_back(
       {start, [values](Invocation& i) { return Start(values->until_idle, values->flags, i); }});
-  CLI::App* stop = command->add_subcommand("stop", "Refuse new work, let running work end, then end the daemon");
+  CLI::App* stop =
+      command->add_subcommand("stop", "Refuse new work, let running work end, then end the daemon");
   stop->add_option("--deadline", values->deadline, "Cut running work after this time")->type_name("TIME");
   tree.commands.push_back({stop, [values](Invocation& i) { return Stop(values->deadline, i); }});
   CLI::App* status = command->add_subcommand("status", "What runs where; exit code 6 when nothing does");
   tree.commands.push_back({status, Status});
   CLI::App* logs = command->add_subcommand("logs", "The end of the daemon's log");
-  logs->add_option("-n,--lines", values->lines, "How many lines")->check(CLI::Range(1, 100000))->capture_default_str();
+  logs->add_option("-n,--lines", values->lines, "How many lines")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
   logs->add_flag("-f,--follow", values->follow, "Keep printing as it grows");
   tree.commands.push_back({logs, [values](Invocation& i) { return Logs(values->lines, values->follow, i); }});
 }

@@ -36,9 +36,9 @@ absl::StatusOr<int> Devices(Invocation& invocation) {
     std::string name = device.name;
     if (device.is_default) name += " (default)";
     if (!device.unusable_reason.empty()) absl::StrAppend(&name, "  unusable: ", device.unusable_reason);
-    table.AddRow({device.device, device.target, FormatBytes(device.memory_bytes), FormatBytes(device.used_bytes),
-                  FormatBytes(device.max_shared_bytes), absl::StrCat(device.multiprocessors),
-                  absl::StrCat(device.sessions), name});
+    table.AddRow({device.device, device.target, FormatBytes(device.memory_bytes),
+                  FormatBytes(device.used_bytes), FormatBytes(device.max_shared_bytes),
+                  absl::StrCat(device.multiprocessors), absl::StrCat(device.sessions), name});
   }
   invocation.console.Print(table.Render());
   return kExitOk;

@@ -48,17 +48,21 @@ std::string Excerpt(absl::string_view text, uint32_t line, uint32_t column, cons
   if (absl::string_view(shown).find_first_not_of(' ') == absl::string_view::npos) return "";
   size_t caret = column == 0 ? shown.size() : std::min<size_t>(column - 1, shown.size());
   if (shown.size() > kMaxShownColumns) {
-    const size_t start = column != 0 && caret > kMaxShownColumns * 2 / 3 ? caret - kMaxShownColumns * 2 / 3 : 0;
+    const size_t start =
+        column != 0 && caret > kMaxShownColumns * 2 / 3 ? caret - kMaxShownColumns * 2 / 3 : 0;
     const bool more = shown.size() - start > kMaxShownColumns;
     shown = absl::StrCat(start > 0 ? "..." : "", shown.substr(start, kMaxShownColumns), more ? "..." : "");
     caret = caret - start + (start > 0 ? 3 : 0);
   }
   std::string out = absl::StrFormat("%5d | %s\n", line, Printable(shown));
-  if (column != 0) absl::StrAppend(&out, "      | ", std::string(caret, ' '), colors.green, "^", colors.reset, "\n");
+  if (column != 0)
+    absl::StrAppend(&out, "      | ", std::string(caret, ' '), colors.green, "^", colors.reset, "\n");
   return out;
 }
 
-std::string Coordinates(const std::vector<uint32_t>& at) { return absl::StrCat("(", absl::StrJoin(at, ", "), ")"); }
+std::string Coordinates(const std::vector<uint32_t>& at) {
+  return absl::StrCat("(", absl::StrJoin(at, ", "), ")");
+}
 
 std::string NameOfTensor(const std::string& handle, const DiagnosticContext& context) {
   for (const TensorName& tensor : context.tensors) {
@@ -82,17 +86,19 @@ std::vector<std::string> FaultNotes(const FaultReport& fault, const DiagnosticCo
   std::vector<std::string> notes;
   std::string where;
   if (!fault.program.empty()) absl::StrAppend(&where, " by program ", Coordinates(fault.program));
-  if (!fault.thread.empty()) absl::StrAppend(&where, where.empty() ? " by" : ",", " thread ", Coordinates(fault.thread));
+  if (!fault.thread.empty())
+    absl::StrAppend(&where, where.empty() ? " by" : ",", " thread ", Coordinates(fault.thread));
   if (fault.access_bytes > 0) {
-    notes.push_back(absl::StrFormat("%s of %d bytes at 0x%x%s%s", fault.is_write ? "write" : "read", fault.access_bytes,
-                                    fault.address, fault.space.empty() ? "" : absl::StrCat(" of ", fault.space, " memory"),
-                                    where));
+    notes.push_back(absl::StrFormat(
+        "%s of %d bytes at 0x%x%s%s", fault.is_write ? "write" : "read", fault.access_bytes, fault.address,
+        fault.space.empty() ? "" : absl::StrCat(" of ", fault.space, " memory"), where));
   } else if (!where.empty()) {
     notes.push_back(absl::StrCat("stopped", where));
   }
   if (!fault.nearest_tensor.empty()) {
-    notes.push_back(absl::StrCat("that is ", WhereInTensor(fault), ": ", NameOfTensor(fault.nearest_tensor, context),
-                                 ", ", fault.nearest_tensor_bytes, " bytes"));
+    notes.push_back(absl::StrCat("that is ", WhereInTensor(fault), ": ",
+                                 NameOfTensor(fault.nearest_tensor, context), ", ",
+                                 fault.nearest_tensor_bytes, " bytes"));
   }
   if (!fault.instruction.empty()) {
     notes.push_back(fault.ptx_line > 0 ? absl::StrCat("PTX line ", fault.ptx_line, ": ", fault.instruction)
@@ -107,21 +113,25 @@ std::vector<std::string> FaultNotes(const FaultReport& fault, const DiagnosticCo
 std::string HelpFor(const absl::Status& status) {
   switch (GetReason(status)) {
     case Reason::kToolchainNotFound:
-      return "'trun-client toolchains list' shows what there is, 'trun-client toolchains install VERSION' adds one";
+      return "'trun-client toolchains list' shows what there is, 'trun-client toolchains install VERSION' "
+             "adds one";
     case Reason::kToolchainBroken:
       return "'trun-client doctor' checks the toolchains";
     case Reason::kUnknownOption:
       return "'trun-client toolchains options NAME' lists every option with its default";
     case Reason::kMetadata:
-      return "give Triton's metadata of this kernel: --metadata kernel.json (it lies beside the file in Triton's cache)";
+      return "give Triton's metadata of this kernel: --metadata kernel.json (it lies beside the file in "
+             "Triton's cache)";
     case Reason::kUnsupportedLevel:
       return "name the file after its level (.ttir, .ttgir, .llir, .ptx), or give --level";
     case Reason::kUnsupportedTarget:
       return "--target sm_80 chooses another architecture, --toolchain another compiler";
     case Reason::kLaunchShape:
-      return "look at --grid: one to three numbers or expressions, each at least 1, as in --grid 'cdiv(M,64),4'";
+      return "look at --grid: one to three numbers or expressions, each at least 1, as in --grid "
+             "'cdiv(M,64),4'";
     case Reason::kHungKernel:
-      return "--deadline 2min gives the launch more time; a loop that never ends, or a barrier not all threads reach, "
+      return "--deadline 2min gives the launch more time; a loop that never ends, or a barrier not all "
+             "threads reach, "
              "hangs";
     case Reason::kCompileTimeout:
       return "--compile-deadline 10min gives the compile more time";
@@ -164,8 +174,9 @@ std::string RenderDiagnostic(const absl::Status& status, const DiagnosticContext
     column = 0;
     file = fault->source_file;
     // The kernel's own source, where it lies on this machine.
-    absl::StatusOr<std::string> source =
-        FileExists(file) ? ReadFile(file, kMaxSourceBytes) : absl::StatusOr<std::string>(absl::NotFoundError(""));
+    absl::StatusOr<std::string> source = FileExists(file)
+                                             ? ReadFile(file, kMaxSourceBytes)
+                                             : absl::StatusOr<std::string>(absl::NotFoundError(""));
     if (source.ok()) text = *std::move(source);
   } else if (line > 0 && context.source) {
     file = context.source->name;
@@ -176,14 +187,15 @@ std::string RenderDiagnostic(const absl::Status& status, const DiagnosticContext
 
   std::string place;
   if (line > 0) {
-    place = absl::StrCat(colors.bold, Printable(file), ":", line, column > 0 ? absl::StrCat(":", column) : "", ": ",
-                         colors.reset);
+    place = absl::StrCat(colors.bold, Printable(file), ":", line, column > 0 ? absl::StrCat(":", column) : "",
+                         ": ", colors.reset);
   }
   const std::string message = Printable(status.message());
   const std::vector<std::string> lines = absl::StrSplit(message, '\n');
   const Reason reason = GetReason(status);
-  std::string out = absl::StrCat(place, colors.red, "error: ", colors.reset, colors.bold, lines[0], colors.reset,
-                                 reason == Reason::kUnspecified ? "" : absl::StrCat(" [", ReasonName(reason), "]"), "\n");
+  std::string out =
+      absl::StrCat(place, colors.red, "error: ", colors.reset, colors.bold, lines[0], colors.reset,
+                   reason == Reason::kUnspecified ? "" : absl::StrCat(" [", ReasonName(reason), "]"), "\n");
   if (line > 0) out += Excerpt(text, line, column, colors);
   for (size_t i = 1; i < lines.size(); ++i) {
     if (i + 1 < lines.size() || !lines[i].empty()) absl::StrAppend(&out, "  ", lines[i], "\n");
@@ -228,11 +240,13 @@ nlohmann::ordered_json DiagnosticJson(const absl::Status& status, const Diagnost
   const ErrorDetails details = GetDetails(status);
   if (!details.empty()) error["details"] = details;
   if (const uint32_t line = NumberDetail(details, "line"); line > 0 && context.source) {
-    error["location"] = {{"file", context.source->name}, {"line", line}, {"column", NumberDetail(details, "column")}};
+    error["location"] = {
+        {"file", context.source->name}, {"line", line}, {"column", NumberDetail(details, "column")}};
   }
   if (const std::optional<FaultReport> fault = GetFaultReport(status)) {
     error["fault"] = FaultJson(*fault);
-    if (!fault->nearest_tensor.empty()) error["fault"]["nearest_argument"] = NameOfTensor(fault->nearest_tensor, context);
+    if (!fault->nearest_tensor.empty())
+      error["fault"]["nearest_argument"] = NameOfTensor(fault->nearest_tensor, context);
   }
   if (const std::string help = HelpFor(status); !help.empty()) error["help"] = help;
   return {{"error", error}};

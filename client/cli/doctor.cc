@@ -50,14 +50,17 @@ Check CheckTrund() {
 }
 
 Check CheckVersions(const ServerInfo& info) {
-  Check check{"daemon", Verdict::kOk,
-              absl::StrCat("trund ", info.version, ", process ", info.pid, ", up for ", DurationText(info.uptime)), ""};
+  Check check{
+      "daemon", Verdict::kOk,
+      absl::StrCat("trund ", info.version, ", process ", info.pid, ", up for ", DurationText(info.uptime)),
+      ""};
   if (info.draining) {
     check.verdict = Verdict::kWarning;
     check.help = "it is ending: the next command gets a new one";
   } else if (info.version != TRUN_VERSION) {
     check.verdict = Verdict::kWarning;
-    check.help = absl::StrCat("this client is ", TRUN_VERSION, ": 'trun-client daemon stop' makes room for its own daemon");
+    check.help = absl::StrCat("this client is ", TRUN_VERSION,
+                              ": 'trun-client daemon stop' makes room for its own daemon");
   }
   return check;
 }
@@ -73,7 +76,8 @@ std::vector<Check> CheckDevices(const Client& client) {
     checks.push_back({absl::StrCat("device ", device.device), fine ? Verdict::kOk : Verdict::kWarning,
                       fine ? absl::StrCat(device.name, ", ", device.target) : device.unusable_reason, ""});
   }
-  if (!usable) checks.push_back({"devices", Verdict::kBad, "none can be used", "'trun-client daemon logs' says why"});
+  if (!usable)
+    checks.push_back({"devices", Verdict::kBad, "none can be used", "'trun-client daemon logs' says why"});
   return checks;
 }
 
@@ -85,9 +89,11 @@ std::vector<Check> CheckToolchains(const Client& client) {
   for (const ToolchainInfo& toolchain : *toolchains) {
     const bool fine = toolchain.unusable_reason.empty();
     usable = usable || fine;
-    checks.push_back({absl::StrCat("toolchain ", toolchain.name), fine ? Verdict::kOk : Verdict::kBad,
-                      fine ? toolchain.path : toolchain.unusable_reason,
-                      fine ? "" : absl::StrCat("'trun-client toolchains remove ", toolchain.name, "' and install it again")});
+    checks.push_back(
+        {absl::StrCat("toolchain ", toolchain.name), fine ? Verdict::kOk : Verdict::kBad,
+         fine ? toolchain.path : toolchain.unusable_reason,
+         fine ? ""
+              : absl::StrCat("'trun-client toolchains remove ", toolchain.name, "' and install it again")});
   }
   if (!usable) {
     checks.push_back({"toolchains", Verdict::kBad, "none is installed",
@@ -100,8 +106,8 @@ std::vector<Check> CheckCache(const Client& client) {
   const absl::StatusOr<CacheStatistics> statistics = client.cache().GetStatistics();
   if (!statistics.ok()) return {FromStatus("cache", statistics.status())};
   std::vector<Check> checks = {{"cache", Verdict::kOk,
-                                absl::StrCat(statistics->path, ", ", FormatCount(statistics->entries), " entries, ",
-                                             FormatBytes(statistics->disk_bytes)),
+                                absl::StrCat(statistics->path, ", ", FormatCount(statistics->entries),
+                                             " entries, ", FormatBytes(statistics->disk_bytes)),
                                 ""}};
   if (statistics->healed > 0) {
     checks[0].verdict = Verdict::kWarning;
@@ -122,7 +128,9 @@ Check CheckSystem() {
   struct utsname name;
   if (uname(&name) != 0) return {"system", Verdict::kWarning, "unknown", ""};
   return {"system", Verdict::kOk,
-          absl::StrCat(name.sysname, " ", name.release, " ", name.machine, ", ", sysconf(_SC_NPROCESSORS_ONLN), " CPUs"), ""};
+          absl::StrCat(name.sysname, " ", name.release, " ", name.machine, ", ",
+                       sysconf(_SC_NPROCESSORS_ONLN), " CPUs"),
+          ""};
 }
 
 absl::StatusOr<int> Doctor(Invocation& invocation) {
@@ -160,8 +168,9 @@ absl::StatusOr<int> Doctor(Invocation& invocation) {
       static constexpr const char* kMarks[] = {"ok  ", "warn", "BAD "};
       static constexpr const char* kColors[] = {"\x1b[32m", "\x1b[33m", "\x1b[1;31m"};
       const int verdict = static_cast<int>(check.verdict);
-      invocation.console.Print(absl::StrCat(color ? kColors[verdict] : "", kMarks[verdict], color ? "\x1b[0m" : "", "  ",
-                                            check.name, ": ", Printable(check.found), "\n"));
+      invocation.console.Print(absl::StrCat(color ? kColors[verdict] : "", kMarks[verdict],
+                                            color ? "\x1b[0m" : "", "  ", check.name, ": ",
+                                            Printable(check.found), "\n"));
       if (!check.help.empty()) invocation.console.Print(absl::StrCat("      help: ", check.help, "\n"));
     }
     invocation.console.Print(bad ? "something is wrong: see above\n" : "all good\n");
@@ -172,7 +181,8 @@ absl::StatusOr<int> Doctor(Invocation& invocation) {
 }  // namespace
 
 void AddDoctor(CLI::App& root, CommandTree& tree) {
-  CLI::App* command = root.add_subcommand("doctor", "Check daemon, devices, toolchains and cache, and say what to do");
+  CLI::App* command =
+      root.add_subcommand("doctor", "Check daemon, devices, toolchains and cache, and say what to do");
   command->footer("Exit code 6 when something is wrong.\n");
   tree.commands.push_back({command, Doctor});
 }

@@ -85,9 +85,10 @@ uint32_t EncodeSmall(const SmallFloat& format, double value) {
   const int exponent = std::max(std::ilogb(magnitude), smallest_exponent);
   // Exact: a power of two. rint rounds to nearest even in the default rounding mode.
   const double units = std::rint(std::ldexp(magnitude, format.mantissa_bits - exponent));
-  // A subnormal has no implicit bit: its field of the exponent is 0, and units < 2^mantissa_bits. A carry out of the
-  // mantissa falls into the exponent, as it must.
-  const double field = static_cast<double>(exponent - smallest_exponent) * std::ldexp(1.0, format.mantissa_bits) + units;
+  // A subnormal has no implicit bit: its field of the exponent is 0, and units < 2^mantissa_bits. A carry out
+  // of the mantissa falls into the exponent, as it must.
+  const double field =
+      static_cast<double>(exponent - smallest_exponent) * std::ldexp(1.0, format.mantissa_bits) + units;
   if (field > largest) return format.special == SmallFloat::kZeroNan ? nan : sign | infinity;
   const uint32_t bits = static_cast<uint32_t>(field);
   return bits == 0 && format.special == SmallFloat::kZeroNan ? 0 : sign | bits;
@@ -131,8 +132,10 @@ template <typename T>
 void AppendClamped(double value, std::string* out) {
   if (std::isnan(value)) return AppendRaw<T>(0, out);
   // The limits as doubles may round up: compare with >= so that the cast stays defined.
-  if (value >= static_cast<double>(std::numeric_limits<T>::max())) return AppendRaw(std::numeric_limits<T>::max(), out);
-  if (value <= static_cast<double>(std::numeric_limits<T>::min())) return AppendRaw(std::numeric_limits<T>::min(), out);
+  if (value >= static_cast<double>(std::numeric_limits<T>::max()))
+    return AppendRaw(std::numeric_limits<T>::max(), out);
+  if (value <= static_cast<double>(std::numeric_limits<T>::min()))
+    return AppendRaw(std::numeric_limits<T>::min(), out);
   AppendRaw(static_cast<T>(value), out);
 }
 
@@ -143,7 +146,8 @@ void AppendClampedInteger(int64_t value, std::string* out) {
   } else if constexpr (sizeof(T) == 8) {
     AppendRaw(static_cast<uint64_t>(std::max<int64_t>(value, 0)), out);
   } else {
-    AppendRaw(static_cast<T>(std::clamp<int64_t>(value, std::numeric_limits<T>::min(), std::numeric_limits<T>::max())),
+    AppendRaw(static_cast<T>(
+                  std::clamp<int64_t>(value, std::numeric_limits<T>::min(), std::numeric_limits<T>::max())),
               out);
   }
 }
@@ -212,7 +216,8 @@ void AppendInteger(ScalarType type, int64_t value, std::string* out) {
 double ElementAt(ScalarType type, absl::string_view bytes, size_t index) {
   SmallFloat format;
   if (SmallFloatOf(type, &format)) {
-    return DecodeSmall(format, ScalarTypeBytes(type) == 1 ? RawAt<uint8_t>(bytes, index) : RawAt<uint16_t>(bytes, index));
+    return DecodeSmall(
+        format, ScalarTypeBytes(type) == 1 ? RawAt<uint8_t>(bytes, index) : RawAt<uint16_t>(bytes, index));
   }
   switch (type) {
     case ScalarType::kI1:
@@ -245,8 +250,9 @@ absl::StatusOr<uint64_t> ElementCount(const std::vector<uint64_t>& shape) {
   uint64_t count = 1;
   for (const uint64_t dimension : shape) {
     if (dimension != 0 && count > kMost / dimension) {
-      return ResourceExhausted(Reason::kTooLarge, absl::StrCat("a tensor of shape [", absl::StrJoin(shape, ", "),
-                                                               "] is larger than 1 TiB"));
+      return ResourceExhausted(
+          Reason::kTooLarge,
+          absl::StrCat("a tensor of shape [", absl::StrJoin(shape, ", "), "] is larger than 1 TiB"));
     }
     count *= dimension;
   }

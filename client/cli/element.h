@@ -15,9 +15,9 @@ namespace trun::cli {
 bool IsFloat(ScalarType type);
 bool IsSignedInteger(ScalarType type);
 
-// Appends `value` as one little-endian element. Floats round to nearest even; what is beyond the largest becomes
-// infinity where the type has one, NaN where it has not (the OCP rule without saturation). Integers round toward
-// zero and are clamped to the type's range; NaN is 0. i1: anything but 0 is 1.
+// Appends `value` as one little-endian element. Floats round to nearest even; what is beyond the largest
+// becomes infinity where the type has one, NaN where it has not (the OCP rule without saturation). Integers
+// round toward zero and are clamped to the type's range; NaN is 0. i1: anything but 0 is 1.
 void AppendElement(ScalarType type, double value, std::string* out);
 // The same for an exact integer.
 void AppendInteger(ScalarType type, int64_t value, std::string* out);

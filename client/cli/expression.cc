@@ -49,7 +49,8 @@ class Parser {
       const bool plus = Take("+");
       if (!plus && !Take("-")) return value;
       TRUN_ASSIGN_OR_RETURN(const int64_t right, Product());
-      if (plus ? __builtin_add_overflow(value, right, &value) : __builtin_sub_overflow(value, right, &value)) {
+      if (plus ? __builtin_add_overflow(value, right, &value)
+               : __builtin_sub_overflow(value, right, &value)) {
         return Bad("the result does not fit 64 bits");
       }
     }
@@ -107,7 +108,8 @@ class Parser {
     int64_t value = 0;
     const bool hex = digits.substr(0, 2) == "0x" || digits.substr(0, 2) == "0X";
     if (digits.empty() || !(hex ? absl::SimpleHexAtoi(digits, &value) : absl::SimpleAtoi(digits, &value))) {
-      return Bad(digits.empty() ? "a number or a name is missing" : absl::StrCat("'", digits, "' is not a whole number"));
+      return Bad(digits.empty() ? "a number or a name is missing"
+                                : absl::StrCat("'", digits, "' is not a whole number"));
     }
     at_ = end;
     return value;
@@ -124,7 +126,8 @@ class Parser {
     if (name != "cdiv" && name != "min" && name != "max" && name != "pow2") {
       return Bad(absl::StrCat("there is no function '", name, "': cdiv, min, max and pow2 are there"));
     }
-    if (values.size() != wanted) return Bad(absl::StrCat(name, " takes ", wanted, wanted == 1 ? " value" : " values"));
+    if (values.size() != wanted)
+      return Bad(absl::StrCat(name, " takes ", wanted, wanted == 1 ? " value" : " values"));
     if (name == "min") return std::min(values[0], values[1]);
     if (name == "max") return std::max(values[0], values[1]);
     if (name == "pow2") {

@@ -40,7 +40,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t limit) {
                         {{"limit", absl::StrCat(limit)}});
   struct stat info;
   if (fstat(fd.get(), &info) != 0) return FileError(errno, "read", path);
-  if (S_ISDIR(info.st_mode)) return InvalidArgument(Reason::kUnspecified, absl::StrCat("'", path, "' is a folder"));
+  if (S_ISDIR(info.st_mode))
+    return InvalidArgument(Reason::kUnspecified, absl::StrCat("'", path, "' is a folder"));
   if (S_ISREG(info.st_mode) && static_cast<uint64_t>(info.st_size) > limit) return too_large;
   std::string text;
   size_t step = S_ISREG(info.st_mode) ? static_cast<size_t>(info.st_size) + 1 : size_t{64} << 10;

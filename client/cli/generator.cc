@@ -32,9 +32,27 @@ constexpr Known kKnown[] = {
     {"ones", Kind::kOnes, 1, 0, {}, {}, 0},
     {"full", Kind::kFull, 0, 0, {"value"}, {Parameter::kLow}, 1},
     {"arange", Kind::kArange, 0, 1, {"start", "step"}, {Parameter::kLow, Parameter::kHigh}, 0},
-    {"rand", Kind::kRand, 0, 1, {"seed", "lo", "hi"}, {Parameter::kSeed, Parameter::kLow, Parameter::kHigh}, 0},
-    {"randn", Kind::kRandn, 0, 1, {"seed", "mean", "std"}, {Parameter::kSeed, Parameter::kLow, Parameter::kHigh}, 0},
-    {"randint", Kind::kRandint, 0, 100, {"seed", "lo", "hi"}, {Parameter::kSeed, Parameter::kLow, Parameter::kHigh}, 0},
+    {"rand",
+     Kind::kRand,
+     0,
+     1,
+     {"seed", "lo", "hi"},
+     {Parameter::kSeed, Parameter::kLow, Parameter::kHigh},
+     0},
+    {"randn",
+     Kind::kRandn,
+     0,
+     1,
+     {"seed", "mean", "std"},
+     {Parameter::kSeed, Parameter::kLow, Parameter::kHigh},
+     0},
+    {"randint",
+     Kind::kRandint,
+     0,
+     100,
+     {"seed", "lo", "hi"},
+     {Parameter::kSeed, Parameter::kLow, Parameter::kHigh},
+     0},
     {"eye", Kind::kEye, 0, 0, {}, {}, 0},
     {"nan", Kind::kNan, 0, 0, {}, {}, 0},
 };
@@ -107,7 +125,8 @@ absl::StatusOr<Generator> ParseGenerator(absl::string_view text) {
       const absl::string_view key = absl::StripAsciiWhitespace(part.substr(0, equals));
       part = absl::StripAsciiWhitespace(part.substr(equals + 1));
       which = 0;
-      while (which < 3 && (known->parameters[which] == Parameter::kNone || known->names[which] != key)) ++which;
+      while (which < 3 && (known->parameters[which] == Parameter::kNone || known->names[which] != key))
+        ++which;
       if (which == 3) return Bad(absl::StrCat(name, " has no parameter '", key, "'"));
     }
     if (which >= 3 || known->parameters[which] == Parameter::kNone) {
@@ -118,11 +137,13 @@ absl::StatusOr<Generator> ParseGenerator(absl::string_view text) {
     TRUN_RETURN_IF_ERROR(SetParameter(known->parameters[which], part, &generator));
   }
   for (int i = 0; i < known->required; ++i) {
-    if (!given[static_cast<size_t>(i)]) return Bad(absl::StrCat(name, " needs its ", known->names[static_cast<size_t>(i)]));
+    if (!given[static_cast<size_t>(i)])
+      return Bad(absl::StrCat(name, " needs its ", known->names[static_cast<size_t>(i)]));
   }
   if (generator.kind == Kind::kRandint &&
       (generator.low != std::floor(generator.low) || generator.high != std::floor(generator.high) ||
-       !(generator.low < generator.high) || std::fabs(generator.low) > 0x1p53 || std::fabs(generator.high) > 0x1p53)) {
+       !(generator.low < generator.high) || std::fabs(generator.low) > 0x1p53 ||
+       std::fabs(generator.high) > 0x1p53)) {
     return Bad("randint needs whole numbers lo < hi");
   }
   return generator;
@@ -161,7 +182,8 @@ absl::StatusOr<std::string> Generate(const Generator& generator, ScalarType dtyp
         AppendElement(dtype, generator.low + generator.high * static_cast<double>(i), &out);
         break;
       case Kind::kRand:
-        AppendElement(dtype, generator.low + (generator.high - generator.low) * Uniform(generator.seed, i), &out);
+        AppendElement(dtype, generator.low + (generator.high - generator.low) * Uniform(generator.seed, i),
+                      &out);
         break;
       case Kind::kRandint: {
         const int64_t low = static_cast<int64_t>(generator.low);

@@ -1,11 +1,10 @@
-// Seeded test data. The algorithms are fixed for good (docs/cli.md) and have a NumPy twin, examples/reference.py, so
-// that a reference can be computed outside trun from the same numbers.
+// Seeded test data. The algorithms are fixed for good (docs/cli.md) and have a NumPy twin,
+// examples/reference.py, so that a reference can be computed outside trun from the same numbers.
 //
-//   r(seed, i)  splitmix64: the finaliser of seed * 0xD1342543DE82EF95 + (i + 1) * 0x9E3779B97F4A7C15 (mod 2^64)
-//   u(seed, i)  (r(seed, i) >> 11) * 2^-53, in [0, 1)
-//   rand        lo + (hi - lo) * u(seed, i)
-//   randint     lo + r(seed, i) mod (hi - lo), in [lo, hi)
-//   randn       Box-Muller: elements 2k and 2k+1 are mean + std * R * cos(A) and mean + std * R * sin(A) with
+//   r(seed, i)  splitmix64: the finaliser of seed * 0xD1342543DE82EF95 + (i + 1) * 0x9E3779B97F4A7C15 (mod
+//   2^64) u(seed, i)  (r(seed, i) >> 11) * 2^-53, in [0, 1) rand        lo + (hi - lo) * u(seed, i) randint
+//   lo + r(seed, i) mod (hi - lo), in [lo, hi) randn       Box-Muller: elements 2k and 2k+1 are mean + std *
+//   R * cos(A) and mean + std * R * sin(A) with
 //               R = sqrt(-2 ln(1 - u(seed, 2k))), A = 2 pi u(seed, 2k+1)
 // All in double, then rounded once to the tensor's type (to nearest, ties to even).
 #ifndef TRUN_CLIENT_CLI_GENERATOR_H_
@@ -35,7 +34,8 @@ struct Generator {
 absl::StatusOr<Generator> ParseGenerator(absl::string_view text);
 
 // The tensor's bytes, row-major. INVALID_ARGUMENT: eye of what is no matrix, nan of integers.
-absl::StatusOr<std::string> Generate(const Generator& generator, ScalarType dtype, const std::vector<uint64_t>& shape);
+absl::StatusOr<std::string> Generate(const Generator& generator, ScalarType dtype,
+                                     const std::vector<uint64_t>& shape);
 
 // r(seed, i) above.
 uint64_t RandomBits(uint64_t seed, uint64_t index);

@@ -19,10 +19,12 @@ struct TensorContent {
 };
 
 absl::Status Bad(const ArgSpec& spec, absl::string_view what) {
-  return InvalidArgument(Reason::kArgument, absl::StrCat("'", spec.text, "': ", what), {{"argument", spec.key}});
+  return InvalidArgument(Reason::kArgument, absl::StrCat("'", spec.text, "': ", what),
+                         {{"argument", spec.key}});
 }
 
-absl::StatusOr<TensorContent> ReadContent(const ArgSpec& spec, const FileTensor& file, const ArgumentInfo& argument) {
+absl::StatusOr<TensorContent> ReadContent(const ArgSpec& spec, const FileTensor& file,
+                                          const ArgumentInfo& argument) {
   TRUN_ASSIGN_OR_RETURN(NpyArray array, ReadNpy(file.path));
   TensorContent content;
   // Raw elements have no type of their own: the command line's, else what the kernel points to.
@@ -32,7 +34,8 @@ absl::StatusOr<TensorContent> ReadContent(const ArgSpec& spec, const FileTensor&
     return Bad(spec, absl::StrCat("the file's elements have ", array.element_bytes, " bytes and ",
                                   dtype == ScalarType::kUnspecified
                                       ? "no type of their own: give one, as in bf16@x.npy"
-                                      : absl::StrCat("those of ", ScalarTypeName(dtype), " have ", ScalarTypeBytes(dtype))));
+                                      : absl::StrCat("those of ", ScalarTypeName(dtype), " have ",
+                                                     ScalarTypeBytes(dtype))));
   }
   content.spec = {dtype, std::move(array.shape)};
   content.bytes = std::move(array.data);
@@ -46,7 +49,8 @@ absl::StatusOr<TensorContent> GenerateContent(const ArgSpec& spec, const Generat
   for (const std::string& dimension : tensor.dimensions) {
     absl::StatusOr<int64_t> size = Evaluate(dimension, variables);
     if (!size.ok()) return Bad(spec, size.status().message());
-    if (*size <= 0) return Bad(spec, absl::StrCat("the dimension '", dimension, "' is ", *size, "; it must be at least 1"));
+    if (*size <= 0)
+      return Bad(spec, absl::StrCat("the dimension '", dimension, "' is ", *size, "; it must be at least 1"));
     content.spec.shape.push_back(static_cast<uint64_t>(*size));
   }
   TRUN_RETURN_IF_ERROR(ElementCount(content.spec.shape).status());
@@ -57,16 +61,19 @@ absl::StatusOr<TensorContent> GenerateContent(const ArgSpec& spec, const Generat
   return content;
 }
 
-absl::StatusOr<Argument> ScalarArgument(const ArgSpec& spec, const ArgumentInfo& argument, const Variables& variables) {
+absl::StatusOr<Argument> ScalarArgument(const ArgSpec& spec, const ArgumentInfo& argument,
+                                        const Variables& variables) {
   if (const FloatScalar* number = std::get_if<FloatScalar>(&spec.value)) {
     if (argument.dtype != ScalarType::kUnspecified && !IsFloat(argument.dtype)) {
-      return Bad(spec, absl::StrCat("the argument is ", ScalarTypeName(argument.dtype), ": give a whole number"));
+      return Bad(spec,
+                 absl::StrCat("the argument is ", ScalarTypeName(argument.dtype), ": give a whole number"));
     }
     return Argument(number->value);
   }
   const IntegerScalar& scalar = std::get<IntegerScalar>(spec.value);
   uint64_t large;
-  if (argument.dtype == ScalarType::kU64 && absl::SimpleAtoi(scalar.expression, &large)) return Argument(large);
+  if (argument.dtype == ScalarType::kU64 && absl::SimpleAtoi(scalar.expression, &large))
+    return Argument(large);
   absl::StatusOr<int64_t> value = Evaluate(scalar.expression, variables);
   if (!value.ok()) return Bad(spec, value.status().message());
   if (IsFloat(argument.dtype)) return Argument(static_cast<double>(*value));
@@ -78,7 +85,8 @@ std::vector<uint32_t> BlockShape(const std::string& descriptor_type) {
   std::vector<uint32_t> block;
   const size_t open = descriptor_type.find('[');
   if (open == std::string::npos) return block;
-  for (absl::string_view part : absl::StrSplit(descriptor_type.substr(open + 1), absl::ByAnyChar(",] "), absl::SkipEmpty())) {
+  for (absl::string_view part :
+       absl::StrSplit(descriptor_type.substr(open + 1), absl::ByAnyChar(",] "), absl::SkipEmpty())) {
     uint32_t size = 0;
     if (!absl::SimpleAtoi(part, &size)) return {};
     block.push_back(size);
@@ -86,14 +94,16 @@ std::vector<uint32_t> BlockShape(const std::string& descriptor_type) {
   return block;
 }
 
-absl::StatusOr<Argument> DescriptorArgument(const ArgSpec& spec, const ArgumentInfo& argument, const Tensor& tensor) {
+absl::StatusOr<Argument> DescriptorArgument(const ArgSpec& spec, const ArgumentInfo& argument,
+                                            const Tensor& tensor) {
   TensorDescriptor descriptor;
   descriptor.base = {tensor.handle(), 0};
   descriptor.shape = tensor.shape();
   descriptor.block_shape = BlockShape(argument.descriptor_type);
   if (descriptor.block_shape.size() != descriptor.shape.size()) {
-    return Bad(spec, absl::StrCat("the tensor has ", descriptor.shape.size(), " dimensions and the descriptor ",
-                                  argument.descriptor_type, " has ", descriptor.block_shape.size()));
+    return Bad(spec,
+               absl::StrCat("the tensor has ", descriptor.shape.size(), " dimensions and the descriptor ",
+                            argument.descriptor_type, " has ", descriptor.block_shape.size()));
   }
   descriptor.strides.assign(descriptor.shape.size(), 1);
   for (size_t i = descriptor.shape.size() - 1; i > 0; --i) {

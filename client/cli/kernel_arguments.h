@@ -31,7 +31,8 @@ struct KernelArguments {
 };
 
 // Binds, resolves, reads the files, allocates all tensors in one call and uploads what is not zero.
-// INVALID_ARGUMENT kArgument: see client/cli/arg_spec.h; plus the statuses of Session::Allocate and Tensor::Write.
+// INVALID_ARGUMENT kArgument: see client/cli/arg_spec.h; plus the statuses of Session::Allocate and
+// Tensor::Write.
 absl::StatusOr<KernelArguments> MakeArguments(const std::vector<ArgSpec>& specs, const KernelInfo& kernel,
                                               const Variables& given, Session& session);
 

@@ -3,8 +3,8 @@
 #include <filesystem>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/file.h"
@@ -19,7 +19,8 @@ namespace {
 constexpr uint64_t kMaxKernelBytes = 64 << 20;
 constexpr uint64_t kMaxMetadataBytes = 1 << 20;
 
-// The metadata JSON that Triton's cache keeps beside a kernel's files: same name, .json. Empty where there is none.
+// The metadata JSON that Triton's cache keeps beside a kernel's files: same name, .json. Empty where there is
+// none.
 std::string MetadataBeside(const std::string& file) {
   std::string path = std::filesystem::path(file).replace_extension(".json").string();
   return path != file && FileExists(path) ? path : "";
@@ -36,13 +37,16 @@ std::string JsonValue(const std::string& text) {
 }  // namespace
 
 void KernelInput::AddTo(CLI::App& command) {
-  command.add_option("kernel", file, "The kernel: a .ttir, .ttgir, .llir or .ptx file; - is standard input")->required();
+  command.add_option("kernel", file, "The kernel: a .ttir, .ttgir, .llir or .ptx file; - is standard input")
+      ->required();
   command.add_option("--level", level, "The file's level, where its name does not say")->type_name("LEVEL");
   command.add_option("--metadata", metadata, "Triton's metadata JSON (found by itself beside the file)")
       ->type_name("JSON");
-  command.add_option("--toolchain", toolchain, "Which Triton compiles it; else the daemon chooses")->type_name("NAME");
+  command.add_option("--toolchain", toolchain, "Which Triton compiles it; else the daemon chooses")
+      ->type_name("NAME");
   command.add_option("--target", target, "Architecture, such as sm_90; else the device's")->type_name("ARCH");
-  command.add_option("--device", device, "Device, such as emulator:0; else the default one")->type_name("DEVICE");
+  command.add_option("--device", device, "Device, such as emulator:0; else the default one")
+      ->type_name("DEVICE");
   command.add_option("--kernel-name", kernel_name, "Which kernel of a file with several")->type_name("NAME");
   command.add_option("-O,--option", options, "A compile option: -O num_warps=8 (repeat for more)")
       ->type_name("NAME=VALUE")
@@ -52,12 +56,14 @@ void KernelInput::AddTo(CLI::App& command) {
   command.add_flag("--recompile", recompile, "Do not look into the cache");
 }
 
-absl::StatusOr<std::map<std::string, std::string>> ParseCompileOptions(const std::vector<std::string>& words) {
+absl::StatusOr<std::map<std::string, std::string>> ParseCompileOptions(
+    const std::vector<std::string>& words) {
   std::map<std::string, std::string> options;
   for (const std::string& word : words) {
     const size_t equals = word.find('=');
     if (equals == std::string::npos || equals == 0) {
-      return InvalidArgument(Reason::kUnknownOption, absl::StrCat("-O ", word, ": NAME=VALUE is needed, as in -O num_warps=8"));
+      return InvalidArgument(Reason::kUnknownOption,
+                             absl::StrCat("-O ", word, ": NAME=VALUE is needed, as in -O num_warps=8"));
     }
     const std::string name = word.substr(0, equals);
     if (!options.emplace(name, JsonValue(word.substr(equals + 1))).second) {
@@ -76,7 +82,8 @@ absl::StatusOr<absl::Duration> ParseDuration(const std::string& text) {
   if (absl::SimpleAtod(normal, &seconds)) {
     duration = absl::Seconds(seconds);
   } else if (!absl::ParseDuration(normal, &duration)) {
-    return InvalidArgument(Reason::kUnspecified, absl::StrCat("'", text, "' is not a time: 30s, 2min and 500ms are"));
+    return InvalidArgument(Reason::kUnspecified,
+                           absl::StrCat("'", text, "' is not a time: 30s, 2min and 500ms are"));
   }
   if (duration <= absl::ZeroDuration() || duration > absl::Hours(24 * 365)) {
     return InvalidArgument(Reason::kUnspecified, absl::StrCat("'", text, "' is no time to wait"));
@@ -87,7 +94,8 @@ absl::StatusOr<absl::Duration> ParseDuration(const std::string& text) {
 absl::StatusOr<uint64_t> ParseBytes(const std::string& text) {
   if (text.empty()) return uint64_t{0};
   const size_t end = text.find_first_not_of("0123456789.");
-  const std::string unit = end == std::string::npos ? "" : absl::AsciiStrToLower(absl::StripAsciiWhitespace(text.substr(end)));
+  const std::string unit =
+      end == std::string::npos ? "" : absl::AsciiStrToLower(absl::StripAsciiWhitespace(text.substr(end)));
   double number;
   int shift = -1;
   if (unit.empty() || unit == "b") shift = 0;
@@ -95,8 +103,10 @@ absl::StatusOr<uint64_t> ParseBytes(const std::string& text) {
   if (unit == "m" || unit == "mib") shift = 20;
   if (unit == "g" || unit == "gib") shift = 30;
   if (unit == "t" || unit == "tib") shift = 40;
-  if (shift < 0 || !absl::SimpleAtod(text.substr(0, end), &number) || !(number >= 1) || number > 0x1p60) {
-    return InvalidArgument(Reason::kUnspecified, absl::StrCat("'", text, "' is not a size: 512MiB and 4GiB are"));
+  if (shift < 0 || !absl::SimpleAtod(text.substr(0, end), &number) || !(number >= 1) ||
+      number > 0x1p60 / static_cast<double>(uint64_t{1} << shift)) {
+    return InvalidArgument(Reason::kUnspecified,
+                           absl::StrCat("'", text, "' is not a size: 512MiB and 4GiB are"));
   }
   return static_cast<uint64_t>(number * static_cast<double>(uint64_t{1} << shift));
 }

@@ -31,7 +31,8 @@ struct KernelInput {
 };
 
 // -O words as the server wants them: name to JSON value. A value that is JSON is taken as it is ("8", "true",
-// "[1, 2]"), True, False and None as Python means them, anything else as a string. INVALID_ARGUMENT kUnknownOption.
+// "[1, 2]"), True, False and None as Python means them, anything else as a string. INVALID_ARGUMENT
+// kUnknownOption.
 absl::StatusOr<std::map<std::string, std::string>> ParseCompileOptions(const std::vector<std::string>& words);
 
 // "30", "30s", "2min", "1m30s". Empty: zero. INVALID_ARGUMENT.
@@ -39,7 +40,8 @@ absl::StatusOr<absl::Duration> ParseDuration(const std::string& text);
 // "4GiB", "512MiB", "1g", "1000". Empty: zero. INVALID_ARGUMENT.
 absl::StatusOr<uint64_t> ParseBytes(const std::string& text);
 
-// Reads the files and compiles, with a progress bar. Leaves the file in invocation.diagnostic, for its errors.
+// Reads the files and compiles, with a progress bar. Leaves the file in invocation.diagnostic, for its
+// errors.
 absl::StatusOr<Kernel> CompileInput(const KernelInput& input, Level last_level, Session& session,
                                     Invocation& invocation);
 

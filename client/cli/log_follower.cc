@@ -17,7 +17,8 @@ absl::Status FollowLog(const std::string& path, Console& console) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   const UniqueFd watch(inotify_init1(IN_CLOEXEC));
   if (!file.valid() || !watch.valid() ||
-      inotify_add_watch(watch.get(), path.c_str(), IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) < 0) {
+      inotify_add_watch(watch.get(), path.c_str(), IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) <
+          0) {
     return FromErrno(errno, absl::StrCat("cannot follow '", path, "'"), Reason::kUnspecified);
   }
   if (lseek(file.get(), 0, SEEK_END) < 0) return FromErrno(errno, absl::StrCat("cannot read '", path, "'"));

@@ -8,7 +8,8 @@
 
 namespace trun::cli {
 
-// Prints what is appended to a file from now on, as it comes, until the file is removed or standard output ends.
+// Prints what is appended to a file from now on, as it comes, until the file is removed or standard output
+// ends.
 absl::Status FollowLog(const std::string& path, Console& console);
 
 }  // namespace trun::cli

@@ -11,7 +11,9 @@ namespace trun::cli {
 namespace {
 
 Console::Color ColorOf(const std::string& name) {
-  return name == "always" ? Console::Color::kAlways : name == "never" ? Console::Color::kNever : Console::Color::kAuto;
+  return name == "always"  ? Console::Color::kAlways
+         : name == "never" ? Console::Color::kNever
+                           : Console::Color::kAuto;
 }
 
 // A program that asked for JSON gets JSON, even for a command line that did not parse.
@@ -25,16 +27,20 @@ bool AsksForJson(int argc, char** argv) {
 int UsageError(const CLI::App& root, const CLI::ParseError& error, bool json) {
   Console console;
   if (json) {
-    nlohmann::ordered_json body = {
-        {"code", "USAGE"}, {"reason", "USAGE"}, {"message", error.what()}, {"exit_code", static_cast<int>(kExitUsage)}};
+    nlohmann::ordered_json body = {{"code", "USAGE"},
+                                   {"reason", "USAGE"},
+                                   {"message", error.what()},
+                                   {"exit_code", static_cast<int>(kExitUsage)}};
     console.PrintJson({{"error", body}});
     return kExitUsage;
   }
   const CLI::App* where = &root;
   while (!where->get_subcommands().empty()) where = where->get_subcommands().front();
   std::string name = where->get_name();
-  for (const CLI::App* up = where->get_parent(); up != nullptr; up = up->get_parent()) name = up->get_name() + " " + name;
-  console.PrintError(std::string("error: ") + error.what() + "\nhelp: '" + name + " --help' shows the options, with examples\n");
+  for (const CLI::App* up = where->get_parent(); up != nullptr; up = up->get_parent())
+    name = up->get_name() + " " + name;
+  console.PrintError(std::string("error: ") + error.what() + "\nhelp: '" + name +
+                     " --help' shows the options, with examples\n");
   return kExitUsage;
 }
 

@@ -26,12 +26,14 @@ struct Descr {
 };
 
 constexpr Descr kDescrs[] = {
-    {"|b1", ScalarType::kI1, 1},  {"|i1", ScalarType::kI8, 1},  {"<i2", ScalarType::kI16, 2},
-    {"<i4", ScalarType::kI32, 4}, {"<i8", ScalarType::kI64, 8}, {"|u1", ScalarType::kU8, 1},
-    {"<u2", ScalarType::kU16, 2}, {"<u4", ScalarType::kU32, 4}, {"<u8", ScalarType::kU64, 8},
-    {"<f2", ScalarType::kF16, 2}, {"<f4", ScalarType::kF32, 4}, {"<f8", ScalarType::kF64, 8},
-    {"|V1", ScalarType::kUnspecified, 1}, {"|V2", ScalarType::kUnspecified, 2}, {"<V2", ScalarType::kUnspecified, 2},
-    {"<V1", ScalarType::kUnspecified, 1},
+    {"|b1", ScalarType::kI1, 1},          {"|i1", ScalarType::kI8, 1},
+    {"<i2", ScalarType::kI16, 2},         {"<i4", ScalarType::kI32, 4},
+    {"<i8", ScalarType::kI64, 8},         {"|u1", ScalarType::kU8, 1},
+    {"<u2", ScalarType::kU16, 2},         {"<u4", ScalarType::kU32, 4},
+    {"<u8", ScalarType::kU64, 8},         {"<f2", ScalarType::kF16, 2},
+    {"<f4", ScalarType::kF32, 4},         {"<f8", ScalarType::kF64, 8},
+    {"|V1", ScalarType::kUnspecified, 1}, {"|V2", ScalarType::kUnspecified, 2},
+    {"<V2", ScalarType::kUnspecified, 2}, {"<V1", ScalarType::kUnspecified, 1},
 };
 
 absl::Status Bad(absl::string_view what) {
@@ -50,7 +52,8 @@ class HeaderParser {
       std::string key;
       if (!String(&key) || !Take(':')) return Bad("its header is not a dictionary of strings");
       const int which = key == "descr" ? 0 : key == "fortran_order" ? 1 : key == "shape" ? 2 : 3;
-      if (which == 3 || seen[which]) return Bad(absl::StrCat("its header has the key '", key, "' it should not have"));
+      if (which == 3 || seen[which])
+        return Bad(absl::StrCat("its header has the key '", key, "' it should not have"));
       seen[which] = true;
       if (which == 0 && !String(descr)) return Bad("its elements are records, not numbers");
       if (which == 1 && !Boolean(fortran)) return Bad("fortran_order is neither True nor False");
@@ -102,7 +105,8 @@ class HeaderParser {
       size_t digits = 0;
       while (digits < rest_.size() && rest_[digits] >= '0' && rest_[digits] <= '9') ++digits;
       uint64_t dimension = 0;
-      if (digits == 0 || !absl::SimpleAtoi(rest_.substr(0, digits), &dimension)) return Bad("its shape is not of numbers");
+      if (digits == 0 || !absl::SimpleAtoi(rest_.substr(0, digits), &dimension))
+        return Bad("its shape is not of numbers");
       if (shape->size() == kMaxDimensions) return Bad("it has more than 32 dimensions");
       shape->push_back(dimension);
       rest_.remove_prefix(digits);
@@ -142,7 +146,8 @@ absl::StatusOr<NpyArray> ParseNpy(absl::string_view file) {
     header_bytes |= static_cast<size_t>(static_cast<unsigned char>(file[8 + i])) << (8 * i);
   }
   const size_t start = 8 + length_bytes;
-  if (header_bytes > kMaxHeaderBytes || header_bytes > file.size() - start) return Bad("its header is cut short");
+  if (header_bytes > kMaxHeaderBytes || header_bytes > file.size() - start)
+    return Bad("its header is cut short");
 
   std::string descr;
   bool fortran = false;
@@ -154,7 +159,8 @@ absl::StatusOr<NpyArray> ParseNpy(absl::string_view file) {
     array.element_bytes = known.bytes;
   }
   if (array.element_bytes == 0) {
-    return Bad(absl::StrCat("its element type '", descr, "' is none of bool, int, uint, float16, float32, float64 ",
+    return Bad(absl::StrCat("its element type '", descr,
+                            "' is none of bool, int, uint, float16, float32, float64 ",
                             "(little-endian), or a raw type of 1 or 2 bytes; convert it with astype()"));
   }
   TRUN_ASSIGN_OR_RETURN(const uint64_t count, ElementCount(array.shape));
@@ -163,7 +169,8 @@ absl::StatusOr<NpyArray> ParseNpy(absl::string_view file) {
     return Bad(absl::StrCat("its shape (", absl::StrJoin(array.shape, ", "), ") of '", descr, "' needs ",
                             count * array.element_bytes, " bytes, and ", data.size(), " follow the header"));
   }
-  array.data = fortran && array.shape.size() > 1 ? ToRowMajor(data, array.element_bytes, array.shape) : std::string(data);
+  array.data = fortran && array.shape.size() > 1 ? ToRowMajor(data, array.element_bytes, array.shape)
+                                                 : std::string(data);
   return array;
 }
 

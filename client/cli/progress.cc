@@ -61,7 +61,8 @@ std::string Progress::RenderLine(absl::string_view what, absl::string_view step,
   std::replace(line.begin(), line.end(), '\n', ' ');
   while (DisplayWidth(line) > columns) line.pop_back();
   // Not into the middle of a character.
-  while (!line.empty() && line.size() >= columns && (static_cast<unsigned char>(line.back()) & 0x80) != 0) line.pop_back();
+  while (!line.empty() && line.size() >= columns && (static_cast<unsigned char>(line.back()) & 0x80) != 0)
+    line.pop_back();
   return line;
 }
 

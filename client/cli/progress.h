@@ -11,8 +11,8 @@
 
 namespace trun::cli {
 
-// A bar on standard error for what takes longer than a second; nothing at all for what is faster, or where standard
-// error is no terminal. The destructor wipes it away. Thread-safe.
+// A bar on standard error for what takes longer than a second; nothing at all for what is faster, or where
+// standard error is no terminal. The destructor wipes it away. Thread-safe.
 class Progress {
  public:
   Progress(const Console& console, std::string what);

@@ -54,7 +54,8 @@ absl::StatusOr<Variables> ParseLets(const std::vector<std::string>& lets) {
   for (const std::string& text : lets) {
     const size_t equals = text.find('=');
     if (equals == std::string::npos || !IsName(text.substr(0, equals))) {
-      return InvalidArgument(Reason::kArgument, absl::StrCat("--let ", text, ": NAME=NUMBER is needed, as in BLOCK=64"));
+      return InvalidArgument(Reason::kArgument,
+                             absl::StrCat("--let ", text, ": NAME=NUMBER is needed, as in BLOCK=64"));
     }
     absl::StatusOr<int64_t> value = Evaluate(text.substr(equals + 1), variables);
     if (!value.ok()) return Annotate(value.status(), "--let");
@@ -63,31 +64,37 @@ absl::StatusOr<Variables> ParseLets(const std::vector<std::string>& lets) {
   return variables;
 }
 
-absl::StatusOr<std::vector<NamedFile>> ParseNamedFiles(absl::string_view option, const std::vector<std::string>& texts,
-                                                       const KernelInfo& kernel, const KernelArguments& arguments) {
+absl::StatusOr<std::vector<NamedFile>> ParseNamedFiles(absl::string_view option,
+                                                       const std::vector<std::string>& texts,
+                                                       const KernelInfo& kernel,
+                                                       const KernelArguments& arguments) {
   std::vector<NamedFile> files;
   for (const std::string& text : texts) {
     const size_t equals = text.find('=');
     if (equals == std::string::npos || equals + 1 == text.size()) {
-      return InvalidArgument(Reason::kArgument, absl::StrCat(option, " ", text, ": NAME=FILE is needed, as in c=c.npy"));
+      return InvalidArgument(Reason::kArgument,
+                             absl::StrCat(option, " ", text, ": NAME=FILE is needed, as in c=c.npy"));
     }
     absl::StatusOr<size_t> position = FindArgument(text.substr(0, equals), kernel.arguments);
     if (!position.ok()) return Annotate(position.status(), option);
     if (arguments.At(*position) == nullptr) {
-      return InvalidArgument(Reason::kArgument, absl::StrCat(option, " ", text, ": argument ",
-                                                             DescribeArgument(*position, kernel.arguments), " is no tensor"));
+      return InvalidArgument(Reason::kArgument,
+                             absl::StrCat(option, " ", text, ": argument ",
+                                          DescribeArgument(*position, kernel.arguments), " is no tensor"));
     }
     files.push_back({*position, text.substr(equals + 1)});
   }
   return files;
 }
 
-absl::StatusOr<CheckedOutput> CheckAgainst(const std::string& file, const ShownTensor& shown, const RunOptions& options) {
+absl::StatusOr<CheckedOutput> CheckAgainst(const std::string& file, const ShownTensor& shown,
+                                           const RunOptions& options) {
   TRUN_ASSIGN_OR_RETURN(const NpyArray expected, ReadNpy(file));
   const ScalarType dtype = expected.dtype == ScalarType::kUnspecified ? shown.dtype : expected.dtype;
   if (ScalarTypeBytes(dtype) != expected.element_bytes) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("'", file, "' has raw elements of ", expected.element_bytes,
-                                                           " bytes, which are not ", ScalarTypeName(dtype)));
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat("'", file, "' has raw elements of ", expected.element_bytes,
+                                        " bytes, which are not ", ScalarTypeName(dtype)));
   }
   CheckedOutput check;
   check.expected_file = file;
@@ -97,15 +104,18 @@ absl::StatusOr<CheckedOutput> CheckAgainst(const std::string& file, const ShownT
   check.tolerance.equal_nan = options.equal_nan;
   absl::StatusOr<Comparison> comparison = Compare({shown.dtype, shown.shape, shown.bytes},
                                                   {dtype, expected.shape, expected.data}, check.tolerance);
-  if (!comparison.ok()) return Annotate(comparison.status(), absl::StrCat("--expect ", shown.name, "=", file));
+  if (!comparison.ok())
+    return Annotate(comparison.status(), absl::StrCat("--expect ", shown.name, "=", file));
   check.comparison = *comparison;
   return check;
 }
 
 // Reads back every output and whatever else is to be saved or checked.
 absl::StatusOr<std::vector<ShownTensor>> ReadBack(const RunOptions& options, const KernelInfo& kernel,
-                                                  const KernelArguments& arguments, absl::Duration* read_time) {
-  TRUN_ASSIGN_OR_RETURN(const std::vector<NamedFile> saves, ParseNamedFiles("--save", options.saves, kernel, arguments));
+                                                  const KernelArguments& arguments,
+                                                  absl::Duration* read_time) {
+  TRUN_ASSIGN_OR_RETURN(const std::vector<NamedFile> saves,
+                        ParseNamedFiles("--save", options.saves, kernel, arguments));
   TRUN_ASSIGN_OR_RETURN(const std::vector<NamedFile> expects,
                         ParseNamedFiles("--expect", options.expects, kernel, arguments));
   std::vector<ShownTensor> all;
@@ -154,7 +164,8 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
   absl::Time now = absl::Now();
   report.open_time = now - start;
 
-  TRUN_ASSIGN_OR_RETURN(const Kernel kernel, CompileInput(options.kernel, Level::kUnspecified, session, invocation));
+  TRUN_ASSIGN_OR_RETURN(const Kernel kernel,
+                        CompileInput(options.kernel, Level::kUnspecified, session, invocation));
   report.kernel = kernel.info();
   report.compile_time = absl::Now() - now;
   now = absl::Now();
@@ -168,7 +179,8 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
   TRUN_ASSIGN_OR_RETURN(report.grid, ResolveGrid(options.grid, arguments.variables));
   for (const TensorArgument& tensor : arguments.tensors) {
     invocation.diagnostic.tensors.push_back(
-        {tensor.tensor.handle(), absl::StrCat("argument ", DescribeArgument(tensor.position, kernel.info().arguments))});
+        {tensor.tensor.handle(),
+         absl::StrCat("argument ", DescribeArgument(tensor.position, kernel.info().arguments))});
   }
   report.uploaded_bytes = arguments.uploaded_bytes;
   report.upload_time = absl::Now() - now;
@@ -187,8 +199,8 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
     benchmark.deadline = deadline;
     TRUN_ASSIGN_OR_RETURN(report.benchmark, kernel.Benchmark(report.grid, arguments.launch, benchmark));
   }
-  // Ends the session in one call; what was made in it needs none of its own. A lease that ran out meanwhile takes
-  // nothing away from the result.
+  // Ends the session in one call; what was made in it needs none of its own. A lease that ran out meanwhile
+  // takes nothing away from the result.
   session.Close().IgnoreError();
   report.total_time = absl::Now() - start;
 
@@ -205,7 +217,8 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
 }  // namespace
 
 void AddRun(CLI::App& root, CommandTree& tree) {
-  CLI::App* command = root.add_subcommand("run", "Run a kernel file on arguments and show, save or check the results");
+  CLI::App* command =
+      root.add_subcommand("run", "Run a kernel file on arguments and show, save or check the results");
   auto options = std::make_shared<RunOptions>();
   options->kernel.AddTo(*command);
   command->add_option("-a,--arg", options->args, "An argument, by name or position (see below)")
@@ -214,7 +227,9 @@ void AddRun(CLI::App& root, CommandTree& tree) {
   command->add_option("-o,--out", options->outs, "A tensor to show after the run: c=f32[512,256]")
       ->type_name("NAME=TENSOR")
       ->allow_extra_args(false);
-  command->add_option("-g,--grid", options->grid, "Programs in x[,y[,z]]; expressions over the arguments are fine")
+  command
+      ->add_option("-g,--grid", options->grid,
+                   "Programs in x[,y[,z]]; expressions over the arguments are fine")
       ->type_name("X[,Y[,Z]]")
       ->capture_default_str();
   command->add_option("--let", options->lets, "A number for expressions that is no argument: BLOCK=64")
@@ -226,10 +241,13 @@ void AddRun(CLI::App& root, CommandTree& tree) {
   command->add_option("--expect", options->expects, "Compare a tensor with a .npy file: c=ref.npy")
       ->type_name("NAME=FILE")
       ->allow_extra_args(false);
-  command->add_option("--rtol", options->rtol, "Relative tolerance; else by the type")->check(CLI::NonNegativeNumber);
-  command->add_option("--atol", options->atol, "Absolute tolerance; else by the type")->check(CLI::NonNegativeNumber);
+  command->add_option("--rtol", options->rtol, "Relative tolerance; else by the type")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--atol", options->atol, "Absolute tolerance; else by the type")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--equal-nan", options->equal_nan, "A NaN where one is expected is right");
-  command->add_option("--deadline", options->deadline, "End the launch after this time (30s)")->type_name("TIME");
+  command->add_option("--deadline", options->deadline, "End the launch after this time (30s)")
+      ->type_name("TIME");
   command->add_option("--repeat", options->repeat, "Then launch it this often and show the times")
       ->check(CLI::Range(1, 10000))
       ->type_name("TIMES");
@@ -237,7 +255,8 @@ void AddRun(CLI::App& root, CommandTree& tree) {
       ->type_name("BYTES");
   command->footer(
       "Arguments (every argument of the kernel needs one):\n"
-      "  x=f32[4096]                 a tensor of zeros; types i1 i8..i64 u8..u64 f16 bf16 f32 f64 f8e4m3 f8e5m2\n"
+      "  x=f32[4096]                 a tensor of zeros; types i1 i8..i64 u8..u64 f16 bf16 f32 f64 f8e4m3 "
+      "f8e5m2\n"
       "  a=f16[M,K]:randn(seed=1)    filled: zeros ones full(value) arange(start,step) rand(seed,lo,hi)\n"
       "                              randn(seed,mean,std) randint(seed,lo,hi) eye nan\n"
       "  x=@x.npy  x=bf16@x.npy      from a file; its raw elements as bf16\n"

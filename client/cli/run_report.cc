@@ -27,13 +27,13 @@ Spread SpreadOf(std::vector<absl::Duration> times) {
 }
 
 std::string DescribeValues(const ShownTensor& shown, const Summary& summary) {
-  const uint64_t count = ScalarTypeBytes(shown.dtype) == 0 ? 0 : shown.bytes.size() / ScalarTypeBytes(shown.dtype);
-  const std::string first = absl::StrJoin(summary.first, ", ", [](std::string* out, double value) {
-    absl::StrAppend(out, FormatNumber(value));
-  });
-  std::string text = absl::StrCat(ScalarTypeName(shown.dtype), "[", absl::StrJoin(shown.shape, ", "), "]  min ",
-                                  FormatNumber(summary.min), "  max ", FormatNumber(summary.max), "  mean ",
-                                  FormatNumber(summary.mean));
+  const uint64_t count =
+      ScalarTypeBytes(shown.dtype) == 0 ? 0 : shown.bytes.size() / ScalarTypeBytes(shown.dtype);
+  const std::string first = absl::StrJoin(
+      summary.first, ", ", [](std::string* out, double value) { absl::StrAppend(out, FormatNumber(value)); });
+  std::string text = absl::StrCat(ScalarTypeName(shown.dtype), "[", absl::StrJoin(shown.shape, ", "),
+                                  "]  min ", FormatNumber(summary.min), "  max ", FormatNumber(summary.max),
+                                  "  mean ", FormatNumber(summary.mean));
   if (summary.not_finite > 0) absl::StrAppend(&text, "  not finite ", FormatCount(summary.not_finite));
   absl::StrAppend(&text, "\n[", first, count > summary.first.size() ? ", ...]" : "]");
   return text;
@@ -41,14 +41,15 @@ std::string DescribeValues(const ShownTensor& shown, const Summary& summary) {
 
 std::string DescribeCheck(const ShownTensor& shown, const CheckedOutput& check) {
   const Comparison& found = check.comparison;
-  const std::string tolerance =
-      absl::StrCat("rtol ", FormatNumber(check.tolerance.relative), ", atol ", FormatNumber(check.tolerance.absolute));
+  const std::string tolerance = absl::StrCat("rtol ", FormatNumber(check.tolerance.relative), ", atol ",
+                                             FormatNumber(check.tolerance.absolute));
   if (found.mismatches == 0) {
     return absl::StrCat("ok, largest error ", FormatNumber(found.largest_error), " (", tolerance, ")");
   }
-  return absl::StrCat("MISMATCH in ", FormatCount(found.mismatches), " of ", FormatCount(found.elements), " elements (",
-                      tolerance, "); worst at ", FormatIndex(found.worst_index, shown.shape), ": got ",
-                      FormatNumber(found.worst_got), ", expected ", FormatNumber(found.worst_expected));
+  return absl::StrCat("MISMATCH in ", FormatCount(found.mismatches), " of ", FormatCount(found.elements),
+                      " elements (", tolerance, "); worst at ", FormatIndex(found.worst_index, shown.shape),
+                      ": got ", FormatNumber(found.worst_got), ", expected ",
+                      FormatNumber(found.worst_expected));
 }
 
 // A fact whose value has several lines: the later ones under the first.
@@ -73,19 +74,22 @@ bool RunReport::Matches() const {
 std::string RenderRunReport(const RunReport& report) {
   Facts facts;
   facts.emplace_back("device", absl::StrCat(report.device, "  ", report.device_name, "  ", report.target));
-  facts.emplace_back("toolchain",
-                     absl::StrCat(report.kernel.toolchain,
-                                  report.kernel.toolchain_reason.empty() ? "" : absl::StrCat("  ", report.kernel.toolchain_reason)));
-  facts.emplace_back("kernel", absl::StrCat(report.kernel.name, "  grid ", report.grid.x, "x", report.grid.y, "x",
-                                            report.grid.z, "  warps ", report.kernel.num_warps, "  shared ",
-                                            FormatBytes(report.kernel.shared_bytes)));
+  facts.emplace_back("toolchain", absl::StrCat(report.kernel.toolchain,
+                                               report.kernel.toolchain_reason.empty()
+                                                   ? ""
+                                                   : absl::StrCat("  ", report.kernel.toolchain_reason)));
+  facts.emplace_back("kernel", absl::StrCat(report.kernel.name, "  grid ", report.grid.x, "x", report.grid.y,
+                                            "x", report.grid.z, "  warps ", report.kernel.num_warps,
+                                            "  shared ", FormatBytes(report.kernel.shared_bytes)));
   facts.emplace_back("cache", absl::StrCat(report.kernel.cached ? "hit" : "miss", "  ",
                                            report.kernel.cache_key.substr(0, 12)));
   std::string compile = DurationText(report.compile_time);
-  if (!report.kernel.stages.empty()) absl::StrAppend(&compile, "  (", DescribeStages(report.kernel.stages), ")");
+  if (!report.kernel.stages.empty())
+    absl::StrAppend(&compile, "  (", DescribeStages(report.kernel.stages), ")");
   facts.emplace_back("compile", compile);
   if (!report.kernel.log.empty()) AddLines(facts, "log", report.kernel.log);
-  facts.emplace_back("upload", absl::StrCat(DurationText(report.upload_time), "  ", FormatBytes(report.uploaded_bytes)));
+  facts.emplace_back(
+      "upload", absl::StrCat(DurationText(report.upload_time), "  ", FormatBytes(report.uploaded_bytes)));
   std::string launch = absl::StrCat(DurationText(report.launch_time), "  on the device ",
                                     DurationText(report.launch.device_time));
   if (report.launch.warp_instructions > 0) {
@@ -94,14 +98,16 @@ std::string RenderRunReport(const RunReport& report) {
   facts.emplace_back("launch", launch);
   if (report.benchmark) {
     const Spread spread = SpreadOf(report.benchmark->device_times);
-    facts.emplace_back("benchmark", absl::StrCat(report.benchmark->device_times.size(), " launches: min ",
-                                                 DurationText(spread.min), "  median ", DurationText(spread.median),
-                                                 "  mean ", DurationText(spread.mean), "  max ", DurationText(spread.max)));
+    facts.emplace_back(
+        "benchmark", absl::StrCat(report.benchmark->device_times.size(), " launches: min ",
+                                  DurationText(spread.min), "  median ", DurationText(spread.median),
+                                  "  mean ", DurationText(spread.mean), "  max ", DurationText(spread.max)));
   }
   for (const ShownTensor& shown : report.tensors) {
     AddLines(facts, shown.name, DescribeValues(shown, Summarize({shown.dtype, shown.shape, shown.bytes})));
     if (!shown.saved_to.empty()) facts.emplace_back("", absl::StrCat("saved to ", shown.saved_to));
-    if (shown.check) facts.emplace_back("check", absl::StrCat(shown.name, ": ", DescribeCheck(shown, *shown.check)));
+    if (shown.check)
+      facts.emplace_back("check", absl::StrCat(shown.name, ": ", DescribeCheck(shown, *shown.check)));
   }
   facts.emplace_back("total", DurationText(report.total_time));
   std::string text = RenderFacts(facts);
@@ -124,7 +130,8 @@ nlohmann::ordered_json RunReportJson(const RunReport& report) {
   if (report.benchmark) {
     const Spread spread = SpreadOf(report.benchmark->device_times);
     nlohmann::ordered_json times = nlohmann::ordered_json::array();
-    for (const absl::Duration time : report.benchmark->device_times) times.push_back(absl::ToDoubleMicroseconds(time));
+    for (const absl::Duration time : report.benchmark->device_times)
+      times.push_back(absl::ToDoubleMicroseconds(time));
     json["benchmark"] = {{"launches", report.benchmark->device_times.size()},
                          {"min_us", absl::ToDoubleMicroseconds(spread.min)},
                          {"median_us", absl::ToDoubleMicroseconds(spread.median)},

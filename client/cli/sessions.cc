@@ -39,12 +39,13 @@ absl::StatusOr<int> List(Invocation& invocation) {
     invocation.console.Print("no sessions\n");
     return kExitOk;
   }
-  Table table({"session", "client", "device", "age", "idle", "tensors", "memory", "kernels", "launches", "restarts", "pid"});
+  Table table({"session", "client", "device", "age", "idle", "tensors", "memory", "kernels", "launches",
+               "restarts", "pid"});
   for (const SessionInfo& session : sessions) {
     table.AddRow({session.session, session.client_name, session.device, DurationText(session.age),
                   DurationText(session.idle), FormatCount(session.tensors), FormatBytes(session.tensor_bytes),
-                  FormatCount(session.kernels), FormatCount(session.launches), FormatCount(session.executor_restarts),
-                  absl::StrCat(session.executor_pid)});
+                  FormatCount(session.kernels), FormatCount(session.launches),
+                  FormatCount(session.executor_restarts), absl::StrCat(session.executor_pid)});
   }
   invocation.console.Print(table.Render());
   return kExitOk;

@@ -28,7 +28,8 @@ std::string Significant(double value) {
 }
 
 bool IsNumeric(const std::string& cell) {
-  return !cell.empty() && (absl::ascii_isdigit(static_cast<unsigned char>(cell[0])) || cell[0] == '-' || cell == "nan");
+  return !cell.empty() &&
+         (absl::ascii_isdigit(static_cast<unsigned char>(cell[0])) || cell[0] == '-' || cell == "nan");
 }
 
 std::string CellText(absl::string_view cell) {
@@ -63,7 +64,8 @@ std::string FormatBytes(uint64_t bytes) {
     value /= 1024;
     ++unit;
   }
-  const std::string number = value == std::floor(value) ? absl::StrFormat("%.0f", value) : absl::StrFormat("%.1f", value);
+  const std::string number =
+      value == std::floor(value) ? absl::StrFormat("%.0f", value) : absl::StrFormat("%.1f", value);
   return absl::StrCat(number, " ", kUnits[unit]);
 }
 
@@ -102,8 +104,8 @@ std::string Printable(absl::string_view text) {
 }
 
 size_t DisplayWidth(absl::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::string Table::Render() const {

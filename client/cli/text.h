@@ -21,13 +21,14 @@ std::string FormatCount(uint64_t count);
 std::string FormatNumber(double value);
 // "512x256"; "scalar" for no dimensions.
 std::string FormatShape(const std::vector<uint64_t>& shape);
-// Bytes that a terminal would act on (control characters, escapes) made visible as \xNN; newlines and tabs kept.
+// Bytes that a terminal would act on (control characters, escapes) made visible as \xNN; newlines and tabs
+// kept.
 std::string Printable(absl::string_view text);
 // Columns of a terminal that UTF-8 text takes, every code point counted as one.
 size_t DisplayWidth(absl::string_view text);
 
-// A table: the header in capitals, columns two spaces apart, numbers to the right. Rows may be shorter than the
-// header. Cells are made printable, with newlines as spaces.
+// A table: the header in capitals, columns two spaces apart, numbers to the right. Rows may be shorter than
+// the header. Cells are made printable, with newlines as spaces.
 class Table {
  public:
   explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}

@@ -55,7 +55,8 @@ absl::StatusOr<int> List(Invocation& invocation) {
   return kExitOk;
 }
 
-absl::StatusOr<int> ReportOne(const ToolchainInfo& toolchain, absl::string_view what, Invocation& invocation) {
+absl::StatusOr<int> ReportOne(const ToolchainInfo& toolchain, absl::string_view what,
+                              Invocation& invocation) {
   if (invocation.options.json) {
     invocation.console.PrintJson({{"toolchain", ToolchainJson(toolchain)}});
   } else {
@@ -116,15 +117,17 @@ absl::StatusOr<int> Options(const std::string& name, Invocation& invocation) {
     for (const CompileOptionInfo& option : options) {
       // The default is the toolchain's own word: text that is no JSON stays text.
       const auto value = nlohmann::ordered_json::parse(option.default_json, nullptr, false);
-      json["options"].push_back({{"name", option.name},
-                                 {"type", option.type},
-                                 {"default", value.is_discarded() ? nlohmann::ordered_json(option.default_json) : value}});
+      json["options"].push_back(
+          {{"name", option.name},
+           {"type", option.type},
+           {"default", value.is_discarded() ? nlohmann::ordered_json(option.default_json) : value}});
     }
     invocation.console.PrintJson(json);
     return kExitOk;
   }
   Table table({"option", "type", "default"});
-  for (const CompileOptionInfo& option : options) table.AddRow({option.name, option.type, option.default_json});
+  for (const CompileOptionInfo& option : options)
+    table.AddRow({option.name, option.type, option.default_json});
   invocation.console.Print(table.Render());
   return kExitOk;
 }
@@ -146,22 +149,28 @@ void AddToolchains(CLI::App& root, CommandTree& tree) {
   CLI::App* install = command->add_subcommand("install", "Install a Triton version from the package index");
   auto version = std::make_shared<std::string>();
   install->add_option("version", *version, "Such as 3.6.0")->required();
-  tree.commands.push_back({install, [version](Invocation& invocation) { return Install(*version, invocation); }});
+  tree.commands.push_back(
+      {install, [version](Invocation& invocation) { return Install(*version, invocation); }});
 
-  CLI::App* adopt = command->add_subcommand("adopt", "Use an existing Python environment; it is never changed");
+  CLI::App* adopt =
+      command->add_subcommand("adopt", "Use an existing Python environment; it is never changed");
   auto python = std::make_shared<std::string>();
   auto adopt_name = std::make_shared<std::string>();
   adopt->add_option("python", *python, "The environment's folder, or its python")->required();
   adopt->add_option("--name", *adopt_name, "What to call it; else its Triton's version");
-  tree.commands.push_back(
-      {adopt, [python, adopt_name](Invocation& invocation) { return Adopt(*python, *adopt_name, invocation); }});
+  tree.commands.push_back({adopt, [python, adopt_name](Invocation& invocation) {
+                             return Adopt(*python, *adopt_name, invocation);
+                           }});
 
-  CLI::App* remove = command->add_subcommand("remove", "Forget a toolchain, and delete it where trun installed it");
+  CLI::App* remove =
+      command->add_subcommand("remove", "Forget a toolchain, and delete it where trun installed it");
   auto remove_name = std::make_shared<std::string>();
   remove->add_option("name", *remove_name, "Its name in the list")->required();
-  tree.commands.push_back({remove, [remove_name](Invocation& invocation) { return Remove(*remove_name, invocation); }});
+  tree.commands.push_back(
+      {remove, [remove_name](Invocation& invocation) { return Remove(*remove_name, invocation); }});
 
-  CLI::App* options = command->add_subcommand("options", "Every compile option of a toolchain with its default");
+  CLI::App* options =
+      command->add_subcommand("options", "Every compile option of a toolchain with its default");
   auto options_name = std::make_shared<std::string>();
   options->add_option("name", *options_name, "Its name in the list")->required();
   tree.commands.push_back(

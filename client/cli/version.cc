@@ -25,7 +25,8 @@ absl::StatusOr<int> Version(Invocation& invocation) {
     invocation.console.PrintJson(json);
   } else {
     invocation.console.Print(absl::StrCat("trun-client ", TRUN_VERSION, "\n",
-                                          server.empty() ? "no daemon runs" : absl::StrCat("trund ", server), "\n"));
+                                          server.empty() ? "no daemon runs" : absl::StrCat("trund ", server),
+                                          "\n"));
   }
   return kExitOk;
 }
@@ -33,7 +34,8 @@ absl::StatusOr<int> Version(Invocation& invocation) {
 }  // namespace
 
 void AddVersion(CLI::App& root, CommandTree& tree) {
-  CLI::App* command = root.add_subcommand("version", "This program's version, and the daemon's where one runs");
+  CLI::App* command =
+      root.add_subcommand("version", "This program's version, and the daemon's where one runs");
   tree.commands.push_back({command, Version});
 }
 

@@ -32,7 +32,8 @@ CacheEntryInfo ToInfo(const v1::CacheEntry& from) {
   return info;
 }
 
-absl::StatusOr<CacheEvictResult> SendEvict(Connection& connection, const v1::EvictCacheEntriesRequest& request) {
+absl::StatusOr<CacheEvictResult> SendEvict(Connection& connection,
+                                           const v1::EvictCacheEntriesRequest& request) {
   const std::unique_ptr<v1::AdminService::Stub> stub = v1::AdminService::NewStub(connection.channel);
   TRUN_ASSIGN_OR_RETURN(const v1::EvictCacheEntriesResponse response,
                         Call(*stub, &v1::AdminService::Stub::EvictCacheEntries, request));
@@ -124,9 +125,9 @@ absl::StatusOr<CacheEvictResult> Cache::EvictAll(bool force) const {
 absl::StatusOr<CacheVerifyResult> Cache::Verify() const {
   const std::unique_ptr<v1::AdminService::Stub> stub = v1::AdminService::NewStub(connection_->channel);
   // Reads the whole cache from disk.
-  TRUN_ASSIGN_OR_RETURN(const v1::VerifyCacheResponse response,
-                        Call(*stub, &v1::AdminService::Stub::VerifyCache, v1::VerifyCacheRequest(),
-                             absl::InfiniteDuration()));
+  TRUN_ASSIGN_OR_RETURN(
+      const v1::VerifyCacheResponse response,
+      Call(*stub, &v1::AdminService::Stub::VerifyCache, v1::VerifyCacheRequest(), absl::InfiniteDuration()));
   CacheVerifyResult result{response.entries(), response.blobs(), response.bad_blobs(), {}};
   result.removed.assign(response.removed().begin(), response.removed().end());
   return result;
@@ -151,7 +152,8 @@ absl::Status Cache::Export(absl::Span<const std::string> keys,
   return FromGrpcStatus(end);
 }
 
-absl::StatusOr<CacheImportResult> Cache::Import(const std::function<absl::StatusOr<std::string>()>& source) const {
+absl::StatusOr<CacheImportResult> Cache::Import(
+    const std::function<absl::StatusOr<std::string>()>& source) const {
   const std::unique_ptr<v1::AdminService::Stub> stub = v1::AdminService::NewStub(connection_->channel);
   grpc::ClientContext context;
   v1::ImportCacheResponse response;

@@ -40,9 +40,9 @@ absl::StatusOr<Client> Client::Connect(const ClientOptions& options) {
                                     given ? ": start trund there, or clear the address to get a private one"
                                           : ": start it with 'trun-client daemon start'"));
   }
-  return Client(std::make_shared<Connection>(MakeUnixChannel(socket_path), absl::StrCat("unix:", socket_path),
-                                             options.name.empty() ? program_invocation_short_name : options.name,
-                                             started));
+  return Client(std::make_shared<Connection>(
+      MakeUnixChannel(socket_path), absl::StrCat("unix:", socket_path),
+      options.name.empty() ? program_invocation_short_name : options.name, started));
 }
 
 absl::StatusOr<Session> Client::OpenSession(const SessionOptions& options) {

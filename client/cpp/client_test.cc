@@ -1,3 +1,5 @@
+#include "trun/client.h"
+
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -14,7 +16,6 @@
 #include "common/rpc/status_mapping.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "trun/client.h"
 
 namespace trun {
 namespace {
@@ -118,7 +119,8 @@ TEST_F(ClientTest, TheLeaseIsRenewedWhileNothingElseHappens) {
   server_.SetLease(150);
   Session session = Open();
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (server_.Calls("KeepAlive") < 3 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  while (server_.Calls("KeepAlive") < 3 && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::yield();
   EXPECT_GE(server_.Calls("KeepAlive"), 3);
 }
 
@@ -131,7 +133,9 @@ TEST_F(ClientTest, AnErrorKeepsReasonDetailsAndFault) {
   fault.set_ptx_line(42);
   fault.add_program(3);
   fault.set_nearest_tensor_offset(-4);
-  server_.Fail("Launch", WithFault(FailedPrecondition(Reason::kIllegalAddress, "store out of bounds", {{"line", "7"}}), fault));
+  server_.Fail(
+      "Launch",
+      WithFault(FailedPrecondition(Reason::kIllegalAddress, "store out of bounds", {{"line", "7"}}), fault));
   const absl::Status status = kernel->Launch({}, {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(GetReason(status), Reason::kIllegalAddress);
@@ -300,7 +304,11 @@ TEST_F(ClientTest, EveryKindOfArgumentReachesTheServerAsItself) {
   TensorDescriptor descriptor{{tensor->handle(), 0}, {64, 32}, {32, 1}, {16, 16}, true};
   LaunchOptions options;
   options.deadline = absl::Milliseconds(2500);
-  ASSERT_TRUE(kernel->Launch({2, 3, 4}, {Argument(*tensor, 16), 5, -7, uint64_t{1} << 63, 2.5f, nullptr, true, descriptor}, options).ok());
+  ASSERT_TRUE(kernel
+                  ->Launch({2, 3, 4},
+                           {Argument(*tensor, 16), 5, -7, uint64_t{1} << 63, 2.5f, nullptr, true, descriptor},
+                           options)
+                  .ok());
   const v1::LaunchRequest request = server_.LastLaunch();
   EXPECT_THAT(request.grid(), ::testing::ElementsAre(2, 3, 4));
   ASSERT_EQ(request.arguments_size(), 8);
@@ -345,8 +353,8 @@ TEST_F(ClientTest, AStreamLeftInTheMiddleCancelsAndDoesNotHang) {
 TEST_F(ClientTest, ProgressOfAnInstallationNeverGoesBack) {
   Client client = Connect();
   std::vector<double> fractions;
-  absl::StatusOr<ToolchainInfo> installed =
-      client.toolchains().Install("3.6.0", [&](absl::string_view, double fraction) { fractions.push_back(fraction); });
+  absl::StatusOr<ToolchainInfo> installed = client.toolchains().Install(
+      "3.6.0", [&](absl::string_view, double fraction) { fractions.push_back(fraction); });
   ASSERT_TRUE(installed.ok());
   EXPECT_EQ(installed->name, "3.6.0");
   EXPECT_THAT(fractions, ::testing::ElementsAre(0.5, 0.5, 1.0));
@@ -363,10 +371,13 @@ TEST_F(ClientTest, AnImportWhoseSourceFailsIsCancelledNotFinished) {
                                   .status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   std::string exported;
-  EXPECT_TRUE(client.cache().Export({}, [&](absl::string_view data) {
-    exported.append(data.data(), data.size());
-    return absl::OkStatus();
-  }).ok());
+  EXPECT_TRUE(client.cache()
+                  .Export({},
+                          [&](absl::string_view data) {
+                            exported.append(data.data(), data.size());
+                            return absl::OkStatus();
+                          })
+                  .ok());
   EXPECT_EQ(exported, "exported");
 }
 
@@ -413,8 +424,8 @@ TEST(DaemonStarterTest, ClientsThatStartAtOnceGetOneDaemon) {
   DaemonStart start;
   start.socket_path = folder / "trund.sock";
   // The stand-in counts its starts, and this process listens in its place once it is there.
-  start.trund = Script(folder, "echo start >> " + (folder / "starts") + "; while [ ! -S " + start.socket_path +
-                                   " ]; do sleep 0.01; done; echo >&3; exec sleep 1");
+  start.trund = Script(folder, "echo start >> " + (folder / "starts") + "; while [ ! -S " +
+                                   start.socket_path + " ]; do sleep 0.01; done; echo >&3; exec sleep 1");
   std::vector<std::thread> clients;
   std::vector<absl::StatusOr<bool>> results(4, absl::UnknownError(""));
   for (auto& result : results) clients.emplace_back([&] { result = EnsureDaemon(start); });

@@ -25,7 +25,8 @@ constexpr absl::Duration kCallTimeout = absl::Seconds(60);
 // Thread-safe; immutable.
 class Connection {
  public:
-  Connection(std::shared_ptr<grpc::Channel> channel, std::string address, std::string client_name, bool started_daemon)
+  Connection(std::shared_ptr<grpc::Channel> channel, std::string address, std::string client_name,
+             bool started_daemon)
       : channel(std::move(channel)),
         address(std::move(address)),
         client_name(std::move(client_name)),

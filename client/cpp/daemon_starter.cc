@@ -10,7 +10,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
+#include <map>
 #include <memory>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -51,7 +54,8 @@ std::string ThisProgram() {
 
 std::string ThisLibrary() {
   Dl_info info;
-  if (dladdr(reinterpret_cast<const void*>(&DaemonAnswers), &info) == 0 || info.dli_fname == nullptr) return "";
+  if (dladdr(reinterpret_cast<const void*>(&DaemonAnswers), &info) == 0 || info.dli_fname == nullptr)
+    return "";
   char* real = realpath(info.dli_fname, nullptr);
   if (real == nullptr) return "";
   std::string path(real);
@@ -128,9 +132,11 @@ absl::StatusOr<std::string> FindTrund() {
   std::vector<std::string> places;
   if (const char* named = std::getenv("TRUN_TRUND"); named != nullptr && *named != '\0') {
     if (IsProgram(named)) return std::string(named);
-    return Unavailable(Reason::kUnavailable, absl::StrCat("TRUN_TRUND is '", named, "', which is not a program"));
+    return Unavailable(Reason::kUnavailable,
+                       absl::StrCat("TRUN_TRUND is '", named, "', which is not a program"));
   }
-  if (const std::string program = ThisProgram(); !program.empty()) places.push_back(Folder(program) + "/trund");
+  if (const std::string program = ThisProgram(); !program.empty())
+    places.push_back(Folder(program) + "/trund");
   if (const std::string library = ThisLibrary(); !library.empty()) {
     places.push_back(Folder(library) + "/trund");
     places.push_back(Folder(library) + "/../bin/trund");
@@ -144,9 +150,10 @@ absl::StatusOr<std::string> FindTrund() {
   for (const std::string& place : places) {
     if (IsProgram(place)) return place;
   }
-  return Unavailable(Reason::kUnavailable,
-                     absl::StrCat("no daemon answers and trund was not found beside this program or in PATH: set "
-                                  "TRUN_TRUND to its path, or TRUN_ADDRESS to the socket of a running one"));
+  return Unavailable(
+      Reason::kUnavailable,
+      absl::StrCat("no daemon answers and trund was not found beside this program or in PATH: set "
+                   "TRUN_TRUND to its path, or TRUN_ADDRESS to the socket of a running one"));
 }
 
 absl::StatusOr<bool> EnsureDaemon(const DaemonStart& start) {
@@ -161,7 +168,8 @@ absl::StatusOr<bool> EnsureDaemon(const DaemonStart& start) {
   if (!lock.valid()) return FromErrno(errno, absl::StrCat("cannot open ", lock_path), Reason::kUnavailable);
   // Whoever holds it gives up after its own timeout, and the kernel takes it from a process that dies.
   while (flock(lock.get(), LOCK_EX) != 0) {
-    if (errno != EINTR) return FromErrno(errno, absl::StrCat("cannot lock ", lock_path), Reason::kUnavailable);
+    if (errno != EINTR)
+      return FromErrno(errno, absl::StrCat("cannot lock ", lock_path), Reason::kUnavailable);
   }
   if (DaemonAnswers(start.socket_path)) return false;
 
@@ -176,8 +184,13 @@ absl::StatusOr<bool> EnsureDaemon(const DaemonStart& start) {
   UniqueFd ready_writer(ends[1]);
 
   SubprocessOptions options;
-  options.argv = {trund, "--socket", start.socket_path, "--log-file", log_path,
-                  "--ready-fd", absl::StrCat(kReadyDescriptor)};
+  options.argv = {trund,
+                  "--socket",
+                  start.socket_path,
+                  "--log-file",
+                  log_path,
+                  "--ready-fd",
+                  absl::StrCat(kReadyDescriptor)};
   if (start.private_daemon) options.argv.push_back("--private");
   options.argv.insert(options.argv.end(), start.extra_flags.begin(), start.extra_flags.end());
   options.env = WholeEnvironment();
@@ -185,6 +198,11 @@ absl::StatusOr<bool> EnsureDaemon(const DaemonStart& start) {
   options.stdout_fd = log.get();
   options.stderr_fd = log.get();
   options.die_with_parent = false;
+  // A daemon keeps no folder busy, unless its flags name paths as seen from here.
+  std::error_code no_folder;
+  if (!start.extra_flags.empty())
+    options.working_directory = std::filesystem::current_path(no_folder).string();
+  if (options.working_directory.empty()) options.working_directory = "/";
   TRUN_ASSIGN_OR_RETURN(const std::unique_ptr<Subprocess> daemon, Subprocess::Start(options));
   ready_writer.reset();
 
@@ -195,10 +213,11 @@ absl::StatusOr<bool> EnsureDaemon(const DaemonStart& start) {
   }
   if (absl::IsUnavailable(waited)) {
     const absl::StatusOr<ExitStatus> exit = daemon->Wait(absl::Seconds(5));
-    return Unavailable(Reason::kUnavailable,
-                       WithLogTail(absl::StrCat("the daemon ", trund, " did not start (",
-                                                exit.ok() ? exit->ToString() : "it closed its ready pipe", ")"),
-                                   log_path, log_start));
+    return Unavailable(
+        Reason::kUnavailable,
+        WithLogTail(absl::StrCat("the daemon ", trund, " did not start (",
+                                 exit.ok() ? exit->ToString() : "it closed its ready pipe", ")"),
+                    log_path, log_start));
   }
   if (!absl::IsDeadlineExceeded(waited)) return waited;
   return DeadlineExceeded(Reason::kUnavailable,

@@ -16,13 +16,13 @@ inline namespace client {
 struct DaemonStart {
   std::string socket_path;
   std::string trund;                     // empty: FindTrund()
-  std::vector<std::string> extra_flags;  // given to trund as they are
+  std::vector<std::string> extra_flags;  // given to trund as they are; relative paths are this process's
   bool private_daemon = true;            // ends by itself when idle
   absl::Duration timeout = absl::Seconds(20);
 };
 
-// Thread-safe. True: started by this call; false: one answered already. Several callers at once, in any number of
-// processes, start one daemon: they take turns by a flock on StartLockPath(socket_path).
+// Thread-safe. True: started by this call; false: one answered already. Several callers at once, in any
+// number of processes, start one daemon: they take turns by a flock on StartLockPath(socket_path).
 // UNAVAILABLE kUnavailable: trund was not found, or ended at once (the message ends with its log's tail).
 // DEADLINE_EXCEEDED kUnavailable: it did not answer in time; it is ended.
 absl::StatusOr<bool> EnsureDaemon(const DaemonStart& start);
@@ -30,8 +30,8 @@ absl::StatusOr<bool> EnsureDaemon(const DaemonStart& start);
 // Whether something accepts connections there.
 bool DaemonAnswers(const std::string& socket_path);
 
-// TRUN_TRUND, beside this program, beside this library (its folder or ../bin), PATH; the first one that is there.
-// UNAVAILABLE kUnavailable that lists where it was looked for.
+// TRUN_TRUND, beside this program, beside this library (its folder or ../bin), PATH; the first one that is
+// there. UNAVAILABLE kUnavailable that lists where it was looked for.
 absl::StatusOr<std::string> FindTrund();
 
 // Where a private daemon of that socket writes its log.

@@ -81,7 +81,8 @@ struct FakeServer::State {
     for (const v1::LaunchArgument& argument : request.arguments()) {
       if (!argument.has_tensor()) continue;
       std::shared_ptr<FakeTensor> tensor = Find(argument.tensor().tensor());
-      if (tensor == nullptr) return NotFound(Reason::kHandle, absl::StrCat("no tensor ", argument.tensor().tensor()));
+      if (tensor == nullptr)
+        return NotFound(Reason::kHandle, absl::StrCat("no tensor ", argument.tensor().tensor()));
       named.push_back(absl::MakeSpan(tensor->data, tensor->bytes));
       held.push_back(std::move(tensor));
     }
@@ -103,8 +104,10 @@ struct FakeServer::State {
   std::map<std::string, absl::Status> failures ABSL_GUARDED_BY(mu);
   std::map<std::string, std::shared_ptr<FakeTensor>> tensors ABSL_GUARDED_BY(mu);
   std::map<std::string, std::vector<std::string>> tokens ABSL_GUARDED_BY(mu);
-  std::set<std::string> sessions ABSL_GUARDED_BY(mu), kernels ABSL_GUARDED_BY(mu), uploads ABSL_GUARDED_BY(mu);
-  std::function<void(const v1::LaunchRequest&, const std::vector<TensorBytes>&)> on_launch ABSL_GUARDED_BY(mu);
+  std::set<std::string> sessions ABSL_GUARDED_BY(mu), kernels ABSL_GUARDED_BY(mu),
+      uploads ABSL_GUARDED_BY(mu);
+  std::function<void(const v1::LaunchRequest&, const std::vector<TensorBytes>&)> on_launch
+      ABSL_GUARDED_BY(mu);
   v1::CompiledKernel kernel ABSL_GUARDED_BY(mu);
   v1::DeviceInfo device ABSL_GUARDED_BY(mu);
   v1::CompileRequest last_compile ABSL_GUARDED_BY(mu);
@@ -116,7 +119,7 @@ struct FakeServer::State {
   std::string socket_path;
 };
 
-#define FAKE_ENTER(method)                                    \
+#define FAKE_ENTER(method) \
   if (grpc::Status s = state->Enter(method); !s.ok()) return s
 
 struct FakeServer::Services {
@@ -138,7 +141,8 @@ struct FakeServer::Services {
       if (state->mappable) response->set_descriptor_socket(state->socket_path + ".fds");
       return grpc::Status::OK;
     }
-    grpc::Status KeepAlive(grpc::ServerContext*, const v1::KeepAliveRequest*, v1::KeepAliveResponse*) override {
+    grpc::Status KeepAlive(grpc::ServerContext*, const v1::KeepAliveRequest*,
+                           v1::KeepAliveResponse*) override {
       FAKE_ENTER("KeepAlive");
       return grpc::Status::OK;
     }
@@ -197,7 +201,8 @@ struct FakeServer::Services {
       writer->Write(event);
       MutexLock lock(&state->mu);
       state->last_compile = *request;
-      if (request->source_case() == v1::CompileRequest::kDigest && state->uploads.count(request->digest()) == 0) {
+      if (request->source_case() == v1::CompileRequest::kDigest &&
+          state->uploads.count(request->digest()) == 0) {
         return ToGrpcStatus(NotFound(Reason::kHandle, "not uploaded"));
       }
       *event.mutable_kernel() = state->kernel;
@@ -292,7 +297,8 @@ struct FakeServer::Services {
       if (tensor == nullptr) return State::NoTensor(request->tensor());
       v1::ReadResponse response;
       for (uint64_t at = 0; at < request->bytes(); at += 1 << 20) {
-        response.set_data(tensor->data + request->offset() + at, std::min<uint64_t>(1 << 20, request->bytes() - at));
+        response.set_data(tensor->data + request->offset() + at,
+                          std::min<uint64_t>(1 << 20, request->bytes() - at));
         writer->Write(response);
       }
       return grpc::Status::OK;
@@ -301,7 +307,8 @@ struct FakeServer::Services {
       FAKE_ENTER("Fill");
       const std::shared_ptr<FakeTensor> tensor = state->Find(request->tensor());
       if (tensor == nullptr) return State::NoTensor(request->tensor());
-      for (uint64_t i = 0; i < tensor->bytes; ++i) tensor->data[i] = request->pattern()[i % request->pattern().size()];
+      for (uint64_t i = 0; i < tensor->bytes; ++i)
+        tensor->data[i] = request->pattern()[i % request->pattern().size()];
       return grpc::Status::OK;
     }
     grpc::Status Copy(grpc::ServerContext*, const v1::CopyRequest* request, v1::CopyResponse*) override {
@@ -325,12 +332,14 @@ struct FakeServer::Services {
 
   struct Launches final : v1::LaunchService::Service {
     explicit Launches(State* s) : state(s) {}
-    grpc::Status Launch(grpc::ServerContext*, const v1::LaunchRequest* request, v1::LaunchResponse* response) override {
+    grpc::Status Launch(grpc::ServerContext*, const v1::LaunchRequest* request,
+                        v1::LaunchResponse* response) override {
       FAKE_ENTER("Launch");
       return ToGrpcStatus(state->Launch(*request, response));
     }
-    grpc::Status LaunchStream(grpc::ServerContext*,
-                              grpc::ServerReaderWriter<v1::LaunchResponse, v1::LaunchRequest>* stream) override {
+    grpc::Status LaunchStream(
+        grpc::ServerContext*,
+        grpc::ServerReaderWriter<v1::LaunchResponse, v1::LaunchRequest>* stream) override {
       FAKE_ENTER("LaunchStream");
       v1::LaunchRequest request;
       while (stream->Read(&request)) {
@@ -353,7 +362,8 @@ struct FakeServer::Services {
     grpc::Status Benchmark(grpc::ServerContext*, const v1::BenchmarkRequest* request,
                            v1::BenchmarkResponse* response) override {
       FAKE_ENTER("Benchmark");
-      for (uint32_t i = 0; i < request->repetitions(); ++i) response->add_device_times()->set_nanos(1000 + static_cast<int>(i));
+      for (uint32_t i = 0; i < request->repetitions(); ++i)
+        response->add_device_times()->set_nanos(1000 + static_cast<int>(i));
       return grpc::Status::OK;
     }
     State* const state;
@@ -397,11 +407,17 @@ struct FakeServer::Services {
   };
 
   Services(State* state, const std::string& socket_path)
-      : sessions(state), devices(state), compiles(state), tensors(state), launches(state), toolchains(state), admin(state) {
+      : sessions(state),
+        devices(state),
+        compiles(state),
+        tensors(state),
+        launches(state),
+        toolchains(state),
+        admin(state) {
     grpc::ServerBuilder builder;
     builder.AddListeningPort("unix:" + socket_path, grpc::InsecureServerCredentials());
-    for (grpc::Service* service : std::initializer_list<grpc::Service*>{&sessions, &devices, &compiles, &tensors,
-                                                                        &launches, &toolchains, &admin}) {
+    for (grpc::Service* service : std::initializer_list<grpc::Service*>{
+             &sessions, &devices, &compiles, &tensors, &launches, &toolchains, &admin}) {
       builder.RegisterService(service);
     }
     server = builder.BuildAndStart();
@@ -475,7 +491,8 @@ void FakeServer::SetDevice(const v1::DeviceInfo& device) {
   MutexLock lock(&state_->mu);
   state_->device = device;
 }
-void FakeServer::OnLaunch(std::function<void(const v1::LaunchRequest&, const std::vector<TensorBytes>&)> launch) {
+void FakeServer::OnLaunch(
+    std::function<void(const v1::LaunchRequest&, const std::vector<TensorBytes>&)> launch) {
   MutexLock lock(&state_->mu);
   state_->on_launch = std::move(launch);
 }

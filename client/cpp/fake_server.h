@@ -1,5 +1,5 @@
-// A daemon of the wire format alone, in this process: keeps real tensors, answers what a test tells it to, remembers
-// what it was asked. For tests of the client library.
+// A daemon of the wire format alone, in this process: keeps real tensors, answers what a test tells it to,
+// remembers what it was asked. For tests of the client library.
 #ifndef TRUN_CLIENT_CPP_FAKE_SERVER_H_
 #define TRUN_CLIENT_CPP_FAKE_SERVER_H_
 

@@ -18,7 +18,8 @@ absl::Duration LaunchTimeout(absl::Duration deadline, uint32_t launches = 1) {
 }
 
 absl::Status EmptyKernel() {
-  return FailedPrecondition(Reason::kHandle, "this trun::Kernel names no kernel: it was moved from or never compiled");
+  return FailedPrecondition(Reason::kHandle,
+                            "this trun::Kernel names no kernel: it was moved from or never compiled");
 }
 
 }  // namespace
@@ -55,9 +56,9 @@ absl::StatusOr<LaunchResult> Kernel::Launch(Grid grid, absl::Span<const Argument
   request.set_session(state_->id);
   request.set_kernel(handle_);
   request.set_wait(true);
-  TRUN_ASSIGN_OR_RETURN(const v1::LaunchResponse response,
-                        Call(*state_->launches, &v1::LaunchService::Stub::Launch, request,
-                             LaunchTimeout(options.deadline)));
+  TRUN_ASSIGN_OR_RETURN(
+      const v1::LaunchResponse response,
+      Call(*state_->launches, &v1::LaunchService::Stub::Launch, request, LaunchTimeout(options.deadline)));
   return FromProto(response);
 }
 
@@ -69,9 +70,9 @@ absl::StatusOr<uint64_t> Kernel::LaunchAsync(Grid grid, absl::Span<const Argumen
   request.set_session(state_->id);
   request.set_kernel(handle_);
   state_->NoteQueuedLaunch();
-  TRUN_ASSIGN_OR_RETURN(const v1::LaunchResponse response,
-                        Call(*state_->launches, &v1::LaunchService::Stub::Launch, request,
-                             LaunchTimeout(options.deadline)));
+  TRUN_ASSIGN_OR_RETURN(
+      const v1::LaunchResponse response,
+      Call(*state_->launches, &v1::LaunchService::Stub::Launch, request, LaunchTimeout(options.deadline)));
   return response.sequence();
 }
 

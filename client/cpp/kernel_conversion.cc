@@ -65,9 +65,10 @@ KernelInfo FromProto(const v1::CompiledKernel& kernel) {
   for (const v1::KernelArgument& from : kernel.info().arguments()) {
     ArgumentInfo argument;
     argument.name = from.name();
-    argument.kind = from.kind() == v1::ARGUMENT_KIND_POINTER             ? ArgumentInfo::Kind::kPointer
-                    : from.kind() == v1::ARGUMENT_KIND_TENSOR_DESCRIPTOR ? ArgumentInfo::Kind::kTensorDescriptor
-                                                                         : ArgumentInfo::Kind::kScalar;
+    argument.kind = from.kind() == v1::ARGUMENT_KIND_POINTER ? ArgumentInfo::Kind::kPointer
+                    : from.kind() == v1::ARGUMENT_KIND_TENSOR_DESCRIPTOR
+                        ? ArgumentInfo::Kind::kTensorDescriptor
+                        : ArgumentInfo::Kind::kScalar;
     argument.dtype = static_cast<ScalarType>(from.dtype());
     argument.bytes = from.bytes();
     argument.divisibility = from.divisibility();
@@ -97,7 +98,8 @@ v1::LaunchRequest ToProto(Grid grid, absl::Span<const Argument> arguments, absl:
   request.add_grid(grid.x);
   request.add_grid(grid.y);
   request.add_grid(grid.z);
-  for (const Argument& argument : arguments) std::visit(ArgumentWriter{request.add_arguments()}, argument.value());
+  for (const Argument& argument : arguments)
+    std::visit(ArgumentWriter{request.add_arguments()}, argument.value());
   if (deadline > absl::ZeroDuration()) client::ToProto(deadline, request.mutable_deadline());
   return request;
 }
@@ -113,8 +115,9 @@ LaunchResult FromProto(const v1::LaunchResponse& response) {
 
 absl::Status FromProto(const v1::LaunchStatus& status) {
   if (status.code() == 0) return absl::OkStatus();
-  const absl::StatusCode code = status.code() > 0 && status.code() <= 16 ? static_cast<absl::StatusCode>(status.code())
-                                                                         : absl::StatusCode::kUnknown;
+  const absl::StatusCode code = status.code() > 0 && status.code() <= 16
+                                    ? static_cast<absl::StatusCode>(status.code())
+                                    : absl::StatusCode::kUnknown;
   const absl::Status result = MakeError(code, ReasonFromName(status.reason()), status.message());
   return status.has_fault() ? WithFault(result, status.fault()) : result;
 }

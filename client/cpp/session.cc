@@ -23,15 +23,16 @@ absl::StatusOr<std::string> ReadKernelFile(const std::string& path) {
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return FromErrno(errno, absl::StrCat("cannot open '", path, "'"), Reason::kUnspecified);
   struct stat info;
-  if (fstat(fd.get(), &info) != 0) return FromErrno(errno, absl::StrCat("cannot read '", path, "'"), Reason::kUnspecified);
+  if (fstat(fd.get(), &info) != 0)
+    return FromErrno(errno, absl::StrCat("cannot read '", path, "'"), Reason::kUnspecified);
   if (!S_ISREG(info.st_mode)) {
     return InvalidArgument(Reason::kUnspecified, absl::StrCat("'", path, "' is not a file"));
   }
   if (static_cast<uint64_t>(info.st_size) > kMaxFileBytes) {
-    return ResourceExhausted(Reason::kTooLarge,
-                             absl::StrCat("'", path, "' has ", info.st_size, " bytes; a kernel file may have ",
-                                          kMaxFileBytes),
-                             {{"limit", absl::StrCat(kMaxFileBytes)}});
+    return ResourceExhausted(
+        Reason::kTooLarge,
+        absl::StrCat("'", path, "' has ", info.st_size, " bytes; a kernel file may have ", kMaxFileBytes),
+        {{"limit", absl::StrCat(kMaxFileBytes)}});
   }
   std::string text(static_cast<size_t>(info.st_size), '\0');
   size_t done = 0;
@@ -78,8 +79,8 @@ absl::Status Upload(SessionState& state, absl::string_view ir, const std::string
   writer->WritesDone();
   TRUN_RETURN_IF_ERROR(FromGrpcStatus(writer->Finish()));
   if (response.digest() != digest) {
-    return DataLoss(Reason::kCorrupt, absl::StrCat("the daemon received ", response.digest(), " where ", digest,
-                                                   " was sent: try again"));
+    return DataLoss(Reason::kCorrupt, absl::StrCat("the daemon received ", response.digest(), " where ",
+                                                   digest, " was sent: try again"));
   }
   return absl::OkStatus();
 }
@@ -109,7 +110,8 @@ uint64_t Session::memory_limit_bytes() const { return state_->opened.memory_limi
 
 absl::StatusOr<Kernel> Session::Compile(absl::string_view ir, const CompileOptions& options) {
   TRUN_RETURN_IF_ERROR(state_->CheckOpen());
-  const Level level = options.level != Level::kUnspecified ? options.level : LevelOfFileName(options.file_name);
+  const Level level =
+      options.level != Level::kUnspecified ? options.level : LevelOfFileName(options.file_name);
   if (level == Level::kUnspecified) {
     return InvalidArgument(Reason::kUnsupportedLevel,
                            absl::StrCat("the level of '", options.file_name,
@@ -120,9 +122,10 @@ absl::StatusOr<Kernel> Session::Compile(absl::string_view ir, const CompileOptio
   if (ir.size() <= kMaxInlineIrBytes) {
     request.set_ir(ir.data(), ir.size());
   } else if (ir.size() > kMaxFileBytes) {
-    return ResourceExhausted(Reason::kTooLarge,
-                             absl::StrCat("the kernel has ", ir.size(), " bytes; a kernel file may have ", kMaxFileBytes),
-                             {{"limit", absl::StrCat(kMaxFileBytes)}});
+    return ResourceExhausted(
+        Reason::kTooLarge,
+        absl::StrCat("the kernel has ", ir.size(), " bytes; a kernel file may have ", kMaxFileBytes),
+        {{"limit", absl::StrCat(kMaxFileBytes)}});
   } else {
     const std::string digest = Digest::Of(ir).ToHex();
     TRUN_RETURN_IF_ERROR(Upload(*state_, ir, digest));
@@ -150,7 +153,8 @@ absl::StatusOr<Kernel> Session::Compile(absl::string_view ir, const CompileOptio
   }
   TRUN_RETURN_IF_ERROR(FromGrpcStatus(reader->Finish()));
   if (!finished) {
-    return MakeError(absl::StatusCode::kInternal, Reason::kProtocol, "the daemon ended the compile without a kernel");
+    return MakeError(absl::StatusCode::kInternal, Reason::kProtocol,
+                     "the daemon ended the compile without a kernel");
   }
   kernel.info_.stages = std::move(stages);
   kernel.state_ = state_;
@@ -183,8 +187,8 @@ absl::StatusOr<std::vector<Tensor>> Session::Allocate(absl::Span<const TensorSpe
                         Call(*state_->tensors, &v1::TensorService::Stub::Allocate, request));
   if (response.tensors_size() != static_cast<int>(specs.size())) {
     return MakeError(absl::StatusCode::kInternal, Reason::kProtocol,
-                     absl::StrCat("the daemon allocated ", response.tensors_size(), " tensors where ", specs.size(),
-                                  " were asked for"));
+                     absl::StrCat("the daemon allocated ", response.tensors_size(), " tensors where ",
+                                  specs.size(), " were asked for"));
   }
   std::vector<Tensor> tensors;
   for (int i = 0; i < response.tensors_size(); ++i) {

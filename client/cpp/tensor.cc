@@ -16,7 +16,8 @@ namespace {
 constexpr uint64_t kMapBytes = 256 << 10;
 
 absl::Status EmptyTensor() {
-  return FailedPrecondition(Reason::kHandle, "this trun::Tensor names no tensor: it was moved from, freed or never made");
+  return FailedPrecondition(Reason::kHandle,
+                            "this trun::Tensor names no tensor: it was moved from, freed or never made");
 }
 
 absl::Status CheckRange(uint64_t offset, uint64_t size, uint64_t bytes) {
@@ -26,7 +27,8 @@ absl::Status CheckRange(uint64_t offset, uint64_t size, uint64_t bytes) {
 }
 
 // Streams a range out; waits for the launches queued before.
-absl::Status ReadStream(SessionState& state, const std::string& handle, absl::Span<char> out, uint64_t offset) {
+absl::Status ReadStream(SessionState& state, const std::string& handle, absl::Span<char> out,
+                        uint64_t offset) {
   v1::ReadRequest request;
   request.set_session(state.id);
   request.set_tensor(handle);
@@ -57,7 +59,8 @@ absl::Status ReadStream(SessionState& state, const std::string& handle, absl::Sp
   return absl::OkStatus();
 }
 
-absl::Status WriteStream(SessionState& state, const std::string& handle, absl::string_view data, uint64_t offset) {
+absl::Status WriteStream(SessionState& state, const std::string& handle, absl::string_view data,
+                         uint64_t offset) {
   grpc::ClientContext context;
   v1::WriteResponse response;
   auto writer = state.tensors->Write(&context, &response);
@@ -183,9 +186,9 @@ absl::Status Tensor::CopyFrom(const Tensor& source) {
   if (!state_ || !source.state_) return EmptyTensor();
   TRUN_RETURN_IF_ERROR(state_->CheckOpen());
   if (source.bytes_ != bytes_ || source.state_ != state_) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("cannot copy ", source.bytes_, " bytes of ", source.handle_,
-                                                           " over the ", bytes_, " of ", handle_,
-                                                           ": sizes and sessions must be the same"));
+    return InvalidArgument(Reason::kArgument, absl::StrCat("cannot copy ", source.bytes_, " bytes of ",
+                                                           source.handle_, " over the ", bytes_, " of ",
+                                                           handle_, ": sizes and sessions must be the same"));
   }
   v1::CopyRequest request;
   request.set_session(state_->id);

@@ -20,7 +20,8 @@ Tensor::Mapping::~Mapping() {
   if (base != nullptr) munmap(base, mapped_bytes);
 }
 
-absl::StatusOr<std::shared_ptr<Tensor::Mapping>> Tensor::Mapping::Make(SessionState& state, const std::string& handle,
+absl::StatusOr<std::shared_ptr<Tensor::Mapping>> Tensor::Mapping::Make(SessionState& state,
+                                                                       const std::string& handle,
                                                                        uint64_t bytes) {
   const absl::Status not_here = FailedPrecondition(
       Reason::kUnspecified, absl::StrCat("the memory of tensor ", handle, " on ", state.opened.device(),
@@ -58,12 +59,14 @@ absl::Status Tensor::Mapping::EnsurePages() {
   // Without this seal the other side could shrink the file, and a read here would end this process.
   const int seals = fcntl(fd.get(), F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
-    return FailedPrecondition(Reason::kProtocol, "the tensor's memory is not sealed against shrinking: not mapped");
+    return FailedPrecondition(Reason::kProtocol,
+                              "the tensor's memory is not sealed against shrinking: not mapped");
   }
   const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   const uint64_t start = fd_offset / page * page;
   const size_t length = static_cast<size_t>(fd_offset + bytes - start);
-  void* mapped = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), static_cast<off_t>(start));
+  void* mapped =
+      mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), static_cast<off_t>(start));
   if (mapped == MAP_FAILED) return FromErrno(errno, "cannot map a tensor's memory", Reason::kOutOfMemory);
   base = mapped;
   mapped_bytes = length;
@@ -76,12 +79,14 @@ absl::Status Tensor::Mapping::Write(absl::string_view from, uint64_t offset) {
     std::memcpy(data + offset, from.data(), from.size());
     return absl::OkStatus();
   }
-  // Into pages that were never touched: the kernel copies without first clearing them and without a fault for each.
+  // Into pages that were never touched: the kernel copies without first clearing them and without a fault for
+  // each.
   while (!from.empty()) {
     const ssize_t n = pwrite(fd.get(), from.data(), std::min<size_t>(from.size(), 1u << 30),
                              static_cast<off_t>(fd_offset + offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return FromErrno(n == 0 ? EIO : errno, "cannot write a tensor's memory", Reason::kOutOfMemory);
+    if (n <= 0)
+      return FromErrno(n == 0 ? EIO : errno, "cannot write a tensor's memory", Reason::kOutOfMemory);
     from.remove_prefix(static_cast<size_t>(n));
     offset += static_cast<uint64_t>(n);
   }

@@ -12,13 +12,14 @@
 namespace trun {
 inline namespace client {
 
-// A tensor's memory in this process: the arena's descriptor, and the pages of the tensor once something wants them.
-// Thread-compatible. Stays valid when the executor or the daemon ends.
+// A tensor's memory in this process: the arena's descriptor, and the pages of the tensor once something wants
+// them. Thread-compatible. Stays valid when the executor or the daemon ends.
 struct Tensor::Mapping {
   ~Mapping();
 
   // Asks the daemon for the tensor's descriptor. FAILED_PRECONDITION where the memory is not this host's.
-  static absl::StatusOr<std::shared_ptr<Mapping>> Make(SessionState& state, const std::string& handle, uint64_t bytes);
+  static absl::StatusOr<std::shared_ptr<Mapping>> Make(SessionState& state, const std::string& handle,
+                                                       uint64_t bytes);
 
   // Maps the pages; once.
   absl::Status EnsurePages();

@@ -30,16 +30,20 @@ ToolchainInfo ToInfo(const v1::Toolchain& from) {
 }  // namespace
 
 absl::StatusOr<std::vector<ToolchainInfo>> Toolchains::List() const {
-  const std::unique_ptr<v1::ToolchainService::Stub> stub = v1::ToolchainService::NewStub(connection_->channel);
-  TRUN_ASSIGN_OR_RETURN(const v1::ListToolchainsResponse response,
-                        Call(*stub, &v1::ToolchainService::Stub::ListToolchains, v1::ListToolchainsRequest()));
+  const std::unique_ptr<v1::ToolchainService::Stub> stub =
+      v1::ToolchainService::NewStub(connection_->channel);
+  TRUN_ASSIGN_OR_RETURN(
+      const v1::ListToolchainsResponse response,
+      Call(*stub, &v1::ToolchainService::Stub::ListToolchains, v1::ListToolchainsRequest()));
   std::vector<ToolchainInfo> toolchains;
   for (const v1::Toolchain& toolchain : response.toolchains()) toolchains.push_back(ToInfo(toolchain));
   return toolchains;
 }
 
-absl::StatusOr<ToolchainInfo> Toolchains::Install(const std::string& version, const Progress& progress) const {
-  const std::unique_ptr<v1::ToolchainService::Stub> stub = v1::ToolchainService::NewStub(connection_->channel);
+absl::StatusOr<ToolchainInfo> Toolchains::Install(const std::string& version,
+                                                  const Progress& progress) const {
+  const std::unique_ptr<v1::ToolchainService::Stub> stub =
+      v1::ToolchainService::NewStub(connection_->channel);
   v1::InstallToolchainRequest request;
   request.set_version(version);
   grpc::ClientContext context;
@@ -65,7 +69,8 @@ absl::StatusOr<ToolchainInfo> Toolchains::Install(const std::string& version, co
 }
 
 absl::StatusOr<ToolchainInfo> Toolchains::Adopt(const std::string& python, const std::string& name) const {
-  const std::unique_ptr<v1::ToolchainService::Stub> stub = v1::ToolchainService::NewStub(connection_->channel);
+  const std::unique_ptr<v1::ToolchainService::Stub> stub =
+      v1::ToolchainService::NewStub(connection_->channel);
   v1::AdoptToolchainRequest request;
   request.set_python(python);
   request.set_name(name);
@@ -75,14 +80,16 @@ absl::StatusOr<ToolchainInfo> Toolchains::Adopt(const std::string& python, const
 }
 
 absl::Status Toolchains::Remove(const std::string& name) const {
-  const std::unique_ptr<v1::ToolchainService::Stub> stub = v1::ToolchainService::NewStub(connection_->channel);
+  const std::unique_ptr<v1::ToolchainService::Stub> stub =
+      v1::ToolchainService::NewStub(connection_->channel);
   v1::RemoveToolchainRequest request;
   request.set_name(name);
   return Call(*stub, &v1::ToolchainService::Stub::RemoveToolchain, request).status();
 }
 
 absl::StatusOr<std::vector<CompileOptionInfo>> Toolchains::DescribeOptions(const std::string& name) const {
-  const std::unique_ptr<v1::ToolchainService::Stub> stub = v1::ToolchainService::NewStub(connection_->channel);
+  const std::unique_ptr<v1::ToolchainService::Stub> stub =
+      v1::ToolchainService::NewStub(connection_->channel);
   v1::DescribeToolchainRequest request;
   request.set_name(name);
   TRUN_ASSIGN_OR_RETURN(const v1::DescribeToolchainResponse response,

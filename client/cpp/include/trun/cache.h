@@ -61,8 +61,9 @@ struct CacheImportResult {
   uint64_t imported = 0, already_there = 0;
 };
 
-// The daemon's kernel cache. Keys may be any unique prefix of at least 6 digits: NOT_FOUND, or INVALID_ARGUMENT when
-// ambiguous. Thread-safe, copyable; shares the connection of the Client it came from. May end with UNAVAILABLE.
+// The daemon's kernel cache. Keys may be any unique prefix of at least 6 digits: NOT_FOUND, or
+// INVALID_ARGUMENT when ambiguous. Thread-safe, copyable; shares the connection of the Client it came from.
+// May end with UNAVAILABLE.
 class Cache {
  public:
   absl::StatusOr<CacheStatistics> GetStatistics() const;
@@ -77,8 +78,10 @@ class Cache {
   // Reads every blob of every entry; removes what is bad.
   absl::StatusOr<CacheVerifyResult> Verify() const;
   // Entries (all when `keys` is empty) as a file's bytes, in chunks; a status from `sink` ends the export.
-  absl::Status Export(absl::Span<const std::string> keys, const std::function<absl::Status(absl::string_view)>& sink) const;
-  // `source` returns the next chunk, empty at the end. INVALID_ARGUMENT/CORRUPT: nothing of a damaged file is taken.
+  absl::Status Export(absl::Span<const std::string> keys,
+                      const std::function<absl::Status(absl::string_view)>& sink) const;
+  // `source` returns the next chunk, empty at the end. INVALID_ARGUMENT/CORRUPT: nothing of a damaged file is
+  // taken.
   absl::StatusOr<CacheImportResult> Import(const std::function<absl::StatusOr<std::string>()>& source) const;
 
  private:

@@ -79,7 +79,8 @@ class Client {
   // INVALID_ARGUMENT: the address is not one. DEADLINE_EXCEEDED: a started daemon was not ready in time.
   static absl::StatusOr<Client> Connect(const ClientOptions& options = {});
 
-  // NOT_FOUND: no such device. RESOURCE_EXHAUSTED/QUOTA. FAILED_PRECONDITION: the daemon speaks another version.
+  // NOT_FOUND: no such device. RESOURCE_EXHAUSTED/QUOTA. FAILED_PRECONDITION: the daemon speaks another
+  // version.
   absl::StatusOr<Session> OpenSession(const SessionOptions& options = {});
   absl::StatusOr<std::vector<DeviceInfo>> ListDevices() const;
   absl::StatusOr<std::vector<SessionInfo>> ListSessions() const;

@@ -29,16 +29,16 @@ struct StageEvent {
 };
 
 struct CompileOptions {
-  Level level = Level::kUnspecified;  // of the file; unspecified: from the extension of file_name
-  std::string file_name;              // for messages
-  std::string metadata_json;          // Triton's metadata where the level needs it (PTX, cubin)
-  std::string target;                 // "sm_80"; empty: the session's device
-  std::string toolchain;              // "3.9.0"; empty: the server chooses and says why
+  Level level = Level::kUnspecified;           // of the file; unspecified: from the extension of file_name
+  std::string file_name;                       // for messages
+  std::string metadata_json;                   // Triton's metadata where the level needs it (PTX, cubin)
+  std::string target;                          // "sm_80"; empty: the session's device
+  std::string toolchain;                       // "3.9.0"; empty: the server chooses and says why
   std::map<std::string, std::string> options;  // name to JSON value: {"num_warps", "8"}
   Level last_level = Level::kUnspecified;      // unspecified: what the session's device loads
   std::string kernel_name;                     // of a file with several kernels
-  absl::Duration deadline = absl::ZeroDuration();  // zero: the server's default
-  bool recompile = false;                          // do not look into the cache
+  absl::Duration deadline = absl::ZeroDuration();   // zero: the server's default
+  bool recompile = false;                           // do not look into the cache
   std::function<void(const StageEvent&)> on_stage;  // called on the caller's thread
 };
 
@@ -46,7 +46,8 @@ struct ArgumentInfo {
   enum class Kind { kPointer, kScalar, kTensorDescriptor };
   std::string name;  // empty where the file has no names
   Kind kind = Kind::kScalar;
-  ScalarType dtype = ScalarType::kUnspecified;  // of the scalar or the pointee; unspecified where unknown (PTX)
+  ScalarType dtype =
+      ScalarType::kUnspecified;  // of the scalar or the pointee; unspecified where unknown (PTX)
   uint32_t bytes = 0;
   uint32_t divisibility = 1;
   std::string descriptor_type;
@@ -77,8 +78,9 @@ struct KernelInfo {
   std::string log;  // warnings of the toolchain
 };
 
-// A compiled kernel of one session; the destructor forgets the handle (the cache entry stays). Movable, not copyable.
-// Thread-safe but for moves. After the session is closed every call answers NOT_FOUND/SESSION_EXPIRED.
+// A compiled kernel of one session; the destructor forgets the handle (the cache entry stays). Movable, not
+// copyable. Thread-safe but for moves. After the session is closed every call answers
+// NOT_FOUND/SESSION_EXPIRED.
 class Kernel {
  public:
   Kernel() = default;  // names nothing; only assignment and destruction are allowed
@@ -89,9 +91,10 @@ class Kernel {
   const std::string& handle() const { return handle_; }
   const KernelInfo& info() const { return info_; }
 
-  // Launches and waits. INVALID_ARGUMENT: ARGUMENT (names the argument), LAUNCH_SHAPE. The kernel's own fault:
-  // FAILED_PRECONDITION or ABORTED with ILLEGAL_ADDRESS, DEVICE_ASSERT, ... and a FaultReport (GetFaultReport);
-  // DEADLINE_EXCEEDED/HUNG_KERNEL. UNAVAILABLE/EXECUTOR_LOST: tensors are intact, the next launch works.
+  // Launches and waits. INVALID_ARGUMENT: ARGUMENT (names the argument), LAUNCH_SHAPE. The kernel's own
+  // fault: FAILED_PRECONDITION or ABORTED with ILLEGAL_ADDRESS, DEVICE_ASSERT, ... and a FaultReport
+  // (GetFaultReport); DEADLINE_EXCEEDED/HUNG_KERNEL. UNAVAILABLE/EXECUTOR_LOST: tensors are intact, the next
+  // launch works.
   absl::StatusOr<LaunchResult> Launch(Grid grid, absl::Span<const Argument> arguments,
                                       const LaunchOptions& options = {}) const;
   // Queues the launch and returns its sequence number; Session::Synchronize reports its fault.

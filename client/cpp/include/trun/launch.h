@@ -35,16 +35,18 @@ struct TensorDescriptor {
   bool padding_nan = false;
 };
 
-// One argument of a launch. Made implicitly from a Tensor, a number, nullptr or a TensorDescriptor. The server rounds
-// and range-checks numbers against the kernel's signature. A plain value type: names tensors, does not keep them.
+// One argument of a launch. Made implicitly from a Tensor, a number, nullptr or a TensorDescriptor. The
+// server rounds and range-checks numbers against the kernel's signature. A plain value type: names tensors,
+// does not keep them.
 class Argument {
  public:
   using Value = std::variant<TensorAt, int64_t, uint64_t, double, TensorDescriptor, std::nullptr_t>;
 
-  Argument(const Tensor& tensor, uint64_t offset = 0) : value_(TensorAt{tensor.handle(), offset}) {}  // NOLINT
-  Argument(TensorAt tensor) : value_(std::move(tensor)) {}                                            // NOLINT
-  Argument(TensorDescriptor descriptor) : value_(std::move(descriptor)) {}                            // NOLINT
-  Argument(std::nullptr_t) : value_(nullptr) {}                                                       // NOLINT
+  Argument(const Tensor& tensor, uint64_t offset = 0)
+      : value_(TensorAt{tensor.handle(), offset}) {}                        // NOLINT
+  Argument(TensorAt tensor) : value_(std::move(tensor)) {}                  // NOLINT
+  Argument(TensorDescriptor descriptor) : value_(std::move(descriptor)) {}  // NOLINT
+  Argument(std::nullptr_t) : value_(nullptr) {}                             // NOLINT
   template <typename T, std::enable_if_t<std::is_integral_v<T>, int> = 0>
   Argument(T value) : value_(Integer(value)) {}  // NOLINT
   template <typename T, std::enable_if_t<std::is_floating_point_v<T>, long> = 0>
@@ -84,8 +86,8 @@ struct LaunchResult {
 };
 
 struct BenchmarkOptions {
-  uint32_t warmup = 1;        // launches not measured
-  uint32_t repetitions = 10;  // 1 to 10,000
+  uint32_t warmup = 1;                             // launches not measured
+  uint32_t repetitions = 10;                       // 1 to 10,000
   absl::Duration deadline = absl::ZeroDuration();  // of each launch
 };
 
@@ -94,8 +96,9 @@ struct BenchmarkResult {
   uint64_t warp_instructions = 0;            // of one launch
 };
 
-// Many launches on one stream: Launch queues without waiting, Next returns the results in the order of the launches.
-// One thread may call Launch while another calls Next; no two threads may call the same one at once.
+// Many launches on one stream: Launch queues without waiting, Next returns the results in the order of the
+// launches. One thread may call Launch while another calls Next; no two threads may call the same one at
+// once.
 class LaunchStream {
  public:
   LaunchStream(LaunchStream&&) noexcept;
@@ -105,8 +108,8 @@ class LaunchStream {
   // UNAVAILABLE when the stream has ended: Next says why.
   absl::Status Launch(const Kernel& kernel, Grid grid, absl::Span<const Argument> arguments,
                       const LaunchOptions& options = {});
-  // Waits for the next result. The status is that launch's own (see Kernel::Launch); OUT_OF_RANGE after the last one
-  // once DoneLaunching was called.
+  // Waits for the next result. The status is that launch's own (see Kernel::Launch); OUT_OF_RANGE after the
+  // last one once DoneLaunching was called.
   absl::StatusOr<LaunchResult> Next();
   // No more launches follow. Results that are outstanding still come.
   absl::Status DoneLaunching();

@@ -46,14 +46,17 @@ class Session {
   uint64_t memory_limit_bytes() const;
 
   // Compiles, or finds in the cache, a kernel given as the bytes of a file of any level. Files over 2 MiB are
-  // uploaded once. INVALID_ARGUMENT: INVALID_IR (details line, column), UNKNOWN_OPTION, UNSUPPORTED_LEVEL, METADATA.
-  // FAILED_PRECONDITION: COMPILE_FAILED, UNSUPPORTED_TARGET. RESOURCE_EXHAUSTED: TOO_LARGE, COMPILE_OUT_OF_MEMORY.
-  // DEADLINE_EXCEEDED: COMPILE_TIMEOUT. NOT_FOUND: TOOLCHAIN_NOT_FOUND. UNAVAILABLE: WORKER_LOST (retry).
+  // uploaded once. INVALID_ARGUMENT: INVALID_IR (details line, column), UNKNOWN_OPTION, UNSUPPORTED_LEVEL,
+  // METADATA. FAILED_PRECONDITION: COMPILE_FAILED, UNSUPPORTED_TARGET. RESOURCE_EXHAUSTED: TOO_LARGE,
+  // COMPILE_OUT_OF_MEMORY. DEADLINE_EXCEEDED: COMPILE_TIMEOUT. NOT_FOUND: TOOLCHAIN_NOT_FOUND. UNAVAILABLE:
+  // WORKER_LOST (retry).
   absl::StatusOr<Kernel> Compile(absl::string_view ir, const CompileOptions& options);
-  // The same from a file; its extension is the level unless the options say. NOT_FOUND, PERMISSION_DENIED: the file.
+  // The same from a file; its extension is the level unless the options say. NOT_FOUND, PERMISSION_DENIED:
+  // the file.
   absl::StatusOr<Kernel> CompileFile(const std::string& path, CompileOptions options = {});
 
-  // Memory of a fresh tensor is zero. RESOURCE_EXHAUSTED: QUOTA, OUT_OF_MEMORY. INVALID_ARGUMENT: zero or absurd sizes.
+  // Memory of a fresh tensor is zero. RESOURCE_EXHAUSTED: QUOTA, OUT_OF_MEMORY. INVALID_ARGUMENT: zero or
+  // absurd sizes.
   absl::StatusOr<Tensor> Allocate(ScalarType dtype, std::vector<uint64_t> shape);
   // All or none, in one call.
   absl::StatusOr<std::vector<Tensor>> Allocate(absl::Span<const TensorSpec> specs);

@@ -25,8 +25,8 @@ struct TensorSpec {
 
 // Device memory of one session, freed by the destructor. Movable, not copyable.
 //
-// Thread-compatible; different tensors may be used at once. Holds its session's connection, not the session: once the
-// session is closed every call answers NOT_FOUND/SESSION_EXPIRED and the destructor does nothing.
+// Thread-compatible; different tensors may be used at once. Holds its session's connection, not the session:
+// once the session is closed every call answers NOT_FOUND/SESSION_EXPIRED and the destructor does nothing.
 // Every call may also end with UNAVAILABLE when the daemon is gone.
 class Tensor {
  public:
@@ -54,9 +54,9 @@ class Tensor {
   absl::Status Fill(absl::string_view pattern);
   // Copies all of `source`, a tensor of the same session and size. INVALID_ARGUMENT otherwise.
   absl::Status CopyFrom(const Tensor& source);
-  // The tensor's memory, shared with the device, for as long as this object lives. Launches that run meanwhile are
-  // seen as they write: Synchronize first. FAILED_PRECONDITION where the memory cannot be mapped (a CUDA device, or a
-  // daemon on another machine).
+  // The tensor's memory, shared with the device, for as long as this object lives. Launches that run
+  // meanwhile are seen as they write: Synchronize first. FAILED_PRECONDITION where the memory cannot be
+  // mapped (a CUDA device, or a daemon on another machine).
   absl::StatusOr<absl::Span<char>> Map();
   // Frees the memory now and says whether that worked; the object then names nothing. NOT_FOUND/HANDLE.
   absl::Status Free();

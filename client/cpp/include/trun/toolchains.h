@@ -44,7 +44,8 @@ class Toolchains {
   absl::StatusOr<std::vector<ToolchainInfo>> List() const;
   // INVALID_ARGUMENT: no such version. ALREADY_EXISTS. UNAVAILABLE: the package index cannot be reached.
   absl::StatusOr<ToolchainInfo> Install(const std::string& version, const Progress& progress = nullptr) const;
-  // `python`: an environment's folder or its python; it is never changed. FAILED_PRECONDITION/TOOLCHAIN_BROKEN.
+  // `python`: an environment's folder or its python; it is never changed.
+  // FAILED_PRECONDITION/TOOLCHAIN_BROKEN.
   absl::StatusOr<ToolchainInfo> Adopt(const std::string& python, const std::string& name = "") const;
   // Forgets it, and deletes it where trun installed it. NOT_FOUND/TOOLCHAIN_NOT_FOUND.
   absl::Status Remove(const std::string& name) const;
