@@ -122,7 +122,7 @@ void AddCompile(CLI::App& root, CommandTree& tree) {
                    "The last level: ttgir, llir, ptx or cubin; else what the device loads")
       ->type_name("LEVEL");
   command
-      ->add_option("-o,--output", options->output,
+      ->add_option("-o,--output,--out-dir", options->output,
                    "A folder for every artifact, a file for one, - to print it")
       ->type_name("PATH");
   command->footer(

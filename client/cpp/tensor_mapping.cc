@@ -75,6 +75,8 @@ absl::Status Tensor::Mapping::EnsurePages() {
 }
 
 absl::Status Tensor::Mapping::Write(absl::string_view from, uint64_t offset) {
+  // Where a mapping is refused, the descriptor still takes the bytes.
+  if (std::exchange(used, true)) EnsurePages().IgnoreError();
   if (data != nullptr) {
     std::memcpy(data + offset, from.data(), from.size());
     return absl::OkStatus();
@@ -94,6 +96,8 @@ absl::Status Tensor::Mapping::Write(absl::string_view from, uint64_t offset) {
 }
 
 absl::Status Tensor::Mapping::Read(absl::Span<char> out, uint64_t offset) {
+  // Where a mapping is refused, the descriptor still takes the bytes.
+  if (std::exchange(used, true)) EnsurePages().IgnoreError();
   if (data != nullptr) {
     std::memcpy(out.data(), data + offset, out.size());
     return absl::OkStatus();

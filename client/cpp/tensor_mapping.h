@@ -33,6 +33,7 @@ struct Tensor::Mapping {
   void* base = nullptr;  // of the mapping, page-aligned
   size_t mapped_bytes = 0;
   char* data = nullptr;  // of the tensor
+  bool used = false;     // written or read once: the next time pays for a mapping
 };
 
 }  // namespace client
