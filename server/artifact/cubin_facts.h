@@ -17,7 +17,7 @@ namespace trun {
 struct CubinParameter {
   uint32_t offset = 0;
   uint32_t bytes = 0;
-  bool is_pointer = false;  // the PTX declared it with .ptr .global (Triton 3.4 on)
+  bool is_pointer = false;  // the PTX declared it with .ptr .global (Triton 3.2 on)
 };
 
 struct CubinEntry {

@@ -250,6 +250,8 @@ class Reader {
       if (annotation != annotations_.end()) {
         definition.kernel.required_block = annotation->second.required_block;
         definition.kernel.max_block = annotation->second.max_block;
+        definition.kernel.block_is_annotated =
+            annotation->second.required_block[0] != 0 || annotation->second.max_block[0] != 0;
       }
       const auto group = groups_.find(definition.attributes);
       if (group != groups_.end()) {

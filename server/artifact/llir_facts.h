@@ -28,11 +28,12 @@ struct LlirKernel {
   std::vector<LlirParameter> parameters;
   std::array<uint32_t, 3> required_block = {0, 0, 0};  // nvvm.reqntid; 0 where absent
   std::array<uint32_t, 3> max_block = {0, 0, 0};       // nvvm.maxntid; 0 where absent
+  bool block_is_annotated = false;                     // !nvvm.annotations has the block: up to Triton 3.3
 };
 
 struct LlirFacts {
   std::vector<LlirKernel> kernels;
-  bool has_kernel_convention = false;  // ptx_kernel instead of !nvvm.annotations: Triton 3.4 on
+  bool has_kernel_convention = false;  // ptx_kernel instead of !nvvm.annotations: Triton 3.3 on
   bool uses_dynamic_shared = false;    // an external addrspace(3) global
 };
 

@@ -8,6 +8,7 @@
 #include "common/base/status.h"
 #include "nlohmann/json.hpp"
 #include "server/artifact/level_detection.h"
+#include "server/artifact/signature.h"
 #include "server/artifact/testdata.h"
 
 namespace trun {
@@ -179,6 +180,20 @@ TEST(Metadata, RealMetadataFitsItsFilesAtEveryLevelAndKeepsUnknownKeys) {
         EXPECT_EQ(metadata->shared_bytes, nlohmann::json::parse(json)["shared"].get<uint32_t>());
         EXPECT_EQ(nlohmann::json::parse(metadata->raw_json), nlohmann::json::parse(json));
       }
+    }
+  }
+}
+
+TEST(Metadata, RealMetadataOfOlderVersionsFitsItsFiles) {
+  for (const auto& [version, hidden] :
+       std::vector<std::pair<std::string, int>>{{"3.0.0", 0}, {"3.2.0", 0}, {"3.3.1", 1}}) {
+    const std::string json = GoldenMetadata(version, "mixed");
+    for (const Level level : {Level::kTtir, Level::kTtgir, Level::kLlir, Level::kPtx, Level::kCubin}) {
+      const auto metadata = ReadMetadata(json, level, GoldenArtifact(version, "mixed", level));
+      ASSERT_TRUE(metadata.ok()) << version << " " << LevelName(level) << " " << metadata.status();
+      EXPECT_EQ(metadata->num_warps, 8);
+      EXPECT_EQ(metadata->shared_bytes, 32u);
+      EXPECT_EQ(HiddenParameters(*metadata), hidden);
     }
   }
 }

@@ -74,8 +74,8 @@ size_t MostHidden(const PtxEntry& entry) {
 }
 
 size_t MostHidden(const LlirFacts& facts, const LlirKernel& kernel) {
-  if (facts.has_kernel_convention) return 2;
-  return kernel.required_block[0] != 0 ? 1 : 0;
+  if (!facts.has_kernel_convention) return 0;  // up to 3.2
+  return kernel.block_is_annotated ? 1 : 2;    // 3.3, or 3.4 on
 }
 
 template <typename Parameter, typename IsHidden>

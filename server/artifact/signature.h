@@ -2,7 +2,7 @@
 // Pure functions, thread-safe, linear in the size of the file. The bytes are untrusted.
 //
 // What each level tells: TTIR and TTGIR everything (names from Triton 3.5 on); LLIR kinds and types, pointers
-// without their pointee; PTX kinds and sizes, from Triton 3.4 on which 64-bit parameters are pointers; a
+// without their pointee; PTX kinds and sizes, from Triton 3.2 on which 64-bit parameters are pointers; a
 // cubin sizes only. Hidden trailing parameters (Triton's scratch pointers) are left out: none in Triton 3.0
 // to 3.2, one in 3.3 and 3.4, two from 3.5 on.
 #ifndef TRUN_SERVER_ARTIFACT_SIGNATURE_H_
@@ -31,7 +31,7 @@ inline constexpr size_t kMaxKernelParameters = 8192;
 absl::StatusOr<std::vector<std::string>> ReadEntryNames(Level level, absl::string_view bytes);
 
 // The user's arguments of entry `kernel_name` (empty: the only entry).
-// - kPointer with type kUnspecified and 8 bytes, at PTX (Triton before 3.4) and cubin: an address or any
+// - kPointer with type kUnspecified and 8 bytes, at PTX (Triton before 3.2) and cubin: an address or any
 // 64-bit
 //   scalar, the file does not say which. kScalar with type kUnspecified: any scalar of `bytes` bytes.
 // - kPointer with type kUnspecified elsewhere: a pointer to anything.
@@ -63,7 +63,7 @@ struct KernelParameter {
   uint32_t offset = 0;  // in the packed parameter buffer
   uint32_t bytes = 0;
   uint32_t align = 1;
-  bool is_pointer = false;  // declared so (PTX of Triton 3.4 on)
+  bool is_pointer = false;  // declared so (PTX of Triton 3.2 on)
 
   friend bool operator==(const KernelParameter&, const KernelParameter&) = default;
 };

@@ -187,6 +187,21 @@ TEST_P(RealArtifacts, PtxAndCubinLayParametersOutAlike) {
   }
 }
 
+TEST(Signature, ArtifactsOfOlderVersionsTellTheSameKernel) {
+  for (const auto& [version, hidden] :
+       std::vector<std::pair<std::string, int>>{{"3.0.0", 0}, {"3.2.0", 0}, {"3.3.1", 1}}) {
+    const KernelSignature ttir = Read(Level::kTtir, GoldenArtifact(version, "mixed", Level::kTtir));
+    EXPECT_EQ(Shape(ttir), "*f32:8! *f32:8 i1:1 f16:2 i64:8! i8:1");
+    for (const Level level : {Level::kTtgir, Level::kLlir, Level::kPtx, Level::kCubin}) {
+      const std::string bytes = GoldenArtifact(version, "mixed", level);
+      const auto merged = MergeSignatures(ttir, Read(level, bytes, hidden));
+      ASSERT_TRUE(merged.ok()) << version << " " << LevelName(level) << " " << merged.status();
+      EXPECT_EQ(*merged, ttir);
+      if (level != Level::kCubin) EXPECT_EQ(Read(level, bytes), Read(level, bytes, hidden)) << version;
+    }
+  }
+}
+
 TEST(Signature, MergingTwoKernelsThatCannotBeOneNamesTheArgument) {
   const KernelSignature a = Read(Level::kTtir, "tt.func @k(%x: !tt.ptr<f32>, %n: i32) {}");
   const auto with = [&](const char* text) { return MergeSignatures(a, Read(Level::kTtir, text)).status(); };
