@@ -273,24 +273,23 @@ def conversions() -> Iterator[Case]:
     for source in integers:
         for to in floats:
             for rounding in ("rn", "rz", "rm", "rp"):
-                if to == "bf16" and rounding != "rn":
+                if to == "bf16" and (rounding != "rn" or BITS[source] == 8):
                     continue
                 yield plain(f"cvt.{rounding}.{to}.{source}", [source], to)
         for to in integers:
             if to != source:
                 yield plain(f"cvt.{to}.{source}", [source], to)
-                yield plain(f"cvt.sat.{to}.{source}", [source], to)
+                narrower = BITS[to] < BITS[source] or (BITS[to] == BITS[source] and to[0] != source[0])
+                if narrower or (source[0] == "s" and to[0] == "u"):
+                    yield plain(f"cvt.sat.{to}.{source}", [source], to)
     for rounding in ("rn", "rz"):
-        for modifier in ("", ".relu", ".satfinite", ".relu.satfinite"):
-            if "satfinite" in modifier:
-                continue
+        for modifier in ("", ".relu"):
             yield plain(f"cvt.{rounding}{modifier}.f16x2.f32", ["f32", "f32"], "f16x2")
             yield plain(f"cvt.{rounding}{modifier}.bf16x2.f32", ["f32", "f32"], "bf16x2")
             yield plain(f"cvt.{rounding}{modifier}.bf16.f32", ["f32"], "bf16")
             yield plain(f"cvt.{rounding}{modifier}.f16.f32", ["f32"], "f16")
-    for modifier in (".rna", ".rn", ".rz", ".rn.relu", ".rz.relu", ".rna.satfinite"):
-        if modifier != ".rna.satfinite":
-            yield plain(f"cvt{modifier}.tf32.f32", ["f32"], "tf32")
+    for modifier in (".rna", ".rn", ".rz", ".rn.relu", ".rz.relu"):
+        yield plain(f"cvt{modifier}.tf32.f32", ["f32"], "tf32")
     for to in ("e4m3x2", "e5m2x2"):
         for relu in ("", ".relu"):
             yield plain(f"cvt.rn.satfinite{relu}.{to}.f32", ["f32", "f32"], to)
@@ -373,7 +372,10 @@ def integers() -> Iterator[Case]:
         yield plain(f"szext.{mode}.s32", ["s32", "u32"], "s32")
         yield plain(f"szext.{mode}.u32", ["u32", "u32"], "u32")
         yield plain(f"bmsk.{mode}.b32", ["u32", "u32"], "b32")
-    yield plain("fns.b32", ["b32", "u32", "s32"], "b32")
+    # A base over 31 has no defined answer.
+    body = ["and.b32 %r2, %r2, 31;", "fns.b32 %r0, %r1, %r2, %r3;"]
+    yield Case("fns.b32", kernel([("%r1", 32), ("%r2", 32), ("%r3", 32)], body, [("b32", "%r0")]),
+               ["b32.1", "u32.2", "s32.3"], 4)
     yield plain("slct.s32.s32", ["s32", "s32", "s32"], "s32")
     yield plain("slct.u32.f32", ["u32", "u32", "f32"], "u32")
 

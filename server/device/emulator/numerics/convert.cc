@@ -76,7 +76,18 @@ uint64_t ReadFloatBits(Type type, uint64_t value) {
   return value & MaskOf(BitsOf(type));
 }
 
-uint64_t NanOf(Type type, const FloatFormat& f) { return f.nan != 0 ? f.nan : f.max_finite; }
+// NaNs become the canonical one, but for what an H200 was seen to do: from and to f64 the sign and the upper bits of
+// the payload stay (made quiet), unless .ftz makes an f32 operand canonical first; bf16 becomes the upper half of an
+// f32 as it is; .rna.tf32 cuts the bits below.
+uint64_t NanFor(const Conversion& c, const FloatFormat& f, const Decoded& d, uint64_t value) {
+  if (c.from == Type::kBf16 && c.to == Type::kF32) return value << 16 & 0xffffffff;
+  if (c.to == Type::kTf32) return c.rounding == Rounding::kNearestAway ? value & 0xffffe000 : 0x7fffe000;
+  if (c.to == Type::kF64 && c.from == Type::kF32 && c.ftz) return 0x7fffffffe0000000;
+  const bool wide = c.to == Type::kF64 || c.from == Type::kF64;
+  if (!wide || f.infinity == 0) return f.nan != 0 ? f.nan : f.max_finite;
+  const uint64_t quiet = uint64_t{1} << (f.mantissa_bits - 1);
+  return (d.negative ? uint64_t{1} << f.sign_shift() : 0) | f.infinity | quiet | d.significand >> (52 - f.mantissa_bits);
+}
 
 // Flushes and clamps what Round gave, and puts tf32 where PTX has it.
 uint64_t FinishFloat(const Conversion& c, const FloatFormat& f, uint64_t bits) {
@@ -102,7 +113,7 @@ uint64_t ToUe8m0(const Conversion& c, const Decoded& d) {
   return exponent < 0 ? 0 : (exponent > 0xfe ? 0xfe : exponent);
 }
 
-uint64_t FromDecoded(const Conversion& c, const Decoded& d) {
+uint64_t FromDecoded(const Conversion& c, const Decoded& d, uint64_t value) {
   if (c.to == Type::kUe8m0) return ToUe8m0(c, d);
   if (IsInteger(c.to)) {
     const int bits = BitsOf(c.to);
@@ -118,8 +129,7 @@ uint64_t FromDecoded(const Conversion& c, const Decoded& d) {
   const uint64_t sign = d.negative ? uint64_t{1} << f.sign_shift() : 0;
   switch (d.kind) {
     case FloatClass::kNan:
-      if (c.sat) return 0;
-      return c.to == Type::kTf32 ? kNanF32 : NanOf(c.to, f);
+      return c.sat ? 0 : NanFor(c, f, d, value);
     case FloatClass::kInfinity:
       return FinishFloat(c, f, sign | (c.satfinite || f.infinity == 0 ? f.max_finite : f.infinity));
     case FloatClass::kZero: return FinishFloat(c, f, sign);
@@ -167,7 +177,7 @@ uint64_t Convert(const Conversion& c, uint64_t value) {
       d.kind = v.magnitude == 0 ? FloatClass::kZero : FloatClass::kFinite;
       d.negative = v.negative;
       d.significand = v.magnitude;
-      return FromDecoded(c, d);
+      return FromDecoded(c, d, value);
     }
     if (c.sat) return ClampInteger(c.to, v);
     return FinishInteger(c.to, v.negative ? uint64_t{0} - v.magnitude : v.magnitude);
@@ -178,13 +188,13 @@ uint64_t Convert(const Conversion& c, uint64_t value) {
     d.kind = value == 0xff ? FloatClass::kNan : FloatClass::kFinite;
     d.significand = 1;
     d.exponent = static_cast<int>(value) - 127;
-    return FromDecoded(c, d);
+    return FromDecoded(c, d, value);
   }
   Decoded d = Decode(FormatOf(c.from), ReadFloatBits(c.from, value));
   if (c.ftz && c.from == Type::kF32 && d.kind == FloatClass::kFinite && d.significand < (uint64_t{1} << 23)) {
     d.kind = FloatClass::kZero;
   }
-  return FromDecoded(c, d);
+  return FromDecoded(c, d, value);
 }
 
 ConvertLanes SelectConvert(const Conversion& conversion) {

@@ -40,7 +40,8 @@ constexpr FloatFormat FormatOf(Type t) {
 
 enum class FloatClass : uint8_t { kZero, kFinite, kInfinity, kNan };
 
-// The value is significand · 2^exponent, negated when `negative`; exact.
+// The value is significand · 2^exponent, negated when `negative`; exact. Of a NaN, the significand is its mantissa,
+// aligned to the 52 bits of f64.
 struct Decoded {
   FloatClass kind = FloatClass::kZero;
   bool negative = false;
@@ -56,6 +57,7 @@ constexpr Decoded Decode(const FloatFormat& f, uint64_t bits) {
   const int biased = static_cast<int>(magnitude >> f.mantissa_bits);
   if (magnitude > f.max_finite) {
     d.kind = f.infinity != 0 && magnitude == f.infinity ? FloatClass::kInfinity : FloatClass::kNan;
+    if (d.kind == FloatClass::kNan) d.significand = mantissa << (52 - f.mantissa_bits);
     return d;
   }
   if (magnitude == 0) return d;

@@ -3,6 +3,10 @@
 #include <cstring>
 #include <memory>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "server/device/emulator/numerics/variant.h"
 
 namespace trun::device::numerics {
@@ -67,6 +71,34 @@ void ForEachTile(const WgmmaShape& shape, Visit visit) {
   }
 }
 
+// A row of eight words from four lanes of two registers, interleaved; and back.
+void JoinLanes(const uint32_t* x, const uint32_t* y, uint32_t* row) {
+#if defined(__SSE2__)
+  const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+  const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(y));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(row), _mm_unpacklo_epi32(a, b));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(row + 4), _mm_unpackhi_epi32(a, b));
+#else
+  for (int t = 0; t < 4; ++t) {
+    row[2 * t] = x[t];
+    row[2 * t + 1] = y[t];
+  }
+#endif
+}
+void SplitLanes(const uint32_t* row, uint32_t* x, uint32_t* y) {
+#if defined(__SSE2__)
+  const __m128 a = _mm_loadu_ps(reinterpret_cast<const float*>(row));
+  const __m128 b = _mm_loadu_ps(reinterpret_cast<const float*>(row + 4));
+  _mm_storeu_ps(reinterpret_cast<float*>(x), _mm_shuffle_ps(a, b, 0x88));
+  _mm_storeu_ps(reinterpret_cast<float*>(y), _mm_shuffle_ps(a, b, 0xdd));
+#else
+  for (int t = 0; t < 4; ++t) {
+    x[t] = row[2 * t];
+    y[t] = row[2 * t + 1];
+  }
+#endif
+}
+
 void LoadAccumulators(const WgmmaShape& shape, const WgmmaOperands& operands, uint32_t* c) {
   if (!operands.scale_d) {
     std::memset(c, 0, sizeof(uint32_t) * static_cast<size_t>(kRows * shape.n));
@@ -75,13 +107,7 @@ void LoadAccumulators(const WgmmaShape& shape, const WgmmaOperands& operands, ui
   if (shape.d != Type::kF16) {
     ForEachTile(shape, [&](int warp, int tile, int at) {
       const uint32_t *x = operands.d[warp][2 * tile], *y = operands.d[warp][2 * tile + 1];
-      for (int g = 0; g < 8; ++g) {
-        uint32_t* row = c + at + g * shape.n;
-        for (int t = 0; t < 4; ++t) {
-          row[2 * t] = x[4 * g + t];
-          row[2 * t + 1] = y[4 * g + t];
-        }
-      }
+      for (int g = 0; g < 8; ++g) JoinLanes(x + 4 * g, y + 4 * g, c + at + g * shape.n);
     });
     return;
   }
@@ -96,13 +122,7 @@ void LoadAccumulators(const WgmmaShape& shape, const WgmmaOperands& operands, ui
 void StoreWords(const WgmmaShape& shape, const WgmmaOperands& operands, const uint32_t* c) {
   ForEachTile(shape, [&](int warp, int tile, int at) {
     uint32_t *x = operands.d[warp][2 * tile], *y = operands.d[warp][2 * tile + 1];
-    for (int g = 0; g < 8; ++g) {
-      const uint32_t* row = c + at + g * shape.n;
-      for (int t = 0; t < 4; ++t) {
-        x[4 * g + t] = row[2 * t];
-        y[4 * g + t] = row[2 * t + 1];
-      }
-    }
+    for (int g = 0; g < 8; ++g) SplitLanes(c + at + g * shape.n, x + 4 * g, y + 4 * g);
   });
 }
 

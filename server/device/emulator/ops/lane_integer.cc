@@ -263,6 +263,13 @@ Step Ternary(Warp& warp, const Instruction& in, uint32_t mask) {
   return Step::kNext;
 }
 
+// Position or length of a bit field: the low byte; of 64-bit forms all of it, as an H200 takes it.
+template <typename T>
+inline uint32_t FieldNumber(uint32_t value) {
+  if constexpr (kBits<T> == 64) return value < 255 ? value : 255;
+  return value & 0xff;
+}
+
 template <typename T>
 Step Bfe(Warp& warp, const Instruction& in, uint32_t mask) {
   using U = Unsigned<T>;
@@ -271,8 +278,8 @@ Step Bfe(Warp& warp, const Instruction& in, uint32_t mask) {
   const uint32_t* b = warp.U32(in.operand[2]);
   const uint32_t* c = warp.U32(in.operand[3]);
   ForLanes(d, mask, [=](int i) -> Lane<T> {
-    const uint32_t position = b[i] & 0xff;
-    const uint32_t length = c[i] & 0xff;
+    const uint32_t position = FieldNumber<T>(b[i]);
+    const uint32_t length = FieldNumber<T>(c[i]);
     const uint32_t bits = kBits<T>;
     const U value = static_cast<U>(a[i]);
     const U shifted = position < bits ? static_cast<U>(value >> (position & (bits - 1))) : U{0};
@@ -303,8 +310,8 @@ Step Bfi(Warp& warp, const Instruction& in, uint32_t mask) {
   const uint32_t* c = warp.U32(in.operand[3]);
   const uint32_t* e = warp.U32(in.operand[4]);
   ForLanes(d, mask, [=](int i) -> Lane<T> {
-    const uint32_t position = c[i] & 0xff;
-    const uint32_t length = e[i] & 0xff;
+    const uint32_t position = FieldNumber<T>(c[i]);
+    const uint32_t length = FieldNumber<T>(e[i]);
     const uint32_t bits = kBits<T>;
     if (position >= bits || length == 0) return b[i];
     const T keep = static_cast<T>((length >= bits ? static_cast<T>(~T{0}) : static_cast<T>((T{1} << (length & (bits - 1))) - 1)) << position);

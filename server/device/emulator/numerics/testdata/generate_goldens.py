@@ -177,6 +177,21 @@ def flush(f: Format, bits: int) -> int:
     return bits & f.sign if bits & (f.sign - 1) < 1 << f.mantissa else bits
 
 
+def nan_for(to: str, source: str, mode: str, flags: set[str], bits: int) -> int:
+    """What an H200 makes of a NaN: canonical, but for f64, bf16 to f32 and tf32."""
+    if source == "bf16" and to == "f32":
+        return bits << 16
+    if to == "tf32":
+        return bits & 0xFFFFE000 if mode == "rna" else 0x7FFFE000
+    if to == "f64" and source == "f32" and "ftz" in flags:
+        return 0x7FFFFFFFE0000000
+    f, g = FORMATS[to], FORMATS[source]
+    if "f64" not in (to, source) or f.infinity is None:
+        return encode(f, "nan", mode)
+    payload = (bits & ((1 << g.mantissa) - 1)) << 52 >> g.mantissa >> (52 - f.mantissa)
+    return (f.sign if bits & g.sign else 0) | f.infinity | 1 << (f.mantissa - 1) | payload
+
+
 def convert(to: str, source: str, mode: str, flags: set[str], bits: int) -> int:
     if source in INTEGERS:
         signed, width = INTEGERS[source]
@@ -204,6 +219,8 @@ def convert(to: str, source: str, mode: str, flags: set[str], bits: int) -> int:
     if "integral" in flags and isinstance(value, Fraction):
         rounded = round_integer(value, mode)
         value = "-0" if rounded == 0 and value < 0 else Fraction(rounded)
+    if value == "nan" and "sat" not in flags:
+        return nan_for(to, source, mode, flags, bits)
     out = encode(f, value, mode, "satfinite" in flags)
     if "ftz" in flags and to == "f32":
         out = flush(f, out)
@@ -212,18 +229,28 @@ def convert(to: str, source: str, mode: str, flags: set[str], bits: int) -> int:
         out = 0 if out & f.sign or value == "nan" else min(out, one)
     if "relu" in flags and out & f.sign and value != "nan":
         out = 0
-    return out << 13 if to == "tf32" and value != "nan" else (0x7FFFFFFF if to == "tf32" else out)
+    return out << 13 if to == "tf32" else out
 
 
 def arithmetic(op: str, f: Format, mode: str, flags: set[str], a: int, b: int, c: int) -> int:
     if "ftz" in flags:
         a, b, c = flush(f, a), flush(f, b), flush(f, c)
     if op == "sub":
-        b, op = b ^ f.sign, "add"
+        b, op = b if decode(f, b) == "nan" else b ^ f.sign, "add"
     x, y, z = decode(f, a), decode(f, b), decode(f, c)
-    out = encode(f, compute(op, x, y, z, mode, f), mode)
+    exact = compute(op, x, y, z, mode, f)
+    if exact == "nan" and f.mantissa == 52:  # the first operand that is one, made quiet
+        used = {"fma": 3, "sqrt": 1, "rcp": 1}.get(op, 2)
+        nans = [bits for bits, v in zip((a, b, c)[:used], (x, y, z), strict=False) if v == "nan"]
+        return nans[0] | 1 << 51 if nans else f.nan  # type: ignore[return-value]
+    out = encode(f, exact, mode)
     if "ftz" in flags:
-        out = flush(f, out)
+        wide = Format(f.exponent, f.mantissa, f.bias + 100, f.max_finite, f.infinity, f.nan)
+        tiny = isinstance(exact, Fraction) and exact != 0 and abs(exact) < Fraction(2) ** (1 - f.bias)
+        if tiny:  # as if the exponent had no lower bound
+            rounded = encode(wide, abs(exact), mode if exact > 0 else {"rm": "rp", "rp": "rm"}.get(mode, mode))
+            tiny = rounded < (wide.bias + 1 - f.bias) << f.mantissa
+        out = out & f.sign if tiny else flush(f, out)
     is_nan = out & (f.sign - 1) > (f.infinity or 0)
     if "sat" in flags:
         return 0 if out & f.sign or is_nan else min(out, f.bias << f.mantissa)
@@ -287,7 +314,8 @@ def compute(op: str, x: Value, y: Value, z: Value, mode: str, f: Format) -> Valu
 
 def check_against_numpy() -> None:
     """The rational arithmetic above agrees with NumPy and ml_dtypes wherever those say something."""
-    dtypes = {"f16": np.float16, "bf16": ml_dtypes.bfloat16, "e5m2": ml_dtypes.float8_e5m2, "e4m3": ml_dtypes.float8_e4m3fn}
+    dtypes = {"f16": np.float16, "bf16": ml_dtypes.bfloat16}
+    dtypes |= {"e5m2": ml_dtypes.float8_e5m2, "e4m3": ml_dtypes.float8_e4m3fn}
     views = {16: np.uint16, 8: np.uint8}
     sources = np.array(list(operands("f32", 11)), dtype=np.uint32)
     floats = sources.view(np.float32)
@@ -317,7 +345,7 @@ def check_against_numpy() -> None:
         with np.errstate(all="ignore"):
             their = int(theirs64.astype(np.float16).view(np.uint16)[0])
         mine = convert("f16", "f64", "rn", set(), x)
-        if mine != their and mine != 0x7FFF:
+        if mine != their and mine & 0x7FFF <= 0x7C00:
             raise AssertionError(("f64 to f16", hex(x), hex(mine), hex(their)))
 
 
