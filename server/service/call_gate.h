@@ -1,0 +1,39 @@
+// Counts the calls that run and, once the daemon drains, keeps new work out.
+#ifndef TRUN_SERVER_SERVICE_CALL_GATE_H_
+#define TRUN_SERVER_SERVICE_CALL_GATE_H_
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/base/mutex.h"
+
+namespace trun {
+
+// What becomes of a method's calls while the daemon drains.
+enum class WhileDraining {
+  kRefused,  // new work
+  kServed,   // looking, reading results, closing
+};
+
+// Thread-safe.
+class CallGate {
+ public:
+  // UNAVAILABLE kDraining for new work while draining. When OK: exactly one Leave follows.
+  absl::Status Enter(WhileDraining kind);
+  void Leave();
+
+  void StartDraining();
+  bool draining() const;
+  int in_flight() const;
+  // True when no call runs; false after `timeout`.
+  bool WaitIdle(absl::Duration timeout);
+
+ private:
+  mutable Mutex mu_;
+  CondVar changed_;
+  int in_flight_ ABSL_GUARDED_BY(mu_) = 0;
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace trun
+
+#endif  // TRUN_SERVER_SERVICE_CALL_GATE_H_
