@@ -85,8 +85,15 @@ TEST(CacheKillLoop, FinishedEntriesSurvive) {
     options.stdout_fd = out.get();
     auto child = Subprocess::Start(options);
     ASSERT_TRUE(child.ok()) << child.status();
-    // From before it has opened the database to well into its writing.
-    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 120));
+    // One in four dies while it starts, the others a random time after they have begun to write.
+    if (kill % 4 != 0) {
+      const auto before = std::filesystem::file_size(said);
+      const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+      while (std::filesystem::file_size(said) == before && std::chrono::steady_clock::now() < give_up) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 40));
     ASSERT_TRUE((*child)->Signal(SIGKILL).ok());
     const auto ended = (*child)->Wait(absl::Seconds(20));
     ASSERT_TRUE(ended.ok() && ended->signaled && ended->code == SIGKILL) << "the writer ended by itself";

@@ -254,31 +254,38 @@ absl::Status RocksDbKernelCache::PutAll(const std::vector<CachePut>& puts) {
         {{"limit", absl::StrCat(options_.limit_bytes)}});
   }
 
-  MutexLock write_lock(&write_mu_);
-  CacheBatch batch;
+  bool is_sweeper_behind = false;
   {
-    MutexLock lock(&mu_);
-    absl::flat_hash_set<Digest> written;
-    for (size_t i = 0; i < puts.size(); ++i) {
-      CacheEntryInfo& info = prepared[i].indexed.info;
-      if (const IndexedEntry* const old = index_.Find(info.key)) info.pinned = old->info.pinned;
-      for (const CacheBlobInfo& blob : info.blobs) {
-        if (index_.HasBlob(blob.digest) || !written.insert(blob.digest).second) continue;
-        batch.Put(CacheFamily::kBlobs, blob.digest.bytes(), puts[i].entry->artifacts.at(blob.level));
+    MutexLock write_lock(&write_mu_);
+    CacheBatch batch;
+    {
+      MutexLock lock(&mu_);
+      absl::flat_hash_set<Digest> written;
+      for (size_t i = 0; i < puts.size(); ++i) {
+        CacheEntryInfo& info = prepared[i].indexed.info;
+        if (const IndexedEntry* const old = index_.Find(info.key)) info.pinned = old->info.pinned;
+        for (const CacheBlobInfo& blob : info.blobs) {
+          if (index_.HasBlob(blob.digest) || !written.insert(blob.digest).second) continue;
+          batch.Put(CacheFamily::kBlobs, blob.digest.bytes(), puts[i].entry->artifacts.at(blob.level));
+        }
       }
+      for (const Digest& freed : index_.Freed(keys, blobs)) batch.Delete(CacheFamily::kBlobs, freed.bytes());
     }
-    for (const Digest& freed : index_.Freed(keys, blobs)) batch.Delete(CacheFamily::kBlobs, freed.bytes());
+    for (Prepared& each : prepared) {
+      each.use = EncodeUse(each.indexed.info);
+      batch.Put(CacheFamily::kEntries, each.indexed.info.key.bytes(), each.record);
+      batch.Put(CacheFamily::kUses, each.indexed.info.key.bytes(), each.use);
+    }
+    TRUN_RETURN_IF_ERROR(database_->Write(batch, /*sync=*/true));
+    MutexLock lock(&mu_);
+    for (Prepared& each : prepared) index_.Insert(std::move(each.indexed));
+    unswept_bytes_ += bytes;
+    if (unswept_bytes_ > options_.limit_bytes / 32) wake_.SignalAll();
+    is_sweeper_behind = unswept_bytes_ > options_.limit_bytes / 4;
   }
-  for (Prepared& each : prepared) {
-    each.use = EncodeUse(each.indexed.info);
-    batch.Put(CacheFamily::kEntries, each.indexed.info.key.bytes(), each.record);
-    batch.Put(CacheFamily::kUses, each.indexed.info.key.bytes(), each.use);
-  }
-  TRUN_RETURN_IF_ERROR(database_->Write(batch, /*sync=*/true));
-  MutexLock lock(&mu_);
-  for (Prepared& each : prepared) index_.Insert(std::move(each.indexed));
-  unswept_bytes_ += bytes;
-  if (unswept_bytes_ > options_.limit_bytes / 32) wake_.SignalAll();
+  // Writers that are faster than the sweeper do its work, or wait for it; what is pinned is not theirs to
+  // answer for.
+  if (is_sweeper_behind) EnforceLimit().IgnoreError();
   return absl::OkStatus();
 }
 
@@ -489,6 +496,10 @@ void RocksDbKernelCache::DropExpired() {
 
 absl::Status RocksDbKernelCache::EnforceLimit() {
   MutexLock sweep_lock(&sweep_mu_);
+  {
+    MutexLock lock(&mu_);
+    unswept_bytes_ = 0;
+  }
   DropExpired();
   const uint64_t limit = options_.limit_bytes;
   uint64_t disk = database_->FolderBytes();
@@ -540,7 +551,6 @@ void RocksDbKernelCache::Sweep() {
         if (!wake_.WaitUntil(&mu_, until)) break;
       }
       if (closing_) return;
-      unswept_bytes_ = 0;
     }
     // Nobody waits for the answer: Statistics() shows a folder that stays over its limit.
     EnforceLimit().IgnoreError();

@@ -227,11 +227,14 @@ TEST(RocksDbKernelCache, ARememberedErrorSurvivesARestartButNotItsTime) {
 }
 
 TEST(RocksDbKernelCache, PinnedEntriesAloneOverTheLimitAreAnErrorAndStay) {
-  RocksDbUnderTest subject;
+  RocksDbUnderTest subject(uint64_t{64} << 20);
   for (uint64_t i = 0; i < 8; ++i) {
     ASSERT_TRUE(subject.cache().Put(TestKey(i), TestEntry(i, size_t{1} << 20), kForever).ok());
     ASSERT_TRUE(subject.cache().SetPinned(TestKey(i), true).ok());
   }
+  subject.Close();
+  subject.options().limit_bytes = uint64_t{4} << 20;
+  subject.Open();
   EXPECT_EQ(GetReason(subject.rocksdb_cache().EnforceLimit()), Reason::kQuota);
   EXPECT_EQ(subject.cache().Statistics().entries, 8u);
 }
