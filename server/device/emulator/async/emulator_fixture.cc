@@ -59,12 +59,16 @@ LaunchOutcome EmulatorFixture::RunText(const std::string& ptx, const LaunchDimen
   for (size_t i = 0; i < attributes.parameters.size() && i < arguments.size(); ++i) {
     std::memcpy(parameters.data() + attributes.parameters[i].offset, &arguments[i], attributes.parameters[i].bytes);
   }
+  LaunchDimensions shape = dimensions;
+  for (size_t i = 0; i < 3; ++i) {
+    if (attributes.required_block[i] != 0) shape.block[i] = attributes.required_block[i];
+  }
   auto stream = device_->CreateStream();
   outcome.status = stream.status();
   if (!stream.ok()) return outcome;
   LaunchRequest request;
   request.kernel = *kernel;
-  request.dimensions = dimensions;
+  request.dimensions = shape;
   request.parameters = parameters;
   (*stream)->Launch(request, [&outcome](LaunchOutcome done) { outcome = std::move(done); });
   (*stream)->Synchronize();
@@ -81,10 +85,13 @@ LaunchOutcome EmulatorFixture::Run(const std::string& name, const std::array<uin
   LaunchDimensions dimensions;
   for (size_t i = 0; i < 3; ++i) dimensions.grid[i] = static_cast<uint32_t>(grid[i]);
   dimensions.block = {metadata["num_warps"].get<uint32_t>() * 32, 1, 1};
+  const uint32_t ctas = metadata["num_ctas"].get<uint32_t>();
+  dimensions.cluster[0] = ctas;
+  dimensions.grid[0] *= ctas;
   dimensions.dynamic_shared_bytes = metadata["shared"].get<uint32_t>();
   std::vector<uint64_t> all = arguments;
   EXPECT_EQ(arguments.size(), metadata["parameters"].size());
-  const uint64_t scratch = metadata["global_scratch_size"].get<uint64_t>() * grid[0] * grid[1] * grid[2];
+  const uint64_t scratch = metadata["global_scratch_size"].get<uint64_t>() * ctas * grid[0] * grid[1] * grid[2];
   all.push_back(scratch != 0 ? Allocate(scratch) : 0);
   all.push_back(0);
   return RunText(text.str(), dimensions, all);

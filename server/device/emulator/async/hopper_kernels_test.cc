@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -153,6 +154,8 @@ INSTANTIATE_TEST_SUITE_P(
     Triton, TmaMatmulTest,
     testing::Values(TmaMatmulCase{"tma_matmul_fp16", Type::kF16, Type::kF16, 64, 128, false},
                     TmaMatmulCase{"tma_matmul_bf16_transposed", Type::kBf16, Type::kBf16, 128, 64, true},
+                    TmaMatmulCase{"tma_matmul_cluster", Type::kF16, Type::kF16, 128, 128, false},
+                    TmaMatmulCase{"specialised_matmul", Type::kF16, Type::kF16, 128, 128, false},
                     TmaMatmulCase{"tma_matmul_fp16_narrow", Type::kF16, Type::kF32, 64, 16, true}),
     [](const auto& info) { return std::string(info.param.name); });
 
@@ -217,6 +220,54 @@ TEST_F(HopperTest, CopiesThreeAndFiveDimensions) {
   outcome = Run("testdata/tma_copy_5d_bf16", {3, 1, 1}, arguments);
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(At(result, Type::kBf16, i), y[i]) << i;
+}
+
+TEST_F(HopperTest, CopiesFourDimensions) {
+  const std::vector<int> x = SmallIntegers(4 * 4 * 6 * 32, 11, 60);
+  const uint64_t px = Fill(Type::kF16, x), out = Allocate(x.size() * 2);
+  const LaunchOutcome outcome = Run("testdata/tma_copy_4d_fp16", {2, 1, 1}, {px, out, 4, 4, 6, 32});
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(At(out, Type::kF16, i), x[i]) << i;
+}
+
+TEST_F(HopperTest, FillsElementsOutOfBoundsWithNan) {
+  const std::vector<int> x = SmallIntegers(24 * 40, 12, 60);
+  const uint64_t px = Fill(Type::kF16, x), out = Allocate(16 * 32 * 2);
+  const LaunchOutcome outcome = Run("testdata/tma_fill_nan_fp16", {1, 1, 1}, {px, out, 24, 40});
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  for (size_t i = 0; i < 16; ++i) {
+    for (size_t j = 0; j < 32; ++j) {
+      const double v = At(out, Type::kF16, i * 32 + j);
+      if (i < 8 && j < 16) {
+        EXPECT_EQ(v, x[(16 + i) * 40 + 24 + j]) << i << ", " << j;
+      } else {
+        EXPECT_TRUE(std::isnan(v)) << i << ", " << j;
+      }
+    }
+  }
+}
+
+TEST_F(HopperTest, AttentionKeepsTheProbabilitiesInRegistersForTheSecondProduct) {
+  const size_t n = 256, d = 64;
+  const std::vector<int> q = SmallIntegers(n * d, 13, 2), k = SmallIntegers(n * d, 14, 2), v = SmallIntegers(n * d, 15, 3);
+  const uint64_t pq = Fill(Type::kF16, q), pk = Fill(Type::kF16, k), pv = Fill(Type::kF16, v), out = Allocate(n * d * 4);
+  const float scale = 0.125f;
+  const LaunchOutcome outcome =
+      Run("testdata/attention", {n / 64, 1, 1}, {pq, pk, pv, out, std::bit_cast<uint32_t>(scale), n});
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  for (size_t i = 0; i < n; i += 17) {
+    std::vector<double> p(n), want(d);
+    double total = 0;
+    for (size_t j = 0; j < n; ++j) {
+      int sum = 0;
+      for (size_t x = 0; x < d; ++x) sum += q[i * d + x] * k[j * d + x];
+      total += p[j] = std::exp2(sum * static_cast<double>(scale));
+    }
+    for (size_t x = 0; x < d; ++x) {
+      for (size_t j = 0; j < n; ++j) want[x] += p[j] / total * v[j * d + x];
+      ASSERT_NEAR(At(out, Type::kF32, i * d + x), want[x], 4e-3) << i << ", " << x;
+    }
+  }
 }
 
 TEST_F(HopperTest, ReducesTilesIntoMemory) {

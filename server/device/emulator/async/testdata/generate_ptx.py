@@ -7,6 +7,7 @@ Writes OUT_FOLDER/NAME.ptx and NAME.json with what a launch needs.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,14 @@ CASES: dict[str, Case] = {
                                    {"BM": 128, "BN": 64, "BK": 32, "TRANSPOSED": True}, {"num_warps": 8}),
     "tma_matmul_fp16_narrow": ("tma_matmul", {"a": "*fp16", "b": "*fp16", "c": "*fp32", **i32("M", "N", "K")},
                                {"BM": 64, "BN": 16, "BK": 16, "TRANSPOSED": True}, {"num_stages": 4}),
+    "tma_matmul_cluster": ("tma_matmul", {"a": "*fp16", "b": "*fp16", "c": "*fp16", **i32("M", "N", "K")},
+                           {"BM": 128, "BN": 128, "BK": 64, "TRANSPOSED": False}, {"num_ctas": 2}),
+    "specialised_matmul": ("specialised_matmul", {"a": "*fp16", "b": "*fp16", "c": "*fp16", **i32("M", "N", "K")},
+                           {"BM": 128, "BN": 128, "BK": 64}, {"num_stages": 3}),
+    "attention": ("attention", {"q": "*fp16", "k": "*fp16", "v": "*fp16", "out": "*fp32", "scale": "fp32", "N": "i32"},
+                  {"BM": 64, "BN": 64, "D": 64}, {"num_stages": 2}),
+    "tma_copy_4d_fp16": ("tma_copy_4d", {"x": "*fp16", "out": "*fp16", **i32("A", "B", "C", "D")}, {}, {}),
+    "tma_fill_nan_fp16": ("tma_fill_nan", {"x": "*fp16", "out": "*fp16", **i32("M", "N")}, {}, {}),
     "tma_copy_1d_fp32": copy("tma_copy_1d", "fp32", ("n", "shift"), BLOCK=256),
     "tma_copy_2d_fp16": copy("tma_copy_2d", "fp16", ("M", "N", "row_shift", "col_shift"), BM=16, BN=64),
     "tma_copy_2d_fp32": copy("tma_copy_2d", "fp32", ("M", "N", "row_shift", "col_shift"), BM=8, BN=16),
@@ -108,11 +117,11 @@ def build(name: str, folder: Path) -> None:
     result = compile(source, target=GPUTarget("cuda", 90, 32), options=dict(options))
     text = result.asm["ptx"]
     text = text.decode() if isinstance(text, bytes) else text
-    text = text.replace(str(Path(hopper_kernels.__file__).parent) + "/", "")
+    text = re.sub(r'(\.file\s+\d+ ")[^"]*/', r"\1", text)
     debug = text.find("\t.section\t.debug")
     (folder / f"{name}.ptx").write_text(text if debug < 0 else text[:debug])
     metadata = result.metadata._asdict()
-    keys = ("name", "shared", "num_warps", "global_scratch_size", "global_scratch_align")
+    keys = ("name", "shared", "num_warps", "num_ctas", "global_scratch_size", "global_scratch_align")
     kept = {key: metadata[key] for key in keys}
     kept["parameters"] = [kinds[key] for key in order if kinds[key] != "constexpr"]
     (folder / f"{name}.json").write_text(json.dumps(kept) + "\n")

@@ -116,3 +116,54 @@ def tma_scatter(x, index, out, M, N, ROWS: tl.constexpr, BN: tl.constexpr):
     rows = tl.load(index + tl.arange(0, ROWS))
     at = tl.arange(0, ROWS)[:, None] * BN + tl.arange(0, BN)[None, :]
     target.scatter(tl.load(x + at), rows, 0)
+
+
+@triton.jit
+def specialised_matmul(a, b, c, M, N, K, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+    a_desc = tl.make_tensor_descriptor(a, [M, K], [K, 1], [BM, BK])
+    b_desc = tl.make_tensor_descriptor(b, [K, N], [N, 1], [BK, BN])
+    c_desc = tl.make_tensor_descriptor(c, [M, N], [N, 1], [BM, BN])
+    row = tl.program_id(0) * BM
+    col = tl.program_id(1) * BN
+    acc = tl.zeros([BM, BN], dtype=tl.float32)
+    for k in tl.range(0, K, BK, warp_specialize=True):
+        acc = tl.dot(a_desc.load([row, k]), b_desc.load([k, col]), acc)
+    c_desc.store([row, col], acc.to(tl.float16))
+
+
+@triton.jit
+def attention(q, k, v, out, scale, N, BM: tl.constexpr, BN: tl.constexpr, D: tl.constexpr):
+    rows = tl.program_id(0) * BM + tl.arange(0, BM)
+    d = tl.arange(0, D)
+    x = tl.load(q + rows[:, None] * D + d[None, :])
+    highest = tl.full([BM], float("-inf"), tl.float32)
+    total = tl.zeros([BM], tl.float32)
+    acc = tl.zeros([BM, D], tl.float32)
+    for start in range(0, N, BN):
+        cols = start + tl.arange(0, BN)
+        p = tl.dot(x, tl.load(k + cols[None, :] * D + d[:, None])) * scale
+        now = tl.maximum(highest, tl.max(p, 1))
+        p = tl.exp2(p - now[:, None])
+        factor = tl.exp2(highest - now)
+        total = total * factor + tl.sum(p, 1)
+        acc = acc * factor[:, None]
+        acc = tl.dot(p.to(tl.float16), tl.load(v + cols[:, None] * D + d[None, :]), acc)
+        highest = now
+    tl.store(out + rows[:, None] * D + d[None, :], acc / total[:, None])
+
+
+@triton.jit
+def tma_copy_4d(x, out, A, B, C, D):
+    source = tl.make_tensor_descriptor(x, [A, B, C, D], [B * C * D, C * D, D, 1], [2, 2, 4, 32])
+    target = tl.make_tensor_descriptor(out, [A, B, C, D], [B * C * D, C * D, D, 1], [2, 2, 4, 32])
+    i = tl.program_id(0) * 2
+    for b in range(0, B, 2):
+        for c in range(0, C, 4):
+            target.store([i, b, c, 0], source.load([i, b, c, 0]))
+
+
+@triton.jit
+def tma_fill_nan(x, out, M, N):
+    source = tl.make_tensor_descriptor(x, [M, N], [N, 1], [16, 32], padding_option="nan")
+    v = source.load([M - 8, N - 16])
+    tl.store(out + tl.arange(0, 16)[:, None] * 32 + tl.arange(0, 32)[None, :], v)
