@@ -17,7 +17,7 @@ REGISTER = {8: "b16", 16: "b16", 32: "b32", 64: "b64"}
 PREFIX = {"b16": "%h", "b32": "%r", "b64": "%d"}
 BITS = {"u8": 8, "s8": 8, "b8": 8, "u16": 16, "s16": 16, "b16": 16, "f16": 16, "bf16": 16, "u32": 32, "s32": 32,
         "b32": 32, "f32": 32, "f16x2": 32, "bf16x2": 32, "u16x2": 32, "s16x2": 32, "tf32": 32, "u64": 64, "s64": 64,
-        "b64": 64, "f64": 64, "e4m3x2": 16, "e5m2x2": 16}
+        "b64": 64, "f64": 64, "e4m3x2": 16, "e5m2x2": 16, "nan_f32": 32, "nan_f64": 64, "nan_f16": 16, "nan_bf16": 16}
 FLOATS = {"f16": (5, 10), "bf16": (8, 7), "f32": (8, 23), "f64": (11, 52)}
 
 
@@ -107,6 +107,11 @@ def pool(name: str) -> bytes:
         bits = BITS[kind]
         if kind in FLOATS:
             value = float_value(kind, random)
+        elif kind.startswith("nan_"):  # two NaNs of three values
+            exponent, mantissa = FLOATS[kind[4:]]
+            value = random.next() & ((1 << bits) - 1)
+            if random.next() % 3:
+                value |= ((1 << exponent) - 1) << mantissa | 1
         elif kind in ("f16x2", "bf16x2"):
             value = float_value(kind[:-2], random) | float_value(kind[:-2], random) << 16
         elif kind == "tf32":
@@ -392,6 +397,33 @@ def divisions() -> Iterator[Case]:
                        bits // 8)
 
 
+def nans() -> Iterator[Case]:
+    """Which of several NaNs comes out, and what of it."""
+    for kind in ("f32", "f64", "f16", "bf16"):
+        nan = f"nan_{kind}"
+        for op, count in (("add", 2), ("sub", 2), ("mul", 2), ("fma", 3), ("min", 2), ("max", 2)):
+            rounding = "" if op in ("min", "max") else ".rn"
+            yield nan_case(f"{op}{rounding}.{kind}", [nan] * count, kind)
+        if kind != "f64":
+            yield nan_case(f"min.NaN.xorsign.abs.{kind}", [nan] * 2, kind)
+            yield nan_case(f"max.xorsign.abs.{kind}", [nan] * 2, kind)
+        yield nan_case(f"abs.{kind}", [nan], kind)
+        yield nan_case(f"neg.{kind}", [nan], kind)
+    for text, kind in (("cvt.rna.tf32.f32", "f32"), ("cvt.rn.tf32.f32", "f32"), ("cvt.f64.f32", "f32"),
+                       ("cvt.rn.f16.f32", "f32"), ("cvt.rn.f32.f64", "f64"), ("cvt.rz.f16.f64", "f64"),
+                       ("cvt.rn.bf16.f64", "f64"), ("cvt.f64.f16", "f16"), ("cvt.f32.f16", "f16"),
+                       ("cvt.f32.bf16", "bf16"), ("cvt.f64.bf16", "bf16"), ("div.rn.f32", "f32"),
+                       ("div.rn.f64", "f64"), ("sqrt.rn.f64", "f64"), ("rcp.rn.f64", "f64")):
+        to = text.split(".")[-2] if text.startswith("cvt") else kind
+        yield nan_case(text, [f"nan_{kind}"] * (2 if text.startswith("div") else 1), to)
+
+
+def nan_case(text: str, kinds: list[str], result: str) -> Case:
+    case = plain(text, kinds, result)
+    case.name += " of NaNs"
+    return case
+
+
 def matrix(text: str, a: str, b: str, c: str, counts: tuple[int, int, int], wide: bool, element: str,
            check: dict[str, float]) -> Case:
     bits, prefix = (64, "%d") if wide else (32, "%r")
@@ -449,6 +481,6 @@ def matrices() -> Iterator[Case]:
 
 def cases() -> list[Case]:
     found: list[Case] = []
-    for family in (arithmetic, approximate, conversions, comparisons, integers, divisions, matrices):
+    for family in (arithmetic, approximate, conversions, comparisons, integers, divisions, nans, matrices):
         found.extend(family())
     return found

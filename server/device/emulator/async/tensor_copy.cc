@@ -31,8 +31,8 @@ bool ReduceIntegers(ReduceOp op, const uint8_t* source, uint8_t* target, uint32_
       case ReduceOp::kAdd: x = static_cast<T>(static_cast<uint64_t>(x) + static_cast<uint64_t>(y)); break;
       case ReduceOp::kMin: x = std::min(x, y); break;
       case ReduceOp::kMax: x = std::max(x, y); break;
-      case ReduceOp::kInc: x = x >= y ? T{0} : static_cast<T>(x + 1); break;
-      case ReduceOp::kDec: x = x == 0 || x > y ? y : static_cast<T>(x - 1); break;
+      case ReduceOp::kInc: x = x >= y ? T{0} : static_cast<T>(static_cast<uint64_t>(x) + 1); break;
+      case ReduceOp::kDec: x = x == 0 || x > y ? y : static_cast<T>(static_cast<uint64_t>(x) - 1); break;
       case ReduceOp::kAnd: x &= y; break;
       case ReduceOp::kOr: x |= y; break;
       case ReduceOp::kXor: x ^= y; break;
