@@ -246,9 +246,10 @@ TEST_F(SessionTest, DrainingRefusesNewWorkAndLetsTheRunningEnd) {
   Awaited<LaunchResult> running;
   ASSERT_TRUE(session->Launch(Store(kernel, tensor, 1), running.callback()).ok());
   std::thread drain([&] { registry_->Drain(absl::Seconds(30)); });
-  while (registry_->Open({"uid:2", "", "", absl::ZeroDuration(), 0}).ok()) std::this_thread::yield();
-  while (session->Launch(Store(kernel, tensor, 1), [](LaunchResult) {}).ok()) std::this_thread::yield();
-  EXPECT_EQ(GetReason(registry_->Open({"uid:2", "", "", absl::ZeroDuration(), 0}).status()), Reason::kDraining);
+  const auto open = [&] { return GetReason(registry_->Open({"uid:2", "", "cuda:9", absl::ZeroDuration(), 0}).status()); };
+  while (open() != Reason::kDraining) std::this_thread::yield();
+  const auto launch = [&] { return GetReason(session->Launch(Store(kernel, tensor, 1), [](LaunchResult) {}).status()); };
+  while (launch() != Reason::kDraining) std::this_thread::yield();
   executors_.Release();
   drain.join();
   EXPECT_TRUE(running.Wait().status.ok());

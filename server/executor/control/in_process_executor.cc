@@ -22,9 +22,9 @@ class ThreadHost final : public ExecutorHost {
       ExecutorLoop(std::move(socket), devices, options).Run().IgnoreError();  // the other end sees it close
     });
   }
-  ~ThreadHost() override { End(); }
+  ~ThreadHost() override { End(true); }
   int64_t pid() const override { return 0; }
-  std::string End() override {
+  std::string End(bool gone) override {
     shutdown(peer_, SHUT_RDWR);
     if (thread_.joinable()) thread_.join();
     return "its thread ended";

@@ -158,7 +158,10 @@ absl::Status SocketExecutor::Call(ExecutorRequest* request, int descriptor, Chec
     } else if (!waiting->done.WaitUntil(&waiting->mu, until) && !waiting->is_done) {
       gave_up = true;
       MutexLock own(&mu_);
-      if (give_up_.ok()) give_up_ = Lost(absl::StrCat("the executor did not answer within ", absl::FormatDuration(timeout)));
+      if (give_up_.ok()) {
+        give_up_ = Unavailable(Reason::kUnavailable,
+                               absl::StrCat("it did not answer within ", absl::FormatDuration(timeout)));
+      }
       Wake();
     }
   }
@@ -220,7 +223,7 @@ absl::StatusOr<device::KernelAttributes> SocketExecutor::LoadKernel(uint64_t ker
   absl::StatusOr<device::KernelAttributes> attributes = DecodeKernelAttributes(reply.load_kernel());
   if (!attributes.ok()) {
     MutexLock lock(&mu_);
-    if (give_up_.ok()) give_up_ = Lost(attributes.status().message());
+    if (give_up_.ok()) give_up_ = attributes.status();
     Wake();
     return Lost(attributes.status().message());
   }
@@ -332,7 +335,6 @@ void SocketExecutor::Loop() {
     }
     if (!status.ok()) EndAndFailAll(status, false);
   }
-  host_->End();
   EndAndFailAll(MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "the session ended"), false);
   RunDeferred();
 }
@@ -417,7 +419,7 @@ void SocketExecutor::EndAndFailAll(const absl::Status& why, bool hung) {
     MutexLock lock(&mu_);
     if (ended_) return;
   }
-  const std::string end = host_->End();
+  const std::string end = host_->End(/*gone=*/GetReason(why) == Reason::kExecutorLost);
   const bool stopped = absl::IsCancelled(why);
   std::map<uint64_t, Pending> pending;
   std::vector<std::function<void(absl::Status)>> on_lost;

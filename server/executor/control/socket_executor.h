@@ -28,8 +28,9 @@ class ExecutorHost {
  public:
   virtual ~ExecutorHost() = default;
   virtual int64_t pid() const = 0;  // 0: in this process
-  // Ends it at once, if it has not ended, and says how it did: "exit code 3", "signal 9 (Killed)".
-  virtual std::string End() = 0;
+  // Ends it at once, if it has not ended, and says how it did: "exit code 3", "signal 9 (Killed)". `gone`: it has
+  // closed its end of the socket, so that it may be about to end with a status of its own.
+  virtual std::string End(bool gone) = 0;
 };
 
 struct SocketExecutorOptions {

@@ -23,7 +23,7 @@ using internal::v1::ExecutorRequest;
 class NoHost final : public ExecutorHost {
  public:
   int64_t pid() const override { return 0; }
-  std::string End() override { return "ended by the test"; }
+  std::string End(bool gone) override { return "ended by the test"; }
 };
 
 // Plays the executor by hand.

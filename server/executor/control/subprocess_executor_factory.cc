@@ -18,20 +18,18 @@ class SubprocessHost final : public ExecutorHost {
  public:
   explicit SubprocessHost(std::unique_ptr<Subprocess> process) : process_(std::move(process)) {}
   int64_t pid() const override { return process_->pid(); }
-  std::string End() override {
-    // One that closed its socket because it died is given the moment it needs to be reaped with its own exit status.
-    absl::StatusOr<ExitStatus> exit = process_->Wait(ended_ ? absl::ZeroDuration() : absl::Milliseconds(20));
+  std::string End(bool gone) override {
+    // A process that dies closes its descriptors a moment before it can be reaped with its exit status.
+    absl::StatusOr<ExitStatus> exit = process_->Wait(gone ? absl::Milliseconds(100) : absl::ZeroDuration());
     if (!exit.ok()) {
       process_->Signal(9).IgnoreError();
       exit = process_->Wait(absl::Seconds(10));
     }
-    ended_ = true;
     return exit.ok() ? exit->ToString() : std::string(exit.status().message());
   }
 
  private:
   const std::unique_ptr<Subprocess> process_;
-  bool ended_ = false;  // the executor's thread's
 };
 
 }  // namespace

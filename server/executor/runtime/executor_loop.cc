@@ -1,11 +1,6 @@
 #include "server/executor/runtime/executor_loop.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -34,12 +29,11 @@ absl::Status ContextLost(uint64_t sequence) {
 }  // namespace
 
 ExecutorLoop::ExecutorLoop(UniqueFd socket, const DeviceRegistry* devices, const ExecutorLoopOptions& options)
-    : socket_(std::move(socket)), devices_(devices), options_(options), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+    : socket_(std::move(socket)), devices_(devices), options_(options) {}
 
 ExecutorLoop::~ExecutorLoop() { Teardown(); }
 
 absl::Status ExecutorLoop::Run() {
-  if (!wake_.valid()) return FromErrno(errno, "eventfd");
   const absl::Status status = Serve();
   Teardown();
   if (GetReason(status) == Reason::kExecutorLost) return absl::OkStatus();  // trund closed the connection
@@ -48,20 +42,7 @@ absl::Status ExecutorLoop::Run() {
 
 absl::Status ExecutorLoop::Serve() {
   while (!shutdown_) {
-    pollfd ready[2] = {{socket_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-    if (poll(ready, 2, -1) < 0) {
-      if (errno == EINTR) continue;
-      return FromErrno(errno, "poll in an executor");
-    }
-    if ((ready[1].revents & POLLIN) != 0) {
-      uint64_t count = 0;
-      (void)!read(wake_.get(), &count, sizeof(count));
-      // A device that cannot cancel ends its launches by itself or with this process.
-      if (stream_ != nullptr) stream_->Cancel().IgnoreError();
-    }
-    if (ready[0].revents == 0) continue;
-    TRUN_ASSIGN_OR_RETURN(const bool some, reader_.Receive(socket_.get(), false));
-    if (!some) continue;
+    TRUN_RETURN_IF_ERROR(reader_.Receive(socket_.get(), true).status());
     CollectFinished();
     absl::string_view frame;
     while (!shutdown_ && reader_.Next(&frame)) TRUN_RETURN_IF_ERROR(HandleFrame(frame));
@@ -217,6 +198,7 @@ absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRe
   TRUN_ASSIGN_OR_RETURN(const device::LaunchDimensions dimensions, DecodeDimensions(launch));
   const uint32_t repetitions = std::max<uint32_t>(launch.repetitions(), 1);
   if (repetitions > kMaxRepetitions) return ProtocolError("too many repetitions");
+  MutexLock submit(&submit_mu_);
   {
     MutexLock lock(&mu_);
     if (lost_by_.has_value()) return ContextLost(*lost_by_);
@@ -264,8 +246,8 @@ absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRe
   request.deadline = absl::Nanoseconds(static_cast<int64_t>(
       std::min<uint64_t>(launch.deadline_ns(), static_cast<uint64_t>(absl::ToInt64Nanoseconds(absl::Hours(24))))));
   for (uint32_t i = 0; i < repetitions; ++i) {
-    stream_->Launch(request, [this, job, number](device::LaunchOutcome outcome) {
-      OnRepetitionDone(job, std::move(outcome));
+    stream_->Launch(request, [this, job, number, stream = stream_.get()](device::LaunchOutcome outcome) {
+      OnRepetitionDone(job.get(), stream, std::move(outcome));
       if (job->remaining != 0) return;
       ReplyToLaunch(job.get());
       std::vector<uint64_t> synchronized;
@@ -287,26 +269,28 @@ absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRe
 }
 
 // Repetitions of a job end one after the other: they are in one stream.
-void ExecutorLoop::OnRepetitionDone(const std::shared_ptr<Job>& job, device::LaunchOutcome outcome) {
-  const bool first = job->times_ns.empty() && job->outcome.status.ok();
-  const bool failed_before = !job->outcome.status.ok();
+void ExecutorLoop::OnRepetitionDone(Job* job, device::Stream* stream, device::LaunchOutcome outcome) {
   --job->remaining;
-  if (failed_before) return;
-  if (first) job->printed = outcome.printed.substr(0, kMaxPrinted);
+  if (!job->outcome.status.ok()) return;  // an earlier repetition failed, and that is the result
+  if (job->times_ns.empty()) job->printed = outcome.printed.substr(0, kMaxPrinted);
   if (outcome.status.ok()) {
     job->times_ns.push_back(static_cast<uint64_t>(absl::ToInt64Nanoseconds(outcome.statistics.device_time)));
+    job->outcome = std::move(outcome);
+    return;
   }
-  const bool hung = GetReason(outcome.status) == Reason::kHungKernel;
-  {
+  if (outcome.context_lost || GetReason(outcome.status) == Reason::kHungKernel) {
+    MutexLock submit(&submit_mu_);
     MutexLock lock(&mu_);
-    if (lost_by_.has_value() && *lost_by_ != job->sequence && !outcome.status.ok()) {
-      outcome.status = ContextLost(*lost_by_);
-    } else if ((outcome.context_lost || hung) && !lost_by_.has_value()) {
+    if (!lost_by_.has_value()) {
       lost_by_ = job->sequence;
       job->context_lost = true;
-      const uint64_t one = 1;
-      (void)!write(wake_.get(), &one, sizeof(one));
+      // A device that cannot cancel ends its launches by itself, or with this process.
+      stream->Cancel().IgnoreError();
     }
+  }
+  {
+    MutexLock lock(&mu_);
+    if (lost_by_.has_value() && *lost_by_ != job->sequence) outcome.status = ContextLost(*lost_by_);
   }
   job->outcome = std::move(outcome);
 }
@@ -364,7 +348,7 @@ void ExecutorLoop::CollectFinished() {
 }
 
 void ExecutorLoop::Teardown() {
-  if (stream_ != nullptr) stream_->Cancel().IgnoreError();  // see Serve
+  if (stream_ != nullptr) stream_->Cancel().IgnoreError();  // see OnRepetitionDone
   stream_.reset();
   CollectFinished();
   kernels_.clear();

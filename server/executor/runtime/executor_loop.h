@@ -71,7 +71,7 @@ class ExecutorLoop {
   absl::Status HandleLaunch(uint64_t id, const internal::v1::LaunchRequest& launch);
   absl::Status StartLaunch(uint64_t id, const internal::v1::LaunchRequest& launch);
   absl::Status HandleSynchronize(uint64_t id);
-  void OnRepetitionDone(const std::shared_ptr<Job>& job, device::LaunchOutcome outcome);
+  void OnRepetitionDone(Job* job, device::Stream* stream, device::LaunchOutcome outcome);
   void ReplyToLaunch(Job* job);
   void Reply(uint64_t id, const absl::Status& status);
   void Send(const internal::v1::ExecutorReply& reply);
@@ -81,7 +81,6 @@ class ExecutorLoop {
   const UniqueFd socket_;
   const DeviceRegistry* const devices_;
   const ExecutorLoopOptions options_;
-  UniqueFd wake_;  // an eventfd: a launch ended the context, cancel the ones behind it
 
   // The calling thread's.
   FrameReader reader_{true};
@@ -93,7 +92,10 @@ class ExecutorLoop {
   Mutex send_mu_;
   std::string send_buffer_ ABSL_GUARDED_BY(send_mu_);
 
-  Mutex mu_;
+  // Held while a launch goes into the stream and while a launch ends the context, so that none slips in between the two.
+  // Before mu_.
+  Mutex submit_mu_;
+  Mutex mu_ ABSL_ACQUIRED_AFTER(submit_mu_);
   uint64_t issued_ ABSL_GUARDED_BY(mu_) = 0;
   std::set<uint64_t> outstanding_ ABSL_GUARDED_BY(mu_);  // numbers from issued_
   std::vector<std::pair<uint64_t, uint64_t>> synchronizes_ ABSL_GUARDED_BY(mu_);  // (issued before, request id)
