@@ -1,5 +1,7 @@
 // and, or, xor, not, shifts, lop3, shf, prmt, bfe, bfi, clz, popc and their like (PTX ISA, "Logic and Shift
 // Instructions").
+#include <limits>
+
 #include "server/device/emulator/exec/warp.h"
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ops/lane_operations.h"
@@ -170,7 +172,9 @@ Step RunFns(Warp& warp, const Instruction& in, uint32_t mask) {
     const uint32_t base = warp.U32(in.operand[2])[i];
     const int32_t offset = static_cast<int32_t>(warp.U32(in.operand[3])[i]);
     uint32_t result = 0xffffffff;
-    if (offset == 0) {
+    if (offset == std::numeric_limits<int32_t>::min()) {
+      result = 0;  // PTX leaves it open; an H200 says 0
+    } else if (offset == 0) {
       if (base < 32 && (bits >> base & 1) != 0) result = base;
     } else {
       int64_t left = offset > 0 ? offset : -static_cast<int64_t>(offset);
