@@ -239,8 +239,9 @@ def arithmetic(op: str, f: Format, mode: str, flags: set[str], a: int, b: int, c
         b, op = b if decode(f, b) == "nan" else b ^ f.sign, "add"
     x, y, z = decode(f, a), decode(f, b), decode(f, c)
     exact = compute(op, x, y, z, mode, f)
-    if exact == "nan" and f.mantissa == 52:  # b, c or a, the first of them that is one, made quiet
-        used = {"fma": ((b, y), (c, z), (a, x)), "sqrt": ((a, x),), "rcp": ((a, x),)}.get(op, ((b, y), (a, x)))
+    if exact == "nan" and f.mantissa == 52:  # b, c or a (of a quotient a or b), made quiet
+        orders = {"fma": ((b, y), (c, z), (a, x)), "sqrt": ((a, x),), "rcp": ((a, x),), "div": ((a, x), (b, y))}
+        used = orders.get(op, ((b, y), (a, x)))
         nans = [bits for bits, v in used if v == "nan"]
         return nans[0] | 1 << 51 if nans else f.nan  # type: ignore[return-value]
     out = encode(f, exact, mode)
