@@ -14,7 +14,7 @@ namespace trun {
 
 // Limits of one uploaded file and of one metadata JSON.
 inline constexpr size_t kMaxArtifactBytes = size_t{64} << 20;
-inline constexpr size_t kMaxMetadataBytes = size_t{1} << 20;
+inline constexpr size_t kMaxMetadataTextBytes = size_t{1} << 20;
 
 // OK for 1 to kMaxArtifactBytes bytes. INVALID_ARGUMENT kInvalidIr: empty. RESOURCE_EXHAUSTED kTooLarge
 // (details: limit, in bytes). `file_name` is for the message and may be empty.

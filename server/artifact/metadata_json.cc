@@ -59,11 +59,11 @@ absl::Status MetadataError(absl::string_view key, absl::string_view message) {
 absl::StatusOr<MetadataJson> MetadataJson::Parse(absl::string_view text) {
   MetadataJson result;
   if (text.empty()) return result;
-  if (text.size() > kMaxMetadataBytes) {
+  if (text.size() > kMaxMetadataTextBytes) {
     return ResourceExhausted(
         Reason::kTooLarge,
-        absl::StrCat("the metadata has ", text.size(), " bytes; the limit is ", kMaxMetadataBytes),
-        {{"limit", absl::StrCat(kMaxMetadataBytes)}});
+        absl::StrCat("the metadata has ", text.size(), " bytes; the limit is ", kMaxMetadataTextBytes),
+        {{"limit", absl::StrCat(kMaxMetadataTextBytes)}});
   }
   const size_t deep = TooDeep(text);
   if (deep != absl::string_view::npos) return SyntaxError(text, deep + 1, "it is nested too deep");

@@ -20,7 +20,7 @@ absl::Status MetadataError(absl::string_view key, absl::string_view message);
 class MetadataJson {
  public:
   // "" is an empty object. INVALID_ARGUMENT kMetadata: no JSON object, nested deeper than 32 (details: line,
-  // column). RESOURCE_EXHAUSTED kTooLarge over kMaxMetadataBytes (details: limit).
+  // column). RESOURCE_EXHAUSTED kTooLarge over kMaxMetadataTextBytes (details: limit).
   static absl::StatusOr<MetadataJson> Parse(absl::string_view text);
 
   bool Has(const char* key) const;

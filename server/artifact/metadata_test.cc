@@ -50,7 +50,7 @@ TEST(Metadata, TextThatIsNoJsonNamesItsLineAndColumn) {
 
 TEST(Metadata, TooMuchNestingOrTooManyBytesAreRefused) {
   EXPECT_EQ(GetReason(Failure(absl::StrCat("{\"a\": ", std::string(1'000'000, '[')))), Reason::kMetadata);
-  EXPECT_EQ(GetReason(Failure(std::string(kMaxMetadataBytes + 1, ' '))), Reason::kTooLarge);
+  EXPECT_EQ(GetReason(Failure(std::string(kMaxMetadataTextBytes + 1, ' '))), Reason::kTooLarge);
 }
 
 TEST(Metadata, ValuesOfTheWrongTypeOrRangeNameTheirKey) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/rpc/limits.h"
+#include "server/artifact/level_detection.h"
 #include "server/service/wire.h"
 
 namespace trun {
@@ -134,18 +135,7 @@ absl::StatusOr<CompileRequest> CompileService::Decode(v1::CompileRequest& wire, 
   CompileRequest request;
   TRUN_ASSIGN_OR_RETURN(request.level, DecodeLevel(wire.level(), "level"));
   TRUN_ASSIGN_OR_RETURN(request.last_level, DecodeLevel(wire.last_level(), "last_level"));
-  if (request.level == Level::kUnspecified) {
-    return InvalidArgument(Reason::kUnsupportedLevel, "the request does not say of which level the file is");
-  }
   const device::DeviceInfo& device = session.device_info();
-  if (request.last_level == Level::kUnspecified) {
-    if (request.level == Level::kCubin && device.module_level == Level::kPtx) {
-      return FailedPrecondition(Reason::kUnsupportedLevel,
-                                absl::StrCat(session.device(), " runs PTX and cannot run a cubin, which is machine "
-                                             "code: give the PTX (or an earlier level) of this kernel"));
-    }
-    request.last_level = device.module_level;
-  }
   request.target = device.target;
   if (!wire.target().empty()) {
     TRUN_ASSIGN_OR_RETURN(request.target, Target::Parse(wire.target()));
@@ -168,6 +158,17 @@ absl::StatusOr<CompileRequest> CompileService::Decode(v1::CompileRequest& wire, 
       return InvalidArgument(Reason::kInvalidIr, "the request holds no file");
   }
   request.file_name = std::move(*wire.mutable_file_name());
+  if (request.level == Level::kUnspecified) {
+    TRUN_ASSIGN_OR_RETURN(request.level, DetectLevel(request.ir, request.file_name));
+  }
+  if (request.last_level == Level::kUnspecified) {
+    if (request.level == Level::kCubin && device.module_level == Level::kPtx) {
+      return FailedPrecondition(Reason::kUnsupportedLevel,
+                                absl::StrCat(session.device(), " runs PTX and cannot run a cubin, which is machine "
+                                             "code: give the PTX (or an earlier level) of this kernel"));
+    }
+    request.last_level = device.module_level;
+  }
   request.metadata_json = std::move(*wire.mutable_metadata_json());
   request.toolchain = std::move(*wire.mutable_toolchain());
   request.kernel_name = std::move(*wire.mutable_kernel_name());

@@ -82,6 +82,14 @@ def test_ptx_and_its_metadata_load_without_a_compile(
     np.testing.assert_array_equal(out, x + y)
 
 
+def test_text_without_a_name_is_known_by_its_contents(live: trun.Session, add: trun.Kernel) -> None:
+    assert live.load((KERNELS / "vector_add.ttir").read_text()).signature == add.signature
+    with pytest.raises(trun.UnsupportedLevelError):
+        live.load("no kernel\nof any level\n")
+    with pytest.raises(trun.UnsupportedLevelError):
+        live.load(b"\177ELF\2\1\1\63\7\0\0\0\0\0\0\0\2\0\276\0")
+
+
 def test_ir_that_does_not_parse_names_the_line(live: trun.Session, tmp_path: pathlib.Path) -> None:
     text = (KERNELS / "vector_add.ttir").read_text().replace("tt.load", "tt.laod", 1)
     (tmp_path / "bad.ttir").write_text(text)

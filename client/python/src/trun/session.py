@@ -47,7 +47,7 @@ from trun.kernel import (
     level_number,
     seconds_of,
 )
-from trun.tensor import MAP_BYTES, Memory, Tensor, raw_memory
+from trun.tensor import Memory, Tensor, raw_memory
 from trun.v1 import (
     compile_pb2,
     device_pb2,
@@ -65,6 +65,7 @@ _MAX_INLINE_BYTES = 2 << 20
 _COMPILE_SLACK_S = 30.0
 # Device memory kept for the arrays of the next launch.
 _STAGING_BYTES = 64 << 20
+_STAGING_TENSORS = 64  # each holds a descriptor
 _EXTENSIONS = {"py": "python", "ll": "llir"}
 
 
@@ -206,6 +207,7 @@ class Session:
         self._staging_lock = threading.Lock()
         self._staging: dict[tuple[int, int], list[Tensor]] = {}
         self._staging_bytes = 0
+        self._staging_count = 0
         self._stop = threading.Event()
         self._finalizer = weakref.finalize(self, _end, connection, self.id, self._stop)
         interval = max(to_seconds(opened.lease), 0.3) / 3
@@ -488,9 +490,8 @@ class Session:
         if fresh:
             specs = [(arrays[key].dtype, (arrays[key].size,)) for key in fresh]
             tensors |= zip(fresh, self._allocate_staging(specs), strict=True)
-            large = [tensors[key] for key in fresh if arrays[key].nbytes >= MAP_BYTES]
-            if large:
-                self._share_memory(large)
+            # They are used again and again: one exchange of descriptors now saves two streams for each launch.
+            self._share_memory([tensors[key] for key in fresh])
         for key, array in arrays.items():
             tensors[key]._write(raw_memory(array))
         for position, array in call.arrays:
@@ -507,14 +508,18 @@ class Session:
             if not kept:
                 return None
             self._staging_bytes -= array.nbytes
+            self._staging_count -= 1
             return kept.pop()
 
     def _keep_staging(self, array: npt.NDArray[Any], tensor: Tensor) -> None:
         with self._staging_lock:
-            if self._closed or self._staging_bytes + array.nbytes > _STAGING_BYTES:
+            kept = self._staging.setdefault((_dtypes.wire_dtype(array.dtype), array.nbytes), [])
+            full = self._staging_bytes + array.nbytes > _STAGING_BYTES or self._staging_count >= _STAGING_TENSORS
+            if self._closed or full:
                 return
+            self._staging_count += 1
             self._staging_bytes += array.nbytes
-            self._staging.setdefault((_dtypes.wire_dtype(array.dtype), array.nbytes), []).append(tensor)
+            kept.append(tensor)
 
     def _allocate_staging(self, specs: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> list[Tensor]:
         try:
@@ -524,7 +529,7 @@ class Session:
                 raise
         with self._staging_lock:  # what is kept for later is in the way
             self._staging.clear()
-            self._staging_bytes = 0
+            self._staging_bytes = self._staging_count = 0
         return self._allocate(specs)
 
     # What there is.
