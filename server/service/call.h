@@ -172,7 +172,6 @@ class EventStream final : public grpc::ServerWriteReactor<Response>,
   // Starts the next write or the end; outside the lock, since gRPC may answer from within.
   void Advance() {
     bool finish = false;
-    bool more = false;
     bool last = false;
     absl::Status status;
     {
@@ -186,8 +185,7 @@ class EventStream final : public grpc::ServerWriteReactor<Response>,
         writing_ = true;
         current_ = std::move(queue_.front());
         queue_.pop_front();
-        more = !queue_.empty();
-        last = !more && closed_ && status_.ok();
+        last = queue_.empty() && closed_ && status_.ok();
         if (last) finished_ = true;
       }
     }
@@ -196,9 +194,9 @@ class EventStream final : public grpc::ServerWriteReactor<Response>,
     } else if (last) {
       this->StartWriteAndFinish(&current_, grpc::WriteOptions(), scope_.End(absl::OkStatus()));
     } else {
-      grpc::WriteOptions options;
-      if (more) options.set_buffer_hint();
-      this->StartWrite(&current_, options);
+      // Never with a buffer hint: gRPC 1.51 then holds the message, and with it OnWriteDone, until a timer of its own
+      // fires, 0.1 to 10 s later.
+      this->StartWrite(&current_, grpc::WriteOptions());
     }
   }
 

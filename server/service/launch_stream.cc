@@ -148,7 +148,6 @@ bool LaunchStream::HasRoom() const {
 void LaunchStream::Advance() {
   while (true) {
     bool read = false, write = false, finish = false;
-    grpc::WriteOptions options;
     absl::Status status;
     {
       MutexLock lock(&mu_);
@@ -162,7 +161,6 @@ void LaunchStream::Advance() {
         writing_ = true;
         outgoing_ = std::move(slots_.front()->response);
         slots_.pop_front();
-        if (!slots_.empty() && slots_.front()->done) options.set_buffer_hint();
       }
       const bool idle = half_closed_ && read_.empty() && slots_.empty();
       finish = !writing_ && !queueing_ && !starting_read_ && (idle || !failure_.ok());
@@ -171,7 +169,8 @@ void LaunchStream::Advance() {
         status = failure_;
       }
     }
-    if (write) StartWrite(&outgoing_, options);
+    // No buffer hint: see EventStream in call.h.
+    if (write) StartWrite(&outgoing_);
     if (finish) {
       session_.reset();
       return Finish(scope_.End(status));
