@@ -1,3 +1,4 @@
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -199,9 +200,6 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
     benchmark.deadline = deadline;
     TRUN_ASSIGN_OR_RETURN(report.benchmark, kernel.Benchmark(report.grid, arguments.launch, benchmark));
   }
-  // Ends the session in one call; what was made in it needs none of its own. A lease that ran out meanwhile
-  // takes nothing away from the result.
-  session.Close().IgnoreError();
   report.total_time = absl::Now() - start;
 
   if (invocation.options.json) {
@@ -211,6 +209,10 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
   } else {
     invocation.console.Print(RenderRunReport(report));
   }
+  // The result is out before the session ends, which waits for its executor. One call ends all that was made
+  // in it. A lease that ran out meanwhile takes nothing away from the result.
+  std::fflush(stdout);
+  session.Close().IgnoreError();
   return report.Matches() ? kExitOk : kExitMismatch;
 }
 
