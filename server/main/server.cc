@@ -291,12 +291,10 @@ void Server::Drain(absl::Duration deadline) {
   acceptor_->Stop();
   descriptor_acceptor_->Stop();
   {
-    // Only work past its deadline still has a process.
+    // Work past its deadline, or whose client has gone, ends with the process that does it.
     std::optional<ChildReaper> reaper;
-    if (gate_.in_flight() > 0) {
-      LogWarning(absl::StrCat(gate_.in_flight(), " calls are cut"));
-      reaper.emplace();
-    }
+    if (gate_.in_flight() > 0) LogWarning(absl::StrCat(gate_.in_flight(), " calls are cut"));
+    if (workers_->unfinished() + compilers_->unfinished() > 0) reaper.emplace();
     endpoint_->Shutdown(absl::ZeroDuration());
     workers_->Shutdown();
     compilers_->Shutdown();

@@ -30,8 +30,10 @@ CallScope::CallScope(const ServiceContext& context, const Method& method, const 
   entered_ = admitted_.ok();
 }
 
-CallScope::~CallScope() {
-  if (entered_) context_.gate->Leave();
+CallScope::~CallScope() { Leave(); }
+
+void CallScope::Leave() {
+  if (entered_.exchange(false)) context_.gate->Leave();
 }
 
 absl::Duration CallScope::TimeLeft() const { return deadline_ - absl::Now(); }
@@ -64,6 +66,7 @@ void UnaryCall::OnDone() {
     over_ = true;
     held.swap(held_);
   }
+  scope_.Leave();
   self_.reset();
 }
 

@@ -50,13 +50,15 @@ class CallScope {
   absl::Duration TimeLeft() const;
   // Counts the end of the call; the first one counts.
   grpc::Status End(const absl::Status& status);
+  // The call no longer counts as running. For calls whose object others still hold.
+  void Leave();
 
  private:
   const ServiceContext& context_;
   const Method& method_;
   const absl::Time started_;
   const absl::Time deadline_;  // wall clock
-  bool entered_ = false;
+  std::atomic<bool> entered_{false};
   std::atomic<bool> recorded_{false};
   absl::Status admitted_;
   Caller caller_;
@@ -227,7 +229,10 @@ class EventStream final : public grpc::ServerWriteReactor<Response>,
     written_.SignalAll();
   }
 
-  void OnDone() override { self_.reset(); }
+  void OnDone() override {
+    scope_.Leave();
+    self_.reset();
+  }
 
   CallScope scope_;
   std::atomic<bool> cancelled_{false};

@@ -29,6 +29,11 @@ absl::Status CallPool::Submit(std::function<void()> task) {
   return absl::OkStatus();
 }
 
+size_t CallPool::unfinished() const {
+  MutexLock lock(&mu_);
+  return queue_.size() + running_;
+}
+
 void CallPool::Shutdown() {
   std::vector<std::thread> threads;
   {
@@ -51,8 +56,12 @@ void CallPool::Work() {
       if (queue_.empty()) return;
       task = std::move(queue_.front());
       queue_.pop_front();
+      ++running_;
     }
     task();
+    task = nullptr;  // what it holds goes before it counts as finished
+    MutexLock lock(&mu_);
+    --running_;
   }
 }
 

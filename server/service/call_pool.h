@@ -27,6 +27,9 @@ class CallPool {
   // RESOURCE_EXHAUSTED kQuota when as many tasks wait as may; the task was not taken.
   absl::Status Submit(std::function<void()> task);
 
+  // Tasks that run or wait.
+  size_t unfinished() const;
+
   // Runs what is queued, and waits for it. Later tasks are refused (UNAVAILABLE kDraining). May be called again.
   void Shutdown();
 
@@ -36,11 +39,12 @@ class CallPool {
   const std::string name_;
   const size_t max_threads_;
   const size_t max_queued_;
-  Mutex mu_;
+  mutable Mutex mu_;
   CondVar wake_;
   std::deque<std::function<void()>> queue_ ABSL_GUARDED_BY(mu_);
   std::vector<std::thread> threads_ ABSL_GUARDED_BY(mu_);
   size_t idle_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t running_ ABSL_GUARDED_BY(mu_) = 0;
   bool ending_ ABSL_GUARDED_BY(mu_) = false;
 };
 

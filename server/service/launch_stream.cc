@@ -72,7 +72,10 @@ void LaunchStream::OnCancel() {
   Advance();
 }
 
-void LaunchStream::OnDone() { self_.reset(); }
+void LaunchStream::OnDone() {
+  scope_.Leave();
+  self_.reset();
+}
 
 void LaunchStream::QueueLaunches() {
   while (true) {

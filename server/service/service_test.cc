@@ -424,7 +424,7 @@ TEST_F(ServiceTest, ALaunchThatItsClientGaveUpEndsAtOnceAndIsForgotten) {
   executors_.Hold();
   v1::LaunchResponse response;
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
   EXPECT_EQ(launch_stub_->Launch(&context, launch, &response).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(gate_.WaitIdle(absl::Seconds(60)));
   executors_.Release();
@@ -432,7 +432,8 @@ TEST_F(ServiceTest, ALaunchThatItsClientGaveUpEndsAtOnceAndIsForgotten) {
   synchronize.set_session(session);
   v1::SynchronizeResponse done;
   grpc::ClientContext after;
-  EXPECT_TRUE(launch_stub_->Synchronize(&after, synchronize, &done).ok());
+  const absl::Status synchronized = FromGrpcStatus(launch_stub_->Synchronize(&after, synchronize, &done));
+  EXPECT_TRUE(synchronized.ok()) << synchronized;
   EXPECT_EQ(done.last_sequence(), 1u);
 }
 

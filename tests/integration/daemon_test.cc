@@ -401,6 +401,31 @@ TEST_F(DaemonTest, SigtermDrainsHealthAndNewWorkSaySoAndASecondOneCuts) {
   EXPECT_THAT(daemon.log(), HasSubstr("drained"));
 }
 
+TEST_F(DaemonTest, ACompileUnderWayIsCutAtTheDrainDeadlineWithItsWorker) {
+  Daemon daemon(socket_, cache_, {"--drain-deadline", "100ms"});
+  ASSERT_TRUE(daemon.WaitReady()) << daemon.errors();
+  Client client(socket_);
+  v1::CompileRequest compile;
+  compile.set_session(client.Open().value().session());
+  compile.set_level(v1::LEVEL_TTIR);
+  // A chain that takes the compiler far longer than the deadline.
+  std::string body = "module {\n  tt.func public @k(%p: !tt.ptr<f32>) {\n    %v0 = tt.load %p : !tt.ptr<f32>\n";
+  for (int i = 0; i < 12000; ++i) {
+    absl::StrAppend(&body, "    %v", i + 1, " = arith.", i % 2 ? "mulf" : "addf", " %v", i, ", %v", i / 2, " : f32\n");
+  }
+  absl::StrAppend(&body, "    tt.store %p, %v12000 : !tt.ptr<f32>\n    tt.return\n  }\n}\n");
+  compile.set_ir(body);
+  grpc::ClientContext context;
+  auto events = client.compiler->Compile(&context, compile);
+  v1::CompileResponse event;
+  ASSERT_TRUE(events->Read(&event)) << FromGrpcStatus(events->Finish());
+  daemon.Signal(SIGTERM);
+  EXPECT_EQ(daemon.WaitEnd().code, 0) << daemon.log();
+  while (events->Read(&event)) {
+  }
+  EXPECT_FALSE(events->Finish().ok());
+}
+
 TEST_F(DaemonTest, DrainIsAlsoACallAndClosesSessions) {
   Daemon daemon(socket_, cache_);
   ASSERT_TRUE(daemon.WaitReady()) << daemon.errors();
