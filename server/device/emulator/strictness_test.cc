@@ -214,6 +214,35 @@ TEST_F(StrictnessTest, TheFaultOfTheLowestProgramIsReportedWhateverTheThreads) {
   }
 }
 
+TEST_F(StrictnessTest, AMissingWaitShowsWhenCopiesAreLate) {
+  const TestTensor x = launcher_.Upload(std::vector<uint32_t>{5, 6}), out = launcher_.Allocate(8);
+  const std::string begin = "mov.u32 %r2, s; add.s64 %d1, %d0, 4; cp.async.ca.shared.global [%r2], [%d0], 4; cp.async.commit_group;\n"
+                            "cp.async.ca.shared.global [%r2+4], [%d1], 4; cp.async.commit_group;\n";
+  const std::string end = "ld.shared.u32 %r3, [%r2]; ld.shared.u32 %r4, [%r2+4]; mul.lo.u32 %r4, %r4, 10; add.u32 %r3, %r3, %r4;\n"
+                          "mov.b64 %d2, {%r0, 0}; add.s64 %d2, %d0, %d2; st.global.u32 [%d2], %r3;";
+  const std::string shared = ".shared .align 16 .b8 s[16];";
+  const auto result = [&](const std::string& wait) {
+    const LaunchOutcome outcome = Run(Ptx(begin + wait + end, "sm_80", shared), x.address,
+                                      static_cast<uint32_t>(out.address - x.address), 1);
+    EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+    return launcher_.Download<uint32_t>(out)[0];
+  };
+  EXPECT_EQ(result(""), 65u);
+  CheckOptions checks;
+  checks.late_async = true;
+  ASSERT_TRUE(launcher_.device().SetChecks(checks).ok());
+  EXPECT_EQ(result("cp.async.wait_group 0;"), 65u);
+  EXPECT_EQ(result("cp.async.wait_all;"), 65u);
+  EXPECT_EQ(result("cp.async.wait_group 1;"), 5u);
+  EXPECT_EQ(result(""), 0u);
+}
+
+TEST_F(StrictnessTest, AMissingCheckIsRefused) {
+  CheckOptions checks;
+  checks.races = true;
+  EXPECT_EQ(launcher_.device().SetChecks(checks).code(), absl::StatusCode::kUnimplemented);
+}
+
 TEST_F(StrictnessTest, FunctionsAreCalledWithTheirParameters) {
   const TestTensor x = launcher_.Allocate(32 * 4);
   const LaunchOutcome outcome = Run(

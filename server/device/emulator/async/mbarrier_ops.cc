@@ -121,6 +121,7 @@ Step OpPendingCount(Warp& warp, const Instruction& in, uint32_t mask) {
 }
 
 Step OpAsyncArrive(Warp& warp, const Instruction& in, uint32_t mask) {
+  CompleteAsyncCopies(warp);
   // The copies of this thread have been made when they were issued, so the arrival is due at once.
   const MbarrierForm& f = FormOf(in);
   return ForEachLane(mask, [&](uint32_t lane) {

@@ -1,9 +1,12 @@
-// cp.async (PTX ISA, "Data Movement and Conversion Instructions: Non-Bulk copy"). Copies are made at once; groups have
-// nothing left to wait for. The bulk forms are decoded in their own file.
+// cp.async (PTX ISA, "Data Movement and Conversion Instructions: Non-Bulk copy"). Copies are made at once, and groups
+// have nothing left to wait for; with the late_async check they are made as late as the waits allow, so that a kernel
+// that forgets one sees what was there before. The bulk forms are decoded in their own file.
 #include <algorithm>
 #include <cstring>
+#include <deque>
+#include <memory>
+#include <vector>
 
-#include "server/device/emulator/exec/control.h"
 #include "server/device/emulator/exec/memory_access.h"
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ops/float_operation.h"
@@ -22,9 +25,60 @@ struct CopyData {
   int64_t to_offset = 0;
 };
 
+struct PendingCopy {
+  uint8_t* to;
+  const uint8_t* from;
+  uint32_t size;   // the rest of `bytes` becomes zero
+  uint32_t bytes;
+};
+
+// The copies of a warp that are under way: groups, oldest first; the last one is open. (Groups are a thread's in PTX;
+// lanes that part between copy and commit share theirs here.)
+struct PendingCopies final : WarpExtension {
+  std::deque<std::vector<PendingCopy>> groups = std::deque<std::vector<PendingCopy>>(1);
+};
+
+void Make(const PendingCopy& copy) {
+  if (copy.size > 0) memcpy(copy.to, copy.from, copy.size);
+  memset(copy.to + copy.size, 0, copy.bytes - copy.size);
+}
+
+// Makes the copies of the oldest groups until `left` closed ones are under way.
+void CompleteGroups(Warp& warp, size_t left, bool open_too) {
+  if (warp.async == nullptr) return;
+  auto& groups = static_cast<PendingCopies*>(warp.async.get())->groups;
+  while (groups.size() > left + 1) {
+    for (const PendingCopy& copy : groups.front()) Make(copy);
+    groups.pop_front();
+  }
+  if (!open_too) return;
+  for (const PendingCopy& copy : groups.back()) Make(copy);
+  groups.back().clear();
+}
+
+Step RunCommit(Warp& warp, const Instruction&, uint32_t) {
+  if (warp.async != nullptr) static_cast<PendingCopies*>(warp.async.get())->groups.emplace_back();
+  return Step::kNext;
+}
+
+Step RunWaitGroup(Warp& warp, const Instruction& in, uint32_t) {
+  CompleteGroups(warp, static_cast<size_t>(in.immediate), false);
+  return Step::kNext;
+}
+
+Step RunWaitAll(Warp& warp, const Instruction&, uint32_t) {
+  CompleteGroups(warp, 0, true);
+  return Step::kNext;
+}
+
 Step RunCopy(Warp& warp, const Instruction& in, uint32_t mask) {
   const CopyData& data = *static_cast<const CopyData*>(in.data);
   Cta& cta = *warp.cta;
+  std::vector<PendingCopy>* late = nullptr;
+  if (warp.worker->launch->checks.late_async) {
+    if (warp.async == nullptr) warp.async = std::make_unique<PendingCopies>();
+    late = &static_cast<PendingCopies*>(warp.async.get())->groups.back();
+  }
   uint32_t ignored = 0;
   if (data.has_ignore) ignored = data.negated ? ~warp.Predicate(in.operand[2]) : warp.Predicate(in.operand[2]);
   uint64_t sources[32];
@@ -42,7 +96,7 @@ Step RunCopy(Warp& warp, const Instruction& in, uint32_t mask) {
     all = all && (!data.has_size || warp.U32(in.operand[2])[i] == data.bytes);
   }
   const AllocationRange* range =
-      all && misaligned == 0 ? warp.worker->FindRange(in, low, high + data.bytes) : nullptr;
+      all && misaligned == 0 && late == nullptr ? warp.worker->FindRange(in, low, high + data.bytes) : nullptr;
   for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
     const uint32_t i = static_cast<uint32_t>(__builtin_ctz(lanes));
     uint64_t to = data.to32 ? warp.U32(in.operand[0])[i] : warp.U64(in.operand[0])[i];
@@ -62,12 +116,17 @@ Step RunCopy(Warp& warp, const Instruction& in, uint32_t mask) {
     uint32_t size = data.bytes;
     if (data.has_size) size = std::min(warp.U32(in.operand[2])[i], data.bytes);
     if ((ignored >> i & 1) != 0) size = 0;
+    const uint8_t* source = nullptr;
     if (size > 0) {
-      const uint8_t* source = Resolve(warp, i, Space::kGlobal, sources[i], size, data.bytes, false);
+      source = Resolve(warp, i, Space::kGlobal, sources[i], size, data.bytes, false);
       if (source == nullptr) return Step::kFault;
-      memcpy(destination, source, size);
     }
-    memset(destination + size, 0, data.bytes - size);
+    const PendingCopy copy = {destination, source, size, data.bytes};
+    if (late != nullptr) {
+      late->push_back(copy);
+    } else {
+      Make(copy);
+    }
   }
   return Step::kNext;
 }
@@ -80,10 +139,11 @@ Operation Cp(Form& form) {
   if (!form.Take("async")) return form.Unsupported("this kind of copy");
   if (form.Peek().substr(0, 4) == "bulk") return DecodeBulkCopy(form, false);
   if (form.Peek() == "mbarrier::arrive" || form.Peek() == "mbarrier") return DecodeCopyArrive(form);
-  if (form.Take("commit_group") || form.Take("wait_all")) return &OpNothing;
+  if (form.Take("commit_group")) return &RunCommit;
+  if (form.Take("wait_all")) return &RunWaitAll;
   if (form.Take("wait_group")) {
-    form.Integer(0);
-    return &OpNothing;
+    form.instruction().immediate = static_cast<int64_t>(form.Integer(0) & 0xffffffff);
+    return &RunWaitGroup;
   }
   CopyData data;
   if (!form.Take("ca") && !form.Take("cg")) return form.Malformed("cp.async needs .ca or .cg");
@@ -115,6 +175,8 @@ Operation Cp(Form& form) {
 }
 
 }  // namespace
+
+void CompleteAsyncCopies(Warp& warp) { CompleteGroups(warp, 0, true); }
 
 void RegisterAsyncCopy(FamilyTable* table) { table->Add("cp", &Cp); }
 

@@ -6,6 +6,8 @@
 
 namespace trun::device {
 
+struct Warp;
+
 void RegisterArithmetic(FamilyTable* table);   // arithmetic.cc: add … of all types
 void RegisterLogic(FamilyTable* table);        // logic.cc: and, shl, lop3, bfe, prmt …
 void RegisterSelection(FamilyTable* table);    // selection.cc: setp, selp, set, slct, testp …
@@ -20,6 +22,9 @@ void RegisterAsyncCopy(FamilyTable* table);    // async_copy.cc: cp.async
 // Parts of cp that have files of their own: after cp.async and cp.reduce.async.
 Operation DecodeBulkCopy(Form& form, bool reduce);  // async/bulk_copy_ops.cc
 Operation DecodeCopyArrive(Form& form);             // async/mbarrier_ops.cc: .mbarrier.arrive
+
+// Makes the warp's cp.async copies that are still under way (late_async): before what they have to precede.
+void CompleteAsyncCopies(Warp& warp);
 
 }  // namespace trun::device
 
