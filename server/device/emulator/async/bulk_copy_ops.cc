@@ -1,5 +1,5 @@
-// cp.async.bulk, cp.async.bulk.tensor and their reductions. A copy is made when it is issued, the earliest that PTX
-// allows, so groups and waits have nothing left to do; its bytes count on the mbarrier at once.
+// cp.async.bulk, cp.async.bulk.tensor and their reductions. A copy is made when it is issued, the earliest
+// that PTX allows, so groups and waits have nothing left to do; its bytes count on the mbarrier at once.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -65,7 +65,8 @@ uint64_t WindowAddress(uint64_t address) {
   return address >= kSharedWindow ? address - kSharedWindow : address;
 }
 
-// --- plain bulk copies ------------------------------------------------------------------------------------------
+// --- plain bulk copies
+// ------------------------------------------------------------------------------------------
 
 bool CopyBytes(Warp& warp, const Instruction& in, uint32_t lane) {
   const CopyForm& f = FormOf(in);
@@ -86,7 +87,8 @@ bool CopyBytes(Warp& warp, const Instruction& in, uint32_t lane) {
     if (f.reduce == ReduceOp::kNone) {
       std::memmove(target, source, bytes);
     } else {
-      ReduceElements(f.reduce, f.type, source, target, bytes * 8 / static_cast<uint32_t>(numerics::BitsOf(f.type)));
+      ReduceElements(f.reduce, f.type, source, target,
+                     bytes * 8 / static_cast<uint32_t>(numerics::BitsOf(f.type)));
     }
     return true;
   }
@@ -98,7 +100,8 @@ bool CopyBytes(Warp& warp, const Instruction& in, uint32_t lane) {
     if (f.reduce == ReduceOp::kNone) {
       std::memmove(target, source, bytes);
     } else {
-      ReduceElements(f.reduce, f.type, source, target, bytes * 8 / static_cast<uint32_t>(numerics::BitsOf(f.type)));
+      ReduceElements(f.reduce, f.type, source, target,
+                     bytes * 8 / static_cast<uint32_t>(numerics::BitsOf(f.type)));
     }
     if (!CompleteBytes(warp, lane, Space::kSharedCluster, barriers[i], bytes)) return false;
   }
@@ -109,7 +112,8 @@ Step OpBulkCopy(Warp& warp, const Instruction& in, uint32_t mask) {
   return ForEachLane(mask, [&](uint32_t lane) { return CopyBytes(warp, in, lane); });
 }
 
-// --- tensors ------------------------------------------------------------------------------------------------------
+// --- tensors
+// ------------------------------------------------------------------------------------------------------
 
 // One 16-byte unit at a time: where the swizzle puts byte `offset` of the box.
 uint8_t* Unit(uint8_t* window, const TensorMap& map, uint64_t box, uint32_t offset) {
@@ -126,8 +130,10 @@ void AdjustLoaded(TensorElement element, uint8_t* bytes, size_t count) {
     std::memcpy(&v, bytes + i, sizeof v);
     if (flush && (v & 0x7f800000) == 0) v &= 0x80000000;
     if (round) {
-      v = static_cast<uint32_t>(numerics::Convert(
-          {.to = numerics::Type::kTf32, .from = numerics::Type::kF32, .rounding = numerics::Rounding::kNearestAway}, v));
+      v = static_cast<uint32_t>(numerics::Convert({.to = numerics::Type::kTf32,
+                                                   .from = numerics::Type::kF32,
+                                                   .rounding = numerics::Rounding::kNearestAway},
+                                                  v));
     }
     std::memcpy(bytes + i, &v, sizeof v);
   }
@@ -188,7 +194,8 @@ class TensorCopy {
       return Fail("gather4 and scatter4 need a tensor map of rank 2 with boxes of one row");
     }
     row_bytes_ = map_.BoxElements(0) * BytesOf(map_.element);
-    box_bytes_ = form_.im2col ? uint64_t{row_bytes_} * map_.box_dim[1] : map_.BoxBytes() * (form_.rows ? 4 : 1);
+    box_bytes_ =
+        form_.im2col ? uint64_t{row_bytes_} * map_.box_dim[1] : map_.BoxBytes() * (form_.rows ? 4 : 1);
     for (uint32_t i = 0; i < form_.coordinates; ++i) {
       coordinates_[i] = static_cast<int32_t>(warp_.U32(in_.list[i])[lane_]);
     }
@@ -203,12 +210,13 @@ class TensorCopy {
     return ForEachTensorRow(map_, coordinates_, form_.rows, visit);
   }
 
-  // The start of the CTA's shared memory; the box has been checked to lie within it. Rows of a swizzled box stay in
-  // their 128-byte rows, so the box's own bounds are checked rounded up to those.
+  // The start of the CTA's shared memory; the box has been checked to lie within it. Rows of a swizzled box
+  // stay in their 128-byte rows, so the box's own bounds are checked rounded up to those.
   uint8_t* Window(uint64_t box, bool is_write) {
     const uint32_t round = map_.swizzle == numerics::Swizzle::kNone ? 16 : 128;
     const uint64_t bytes = (box_bytes_ + round - 1) / round * round;
-    uint8_t* start = Resolve(warp_, lane_, Space::kSharedCluster, box, static_cast<uint32_t>(bytes), 128, is_write);
+    uint8_t* start =
+        Resolve(warp_, lane_, Space::kSharedCluster, box, static_cast<uint32_t>(bytes), 128, is_write);
     return start == nullptr ? nullptr : start - (box & (kMaxSharedBytes - 1));
   }
 
@@ -229,7 +237,8 @@ class TensorCopy {
           std::memcpy(row_.data() + row.first * element, source, span);
         } else {
           for (uint32_t i = 0; i < count; ++i) {
-            std::memcpy(row_.data() + (row.first + i) * element, source + uint64_t{i} * step * element, element);
+            std::memcpy(row_.data() + (row.first + i) * element, source + uint64_t{i} * step * element,
+                        element);
           }
         }
         AdjustLoaded(map_.element, row_.data() + row.first * element, count * element);
@@ -287,7 +296,8 @@ Step OpTensorCopy(Warp& warp, const Instruction& in, uint32_t mask) {
   return ForEachLane(mask, [&](uint32_t lane) { return TensorCopy(warp, in, lane).Run(); });
 }
 
-// --- decoding -----------------------------------------------------------------------------------------------------
+// --- decoding
+// -----------------------------------------------------------------------------------------------------
 
 // The two spaces, target first; everything else has been taken.
 bool TakeSpaces(Form& form, CopyForm* f) {
@@ -304,7 +314,8 @@ bool TakeSpaces(Form& form, CopyForm* f) {
   }
   f->to_global = f->target_space == Space::kGlobal;
   if (f->to_global == (f->source_space == Space::kGlobal)) {
-    if (f->to_global || f->source_space != Space::kShared) form.Malformed("it does not copy between these spaces");
+    if (f->to_global || f->source_space != Space::kShared)
+      form.Malformed("it does not copy between these spaces");
   }
   return true;
 }
@@ -380,7 +391,8 @@ Operation DecodeTensor(Form& form, bool reduce) {
       f.offsets = static_cast<uint32_t>(form.Elements(next));
       if (f.offsets != f.rank - 2) return form.Malformed("it has another number of im2col offsets");
       for (uint32_t i = 0; i < f.offsets; ++i) {
-        form.Source(kList + static_cast<int>(f.coordinates + i), form.Element(next, static_cast<int>(i)), Type::kB16);
+        form.Source(kList + static_cast<int>(f.coordinates + i), form.Element(next, static_cast<int>(i)),
+                    Type::kB16);
       }
       ++next;
     }
@@ -404,7 +416,8 @@ Operation DecodePlain(Form& form, bool reduce) {
       case Type::kF32: case Type::kF64: f.type = ElementOf(type); break;
       default: return form.Unsupported("a type that bulk reductions do not have");
     }
-    const bool is_float = type == Type::kF16 || type == Type::kBf16 || type == Type::kF32 || type == Type::kF64;
+    const bool is_float =
+        type == Type::kF16 || type == Type::kBf16 || type == Type::kF32 || type == Type::kF64;
     if (is_float && f.reduce != ReduceOp::kAdd && f.reduce != ReduceOp::kMin && f.reduce != ReduceOp::kMax) {
       return form.Malformed("a reduction that floats do not have");
     }

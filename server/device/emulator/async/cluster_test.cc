@@ -1,4 +1,5 @@
-// Clusters, distributed shared memory, multicast, remote mbarriers and plain bulk copies, in hand-written PTX.
+// Clusters, distributed shared memory, multicast, remote mbarriers and plain bulk copies, in hand-written
+// PTX.
 #include <cstring>
 #include <string>
 
@@ -13,9 +14,12 @@ namespace {
 std::string Kernel(const std::string& body, const std::string& shared = "1024") {
   return ".version 8.6\n.target sm_90a\n.address_size 64\n"
          ".visible .entry k(.param .u64 in, .param .u64 out)\n{\n"
-         ".shared .align 128 .b8 buffer[" + shared + "];\n.shared .align 8 .b64 bar;\n"
+         ".shared .align 128 .b8 buffer[" +
+         shared +
+         "];\n.shared .align 8 .b64 bar;\n"
          ".reg .pred %p<8>;\n.reg .b16 %h<4>;\n.reg .b32 %r<32>;\n.reg .b64 %rd<32>;\n"
-         "ld.param.u64 %rd1, [in];\nld.param.u64 %rd2, [out];\nmov.u32 %r1, %tid.x;\nmov.u32 %r2, %cluster_ctarank;\n" +
+         "ld.param.u64 %rd1, [in];\nld.param.u64 %rd2, [out];\nmov.u32 %r1, %tid.x;\nmov.u32 %r2, "
+         "%cluster_ctarank;\n" +
          body + "\nret;\n}\n";
 }
 
@@ -64,26 +68,31 @@ TEST_F(ClusterTest, AWaitForAnMbarrierThatNobodyCompletesIsFoundAsAHang) {
 }
 
 TEST_F(ClusterTest, AnMbarrierThatWasNotInitialisedIsReported) {
-  const LaunchOutcome outcome = RunText(
-      Kernel("mov.u32 %r10, bar;\nmbarrier.arrive.shared::cta.b64 %rd3, [%r10];"), Of(1, 1), {Allocate(64), Allocate(64)});
+  const LaunchOutcome outcome =
+      RunText(Kernel("mov.u32 %r10, bar;\nmbarrier.arrive.shared::cta.b64 %rd3, [%r10];"), Of(1, 1),
+              {Allocate(64), Allocate(64)});
   EXPECT_EQ(GetReason(outcome.status), Reason::kBarrierDivergence) << outcome.status;
   EXPECT_THAT(outcome.fault.message, testing::HasSubstr("not initialised"));
 }
 
 TEST_F(ClusterTest, ABulkCopyOfAnOddSizeIsReported) {
   const LaunchOutcome outcome = RunText(
-      Kernel(std::string(kInit) + "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [%r11], [%rd1], 24, [%r10];"),
+      Kernel(std::string(kInit) +
+             "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [%r11], [%rd1], 24, [%r10];"),
       Of(1, 1), {Allocate(64), Allocate(64)});
   EXPECT_EQ(GetReason(outcome.status), Reason::kMisalignedAddress) << outcome.status;
 }
 
 TEST_F(ClusterTest, AnUnknownFormIsRefusedWhenLoading) {
-  for (const char* text : {"mbarrier.spin.shared::cta.b64 [%r10];", "wgmma.mma_async.sync.aligned.m64n12k16.f32.f16.f16 {%r1}, %rd1, %rd2, 1;",
+  for (const char* text : {"mbarrier.spin.shared::cta.b64 [%r10];",
+                           "wgmma.mma_async.sync.aligned.m64n12k16.f32.f16.f16 {%r1}, %rd1, %rd2, 1;",
                            "tensormap.replace.tile.colour.shared::cta.b1024.b32 [%rd1], %r1;",
-                           "cp.async.bulk.tensor.6d.shared::cta.global.mbarrier::complete_tx::bytes [%r1], [%rd1, {%r1}], [%r1];"}) {
+                           "cp.async.bulk.tensor.6d.shared::cta.global.mbarrier::complete_tx::bytes [%r1], "
+                           "[%rd1, {%r1}], [%r1];"}) {
     const LaunchOutcome outcome = RunText(Kernel(text), Of(32, 1), {0, 0});
     const Reason reason = GetReason(outcome.status);
-    EXPECT_TRUE(reason == Reason::kUnsupportedInstruction || reason == Reason::kInvalidIr) << text << outcome.status;
+    EXPECT_TRUE(reason == Reason::kUnsupportedInstruction || reason == Reason::kInvalidIr)
+        << text << outcome.status;
   }
 }
 
@@ -151,7 +160,8 @@ mad.lo.u32 %r18, %r2, 64, %r1;
 mul.wide.u32 %rd3, %r18, 4;
 add.u64 %rd3, %rd2, %rd3;
 st.global.u32 [%rd3], %r17;
-)"), Of(64, 4), {in, out});
+)"),
+                                        Of(64, 4), {in, out});
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   for (uint32_t i = 0; i < 256; ++i) EXPECT_EQ(Word(out, i), i / 64 == 2 ? 0 : i % 64) << i;
 }

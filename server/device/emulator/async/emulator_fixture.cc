@@ -57,7 +57,8 @@ LaunchOutcome EmulatorFixture::RunText(const std::string& ptx, const LaunchDimen
   const KernelAttributes& attributes = (*kernel)->attributes();
   std::vector<std::byte> parameters(attributes.parameter_bytes);
   for (size_t i = 0; i < attributes.parameters.size() && i < arguments.size(); ++i) {
-    std::memcpy(parameters.data() + attributes.parameters[i].offset, &arguments[i], attributes.parameters[i].bytes);
+    std::memcpy(parameters.data() + attributes.parameters[i].offset, &arguments[i],
+                attributes.parameters[i].bytes);
   }
   LaunchDimensions shape = dimensions;
   for (size_t i = 0; i < 3; ++i) {
@@ -91,7 +92,8 @@ LaunchOutcome EmulatorFixture::Run(const std::string& name, const std::array<uin
   dimensions.dynamic_shared_bytes = metadata["shared"].get<uint32_t>();
   std::vector<uint64_t> all = arguments;
   EXPECT_EQ(arguments.size(), metadata["parameters"].size());
-  const uint64_t scratch = metadata["global_scratch_size"].get<uint64_t>() * ctas * grid[0] * grid[1] * grid[2];
+  const uint64_t scratch =
+      metadata["global_scratch_size"].get<uint64_t>() * ctas * grid[0] * grid[1] * grid[2];
   all.push_back(scratch != 0 ? Allocate(scratch) : 0);
   all.push_back(0);
   return RunText(text.str(), dimensions, all);

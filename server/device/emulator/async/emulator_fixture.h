@@ -24,7 +24,8 @@ class EmulatorFixture : public testing::Test {
   uint8_t* Host(uint64_t address) { return host_ + (address - kBase); }
 
   // Launches the only entry of NAME.ptx with the cluster, shared memory and scratch that NAME.json says.
-  LaunchOutcome Run(const std::string& name, const std::array<uint64_t, 3>& grid, const std::vector<uint64_t>& arguments);
+  LaunchOutcome Run(const std::string& name, const std::array<uint64_t, 3>& grid,
+                    const std::vector<uint64_t>& arguments);
   // Launches the only entry of a text, with the block that it requires where it does.
   LaunchOutcome RunText(const std::string& ptx, const LaunchDimensions& dimensions,
                         const std::vector<uint64_t>& arguments);

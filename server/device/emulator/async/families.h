@@ -1,4 +1,5 @@
-// The asynchronous families of sm_90, one function per file of this folder. Each adds its opcodes to the table.
+// The asynchronous families of sm_90, one function per file of this folder. Each adds its opcodes to the
+// table.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_ASYNC_FAMILIES_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_ASYNC_FAMILIES_H_
 

@@ -1,5 +1,5 @@
-// Triton's own sm_90 code (testdata/generate_ptx.py) on the emulator: wgmma in all its forms, tensor copies of one to
-// five dimensions, reductions, gather and scatter, against results computed here.
+// Triton's own sm_90 code (testdata/generate_ptx.py) on the emulator: wgmma in all its forms, tensor copies
+// of one to five dimensions, reductions, gather and scatter, against results computed here.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -88,10 +88,12 @@ TEST_P(WgmmaKernelTest, MultipliesMatricesOfOddSizesExactly) {
   const int lead_a = p.a_rows ? 160 : 512, lead_b = p.b_rows ? 512 : 160;
   const std::vector<int> a = SmallIntegers(static_cast<size_t>(lead_a * (p.a_rows ? m : k)), 1, 3);
   const std::vector<int> b = SmallIntegers(static_cast<size_t>(lead_b * (p.b_rows ? k : n)), 2, 3);
-  const uint64_t pa = Fill(p.a, a), pb = Fill(p.b, b), pc = Allocate(static_cast<size_t>(m * n) * BytesOf(p.c));
+  const uint64_t pa = Fill(p.a, a), pb = Fill(p.b, b),
+                 pc = Allocate(static_cast<size_t>(m * n) * BytesOf(p.c));
   const auto u = [](int v) { return static_cast<uint64_t>(v); };
-  const LaunchOutcome outcome = Run(std::string("testdata/") + p.name, {u((m + p.bm - 1) / p.bm), u((n + p.bn - 1) / p.bn), 1},
-                                    {pa, pb, pc, u(m), u(n), u(k), u(lead_a), u(lead_b)});
+  const LaunchOutcome outcome =
+      Run(std::string("testdata/") + p.name, {u((m + p.bm - 1) / p.bm), u((n + p.bn - 1) / p.bn), 1},
+          {pa, pb, pc, u(m), u(n), u(k), u(lead_a), u(lead_b)});
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   for (int i = 0; i < m; ++i) {
     for (int j = 0; j < n; ++j) {
@@ -107,17 +109,18 @@ TEST_P(WgmmaKernelTest, MultipliesMatricesOfOddSizesExactly) {
 
 INSTANTIATE_TEST_SUITE_P(
     Triton, WgmmaKernelTest,
-    testing::Values(MatmulCase{"wgmma_fp16", Type::kF16, Type::kF16, Type::kF32, 64, 64, 4, true, true},
-                    MatmulCase{"wgmma_fp16_wide", Type::kF16, Type::kF16, Type::kF32, 128, 256, 8, true, true},
-                    MatmulCase{"wgmma_fp16_columns", Type::kF16, Type::kF16, Type::kF32, 64, 64, 4, false, false},
-                    MatmulCase{"wgmma_fp16_narrow", Type::kF16, Type::kF16, Type::kF32, 64, 16, 4, true, true},
-                    MatmulCase{"wgmma_fp16_half", Type::kF16, Type::kF16, Type::kF16, 64, 128, 4, true, true},
-                    MatmulCase{"wgmma_bf16", Type::kBf16, Type::kBf16, Type::kF32, 64, 128, 4, true, true},
-                    MatmulCase{"wgmma_bf16_registers", Type::kE5m2, Type::kF16, Type::kF32, 64, 64, 4, true, true},
-                    MatmulCase{"wgmma_tf32", Type::kF32, Type::kF32, Type::kF32, 64, 64, 4, true, false},
-                    MatmulCase{"wgmma_e4m3", Type::kE4m3, Type::kE4m3, Type::kF32, 64, 64, 4, true, false},
-                    MatmulCase{"wgmma_e5m2", Type::kE5m2, Type::kE5m2, Type::kF32, 64, 32, 4, true, false},
-                    MatmulCase{"wgmma_s8", Type::kS8, Type::kS8, Type::kS32, 64, 64, 4, true, false}),
+    testing::Values(
+        MatmulCase{"wgmma_fp16", Type::kF16, Type::kF16, Type::kF32, 64, 64, 4, true, true},
+        MatmulCase{"wgmma_fp16_wide", Type::kF16, Type::kF16, Type::kF32, 128, 256, 8, true, true},
+        MatmulCase{"wgmma_fp16_columns", Type::kF16, Type::kF16, Type::kF32, 64, 64, 4, false, false},
+        MatmulCase{"wgmma_fp16_narrow", Type::kF16, Type::kF16, Type::kF32, 64, 16, 4, true, true},
+        MatmulCase{"wgmma_fp16_half", Type::kF16, Type::kF16, Type::kF16, 64, 128, 4, true, true},
+        MatmulCase{"wgmma_bf16", Type::kBf16, Type::kBf16, Type::kF32, 64, 128, 4, true, true},
+        MatmulCase{"wgmma_bf16_registers", Type::kE5m2, Type::kF16, Type::kF32, 64, 64, 4, true, true},
+        MatmulCase{"wgmma_tf32", Type::kF32, Type::kF32, Type::kF32, 64, 64, 4, true, false},
+        MatmulCase{"wgmma_e4m3", Type::kE4m3, Type::kE4m3, Type::kF32, 64, 64, 4, true, false},
+        MatmulCase{"wgmma_e5m2", Type::kE5m2, Type::kE5m2, Type::kF32, 64, 32, 4, true, false},
+        MatmulCase{"wgmma_s8", Type::kS8, Type::kS8, Type::kS32, 64, 64, 4, true, false}),
     [](const auto& info) { return std::string(info.param.name); });
 
 struct TmaMatmulCase {
@@ -134,16 +137,19 @@ TEST_P(TmaMatmulTest, LoadsAndStoresTilesThatHangOverTheEdges) {
   const int m = p.bm + 30, n = p.bn + 24, k = 104;
   const std::vector<int> a = SmallIntegers(static_cast<size_t>(m * k), 1, 2);
   const std::vector<int> b = SmallIntegers(static_cast<size_t>(n * k), 2, 1);
-  const uint64_t pa = Fill(p.type, a), pb = Fill(p.type, b), pc = Allocate(static_cast<size_t>(m * n) * BytesOf(p.c));
+  const uint64_t pa = Fill(p.type, a), pb = Fill(p.type, b),
+                 pc = Allocate(static_cast<size_t>(m * n) * BytesOf(p.c));
   const auto u = [](int v) { return static_cast<uint64_t>(v); };
-  const LaunchOutcome outcome = Run(std::string("testdata/") + p.name, {u((m + p.bm - 1) / p.bm), u((n + p.bn - 1) / p.bn), 1},
-                                    {pa, pb, pc, u(m), u(n), u(k)});
+  const LaunchOutcome outcome =
+      Run(std::string("testdata/") + p.name, {u((m + p.bm - 1) / p.bm), u((n + p.bn - 1) / p.bn), 1},
+          {pa, pb, pc, u(m), u(n), u(k)});
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   for (int i = 0; i < m; ++i) {
     for (int j = 0; j < n; ++j) {
       int want = 0;
       for (int x = 0; x < k; ++x) {
-        want += a[static_cast<size_t>(i * k + x)] * b[static_cast<size_t>(p.transposed ? j * k + x : x * n + j)];
+        want +=
+            a[static_cast<size_t>(i * k + x)] * b[static_cast<size_t>(p.transposed ? j * k + x : x * n + j)];
       }
       ASSERT_EQ(At(pc, p.c, static_cast<size_t>(i * n + j)), want) << i << ", " << j;
     }
@@ -164,11 +170,13 @@ TEST_F(HopperTest, CopiesOneDimensionWithZerosBeyondItsEnds) {
   for (int shift : {0, -5, 100}) {
     const std::vector<int> x = SmallIntegers(n, 3, 100);
     const uint64_t px = Fill(Type::kF32, x), out = Allocate(n * 4);
-    const LaunchOutcome outcome = Run("testdata/tma_copy_1d_fp32", {3, 1, 1}, {px, out, n, static_cast<uint32_t>(shift)});
+    const LaunchOutcome outcome =
+        Run("testdata/tma_copy_1d_fp32", {3, 1, 1}, {px, out, n, static_cast<uint32_t>(shift)});
     ASSERT_TRUE(outcome.status.ok()) << outcome.status;
     for (int i = 0; i < n; ++i) {
       const bool inside = i + shift >= 0 && i + shift < n;
-      ASSERT_EQ(At(out, Type::kF32, static_cast<size_t>(i)), inside ? x[static_cast<size_t>(i + shift)] : 0) << i;
+      ASSERT_EQ(At(out, Type::kF32, static_cast<size_t>(i)), inside ? x[static_cast<size_t>(i + shift)] : 0)
+          << i;
     }
   }
 }
@@ -180,21 +188,23 @@ struct CopyCase {
 };
 
 TEST_F(HopperTest, CopiesTwoDimensionsInEverySwizzle) {
-  for (const CopyCase& p : {CopyCase{"tma_copy_2d_fp16", Type::kF16, 16, 64}, CopyCase{"tma_copy_2d_fp32", Type::kF32, 8, 16},
-                            CopyCase{"tma_copy_2d_u8", Type::kU8, 8, 32}}) {
+  for (const CopyCase& p :
+       {CopyCase{"tma_copy_2d_fp16", Type::kF16, 16, 64}, CopyCase{"tma_copy_2d_fp32", Type::kF32, 8, 16},
+        CopyCase{"tma_copy_2d_u8", Type::kU8, 8, 32}}) {
     const int m = p.bm * 2 + 3, n = p.bn + 16, down = -2, right = 5;
     std::vector<int> x = SmallIntegers(static_cast<size_t>(m * n), 4, 60);
     for (int& v : x) v = std::abs(v);
     const uint64_t px = Fill(p.type, x), out = Allocate(x.size() * BytesOf(p.type));
-    const LaunchOutcome outcome =
-        Run(std::string("testdata/") + p.name, {3, 2, 1},
-            {px, out, static_cast<uint64_t>(m), static_cast<uint64_t>(n), static_cast<uint32_t>(down), static_cast<uint32_t>(right)});
+    const LaunchOutcome outcome = Run(std::string("testdata/") + p.name, {3, 2, 1},
+                                      {px, out, static_cast<uint64_t>(m), static_cast<uint64_t>(n),
+                                       static_cast<uint32_t>(down), static_cast<uint32_t>(right)});
     ASSERT_TRUE(outcome.status.ok()) << p.name << outcome.status;
     for (int i = 0; i < m; ++i) {
       for (int j = 0; j < n; ++j) {
         const int y = i + down, z = j + right;
         const bool inside = y >= 0 && y < m && z >= 0 && z < n;
-        ASSERT_EQ(At(out, p.type, static_cast<size_t>(i * n + j)), inside ? x[static_cast<size_t>(y * n + z)] : 0)
+        ASSERT_EQ(At(out, p.type, static_cast<size_t>(i * n + j)),
+                  inside ? x[static_cast<size_t>(y * n + z)] : 0)
             << p.name << " at " << i << ", " << j;
       }
     }
@@ -205,8 +215,9 @@ TEST_F(HopperTest, CopiesThreeAndFiveDimensions) {
   const int a = 5, b = 20, c = 40;
   const std::vector<int> x = SmallIntegers(static_cast<size_t>(a * b * c), 5, 60);
   const uint64_t px = Fill(Type::kF16, x), out = Allocate(x.size() * 2);
-  LaunchOutcome outcome = Run("testdata/tma_copy_3d_fp16", {3, 3, 2},
-                              {px, out, static_cast<uint64_t>(a), static_cast<uint64_t>(b), static_cast<uint64_t>(c), 1});
+  LaunchOutcome outcome =
+      Run("testdata/tma_copy_3d_fp16", {3, 3, 2},
+          {px, out, static_cast<uint64_t>(a), static_cast<uint64_t>(b), static_cast<uint64_t>(c), 1});
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   for (size_t i = 0; i < x.size(); ++i) {
     const size_t from = i + static_cast<size_t>(b * c);
@@ -249,8 +260,10 @@ TEST_F(HopperTest, FillsElementsOutOfBoundsWithNan) {
 
 TEST_F(HopperTest, AttentionKeepsTheProbabilitiesInRegistersForTheSecondProduct) {
   const size_t n = 256, d = 64;
-  const std::vector<int> q = SmallIntegers(n * d, 13, 2), k = SmallIntegers(n * d, 14, 2), v = SmallIntegers(n * d, 15, 3);
-  const uint64_t pq = Fill(Type::kF16, q), pk = Fill(Type::kF16, k), pv = Fill(Type::kF16, v), out = Allocate(n * d * 4);
+  const std::vector<int> q = SmallIntegers(n * d, 13, 2), k = SmallIntegers(n * d, 14, 2),
+                         v = SmallIntegers(n * d, 15, 3);
+  const uint64_t pq = Fill(Type::kF16, q), pk = Fill(Type::kF16, k), pv = Fill(Type::kF16, v),
+                 out = Allocate(n * d * 4);
   const float scale = 0.125f;
   const LaunchOutcome outcome =
       Run("testdata/attention", {n / 64, 1, 1}, {pq, pk, pv, out, std::bit_cast<uint32_t>(scale), n});
@@ -281,12 +294,16 @@ TEST_F(HopperTest, ReducesTilesIntoMemory) {
       {"tma_reduce_add_fp16", Type::kF16, [](int64_t x, int64_t y) { return x + y; }},
       {"tma_reduce_min_s32", Type::kS32, [](int64_t x, int64_t y) { return std::min(x, y); }},
       {"tma_reduce_max_u32", Type::kU32,
-       [](int64_t x, int64_t y) { return static_cast<int64_t>(std::max<uint32_t>(static_cast<uint32_t>(x), static_cast<uint32_t>(y))); }},
-      {"tma_reduce_xor_u32", Type::kU32,
-       [](int64_t x, int64_t y) { return static_cast<int64_t>(static_cast<uint32_t>(x) ^ static_cast<uint32_t>(y)); }}};
+       [](int64_t x, int64_t y) {
+         return static_cast<int64_t>(std::max<uint32_t>(static_cast<uint32_t>(x), static_cast<uint32_t>(y)));
+       }},
+      {"tma_reduce_xor_u32", Type::kU32, [](int64_t x, int64_t y) {
+         return static_cast<int64_t>(static_cast<uint32_t>(x) ^ static_cast<uint32_t>(y));
+       }}};
   for (const Case& c : cases) {
     const int m = 40, n = 32, bm = 16;
-    const std::vector<int> x = SmallIntegers(static_cast<size_t>(bm * n), 7, 50), old = SmallIntegers(static_cast<size_t>(m * n), 8, 50);
+    const std::vector<int> x = SmallIntegers(static_cast<size_t>(bm * n), 7, 50),
+                           old = SmallIntegers(static_cast<size_t>(m * n), 8, 50);
     const uint64_t px = Fill(c.type, x), out = Fill(c.type, old);
     const LaunchOutcome outcome = Run(std::string("testdata/") + c.name, {3, 1, 1}, {px, out, m, n});
     ASSERT_TRUE(outcome.status.ok()) << c.name << outcome.status;
@@ -296,7 +313,9 @@ TEST_F(HopperTest, ReducesTilesIntoMemory) {
         const double before = c.type == Type::kU32 ? static_cast<uint32_t>(old[at]) : old[at];
         // Program p covers rows 16p - 8 … 16p + 7.
         const bool touched = i < 40;
-        const double want = touched ? static_cast<double>(c.combine(old[at], x[static_cast<size_t>((i + 8) % 16 * n + j)])) : before;
+        const double want =
+            touched ? static_cast<double>(c.combine(old[at], x[static_cast<size_t>((i + 8) % 16 * n + j)]))
+                    : before;
         ASSERT_EQ(At(out, c.type, at), want) << c.name << " at " << i << ", " << j;
       }
     }
@@ -313,7 +332,8 @@ TEST_F(HopperTest, GathersAndScattersRows) {
   for (size_t i = 0; i < 16; ++i) {
     for (size_t j = 0; j < 64; ++j) {
       const bool inside = index[i] >= 0 && index[i] < m;
-      ASSERT_EQ(At(out, Type::kF16, i * 64 + j), inside ? x[static_cast<size_t>(index[i]) * 64 + j] : 0) << i << ", " << j;
+      ASSERT_EQ(At(out, Type::kF16, i * 64 + j), inside ? x[static_cast<size_t>(index[i]) * 64 + j] : 0)
+          << i << ", " << j;
     }
   }
   const std::vector<int> rows = SmallIntegers(8 * 32, 10, 60), zeros(20 * 32, 0);
@@ -324,7 +344,8 @@ TEST_F(HopperTest, GathersAndScattersRows) {
   for (int i = 0; i < 20; ++i) {
     const auto found = std::find(index.begin(), index.end(), i);
     for (size_t j = 0; j < 32; ++j) {
-      const double want = found == index.end() ? 0 : rows[static_cast<size_t>(found - index.begin()) * 32 + j];
+      const double want =
+          found == index.end() ? 0 : rows[static_cast<size_t>(found - index.begin()) * 32 + j];
       ASSERT_EQ(At(target, Type::kF32, static_cast<size_t>(i) * 32 + j), want) << i << ", " << j;
     }
   }

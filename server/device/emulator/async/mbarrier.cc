@@ -18,7 +18,9 @@ MbarrierResult AddTransactions(uint64_t* word, int64_t bytes, bool complete) {
 
 }  // namespace
 
-MbarrierResult MbarrierExpectTransactions(uint64_t* word, int64_t bytes) { return AddTransactions(word, bytes, false); }
+MbarrierResult MbarrierExpectTransactions(uint64_t* word, int64_t bytes) {
+  return AddTransactions(word, bytes, false);
+}
 
 MbarrierResult MbarrierCompleteTransactions(uint64_t* word, int64_t bytes) {
   return AddTransactions(word, -bytes, true);

@@ -34,8 +34,8 @@ struct Mbarrier {
   }
   uint64_t Encode() const {
     return uint64_t{1} << 63 | uint64_t{parity} << 62 |
-           (static_cast<uint64_t>(static_cast<uint32_t>(transactions)) & 0x3fffff) << 40 | uint64_t{expected} << 20 |
-           pending;
+           (static_cast<uint64_t>(static_cast<uint32_t>(transactions)) & 0x3fffff) << 40 |
+           uint64_t{expected} << 20 | pending;
   }
 
   // True when the phase has ended, and the next one has begun.
@@ -59,7 +59,8 @@ MbarrierResult MbarrierExpectTransactions(uint64_t* word, int64_t bytes);
 MbarrierResult MbarrierCompleteTransactions(uint64_t* word, int64_t bytes);
 // `drop` lowers what later phases expect too.
 MbarrierResult MbarrierArrive(uint64_t* word, uint32_t count, bool drop);
-// cp.async.mbarrier.arrive without .noinc: one more arrival is expected in this phase (which its completion makes).
+// cp.async.mbarrier.arrive without .noinc: one more arrival is expected in this phase (which its completion
+// makes).
 MbarrierResult MbarrierExpectOneMore(uint64_t* word);
 
 // True when the phase with this parity has ended: the current phase has the other one.

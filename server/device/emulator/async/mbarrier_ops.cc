@@ -47,7 +47,8 @@ Step OpInval(Warp& warp, const Instruction& in, uint32_t mask) {
   return ForEachLane(mask, [&](uint32_t lane) {
     uint64_t* word = Object(warp, in, lane);
     if (word == nullptr) return false;
-    if (!CheckMbarrier(warp, lane, Mbarrier::IsValid(*word) ? MbarrierResult::kOk : MbarrierResult::kNotInitialised,
+    if (!CheckMbarrier(warp, lane,
+                       Mbarrier::IsValid(*word) ? MbarrierResult::kOk : MbarrierResult::kNotInitialised,
                        word)) {
       return false;
     }
@@ -60,7 +61,8 @@ Step OpExpect(Warp& warp, const Instruction& in, uint32_t mask) {
   return ForEachLane(mask, [&](uint32_t lane) {
     uint64_t* word = Object(warp, in, lane);
     return word != nullptr &&
-           CheckMbarrier(warp, lane, MbarrierExpectTransactions(word, warp.U32(in.operand[kCount])[lane]), word);
+           CheckMbarrier(warp, lane, MbarrierExpectTransactions(word, warp.U32(in.operand[kCount])[lane]),
+                         word);
   });
 }
 
@@ -68,7 +70,8 @@ Step OpComplete(Warp& warp, const Instruction& in, uint32_t mask) {
   return ForEachLane(mask, [&](uint32_t lane) {
     uint64_t* word = Object(warp, in, lane);
     return word != nullptr &&
-           CheckMbarrier(warp, lane, MbarrierCompleteTransactions(word, warp.U32(in.operand[kCount])[lane]), word);
+           CheckMbarrier(warp, lane, MbarrierCompleteTransactions(word, warp.U32(in.operand[kCount])[lane]),
+                         word);
   });
 }
 
@@ -92,7 +95,8 @@ Step OpWait(Warp& warp, const Instruction& in, uint32_t mask) {
   const Step step = ForEachLane(mask, [&](uint32_t lane) {
     uint64_t* word = Object(warp, in, lane);
     if (word == nullptr) return false;
-    if (!CheckMbarrier(warp, lane, Mbarrier::IsValid(*word) ? MbarrierResult::kOk : MbarrierResult::kNotInitialised,
+    if (!CheckMbarrier(warp, lane,
+                       Mbarrier::IsValid(*word) ? MbarrierResult::kOk : MbarrierResult::kNotInitialised,
                        word)) {
       return false;
     }
@@ -220,16 +224,18 @@ bool CheckMbarrier(Warp& warp, uint32_t lane, MbarrierResult result, const uint6
   switch (result) {
     case MbarrierResult::kOk: return true;
     case MbarrierResult::kNotInitialised:
-      Raise(warp, lane, Reason::kBarrierDivergence, "an mbarrier that is not initialised, or was invalidated");
+      Raise(warp, lane, Reason::kBarrierDivergence,
+            "an mbarrier that is not initialised, or was invalidated");
       return false;
     case MbarrierResult::kTooManyArrivals:
       Raise(warp, lane, Reason::kBarrierDivergence,
-            absl::StrCat("more arrivals at an mbarrier than its phase expects (", b.pending, " of ", b.expected,
-                         " were left)"));
+            absl::StrCat("more arrivals at an mbarrier than its phase expects (", b.pending, " of ",
+                         b.expected, " were left)"));
       return false;
     case MbarrierResult::kTransactionRange:
-      Raise(warp, lane, Reason::kBarrierDivergence,
-            absl::StrCat("the transaction count of an mbarrier left its range (it was ", b.transactions, ")"));
+      Raise(
+          warp, lane, Reason::kBarrierDivergence,
+          absl::StrCat("the transaction count of an mbarrier left its range (it was ", b.transactions, ")"));
       return false;
   }
   return false;
@@ -237,7 +243,8 @@ bool CheckMbarrier(Warp& warp, uint32_t lane, MbarrierResult result, const uint6
 
 Operation DecodeCopyArrive(Form& form) {
   MbarrierForm f;
-  if (!form.Take("mbarrier") || !form.Take("arrive")) return form.Malformed("it is no cp.async.mbarrier.arrive");
+  if (!form.Take("mbarrier") || !form.Take("arrive"))
+    return form.Malformed("it is no cp.async.mbarrier.arrive");
   f.drop = form.Take("noinc");
   f.space = form.TakeSpace();
   if (!form.Take("b64")) return form.Malformed("it has no .b64");

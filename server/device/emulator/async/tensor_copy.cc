@@ -78,8 +78,8 @@ bool ForEachTensorRow(const TensorMap& map, const std::array<int32_t, 5>& coordi
     for (uint32_t i = 0; i < 4; ++i) {
       const int64_t y = coordinates[i + 1];
       const bool inside = y >= 0 && y < static_cast<int64_t>(map.global_dim[1]);
-      ClipRow(map, coordinates[0], row_elements, map.global_address + static_cast<uint64_t>(y) * map.global_stride[0],
-              inside, &row);
+      ClipRow(map, coordinates[0], row_elements,
+              map.global_address + static_cast<uint64_t>(y) * map.global_stride[0], inside, &row);
       row.shared_offset = i * row_bytes;
       if (!visit(row)) return false;
     }
@@ -103,9 +103,9 @@ bool ForEachTensorRow(const TensorMap& map, const std::array<int32_t, 5>& coordi
   }
 }
 
-// Dimension 0 is channels, the last one images; those between are spatial. Pixels are taken in order within the
-// bounding box [lower corner, size + upper corner) of the spatial dimensions, then in the next image (PTX ISA,
-// "Tensors: im2col mode").
+// Dimension 0 is channels, the last one images; those between are spatial. Pixels are taken in order within
+// the bounding box [lower corner, size + upper corner) of the spatial dimensions, then in the next image (PTX
+// ISA, "Tensors: im2col mode").
 bool ForEachIm2colRow(const TensorMap& map, const std::array<int32_t, 5>& coordinates,
                       const std::array<uint16_t, 3>& offsets,
                       const std::function<bool(const TensorRow& row)>& visit) {
@@ -136,13 +136,17 @@ bool ForEachIm2colRow(const TensorMap& map, const std::array<int32_t, 5>& coordi
   return true;
 }
 
-bool ReduceElements(ReduceOp op, numerics::Type type, const uint8_t* source, uint8_t* target, uint32_t count) {
+bool ReduceElements(ReduceOp op, numerics::Type type, const uint8_t* source, uint8_t* target,
+                    uint32_t count) {
   switch (type) {
     case numerics::Type::kU32: return ReduceIntegers<uint32_t>(op, source, target, count);
     case numerics::Type::kS32: return ReduceIntegers<int32_t>(op, source, target, count);
     case numerics::Type::kU64: return ReduceIntegers<uint64_t>(op, source, target, count);
     case numerics::Type::kS64: return ReduceIntegers<int64_t>(op, source, target, count);
-    case numerics::Type::kF16: case numerics::Type::kBf16: case numerics::Type::kF32: case numerics::Type::kF64:
+    case numerics::Type::kF16:
+    case numerics::Type::kBf16:
+    case numerics::Type::kF32:
+    case numerics::Type::kF64:
       return ReduceFloats(op, type, source, target, count);
     default: return false;
   }

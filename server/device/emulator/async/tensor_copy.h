@@ -1,4 +1,5 @@
-// Boxes of tensors between global and shared memory: what cp.async.bulk.tensor and cp.reduce.async.bulk.tensor move.
+// Boxes of tensors between global and shared memory: what cp.async.bulk.tensor and
+// cp.reduce.async.bulk.tensor move.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_ASYNC_TENSOR_COPY_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_ASYNC_TENSOR_COPY_H_
 
@@ -18,9 +19,9 @@ struct TensorRow {
   uint32_t shared_offset = 0; // of element 0, from the start of the box, before the swizzle
 };
 
-// Calls visit(row) for each row of the box whose first element is at `coordinates`; rows out of bounds have first ==
-// last. Stops and returns false when visit does. The map has passed Check.
-// With `gather`, the box has one row for each of four indices of dimension 1: coordinates are (x, row 0 … row 3).
+// Calls visit(row) for each row of the box whose first element is at `coordinates`; rows out of bounds have
+// first == last. Stops and returns false when visit does. The map has passed Check. With `gather`, the box
+// has one row for each of four indices of dimension 1: coordinates are (x, row 0 … row 3).
 bool ForEachTensorRow(const TensorMap& map, const std::array<int32_t, 5>& coordinates, bool gather,
                       const std::function<bool(const TensorRow& row)>& visit);
 
@@ -31,8 +32,8 @@ bool ForEachIm2colRow(const TensorMap& map, const std::array<int32_t, 5>& coordi
 
 enum class ReduceOp : uint8_t { kNone, kAdd, kMin, kMax, kInc, kDec, kAnd, kOr, kXor };
 
-// target[i] = op(target[i], source[i]) for `count` elements of the type; floats round to nearest even once. False when
-// the type does not have the operation. Type in the words of numerics.
+// target[i] = op(target[i], source[i]) for `count` elements of the type; floats round to nearest even once.
+// False when the type does not have the operation. Type in the words of numerics.
 bool ReduceElements(ReduceOp op, numerics::Type type, const uint8_t* source, uint8_t* target, uint32_t count);
 
 }  // namespace trun::device

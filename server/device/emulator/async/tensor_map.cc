@@ -10,9 +10,9 @@
 namespace trun::device {
 namespace {
 
-constexpr size_t kAddressAt = 0, kStrideAt = 8, kDimAt = 40, kBoxAt = 60, kElementStrideAt = 80, kRankAt = 100,
-                 kElementAt = 101, kInterleaveAt = 102, kSwizzleAt = 103, kFillAt = 104, kModeAt = 105, kLowerAt = 106,
-                 kUpperAt = 112;
+constexpr size_t kAddressAt = 0, kStrideAt = 8, kDimAt = 40, kBoxAt = 60, kElementStrideAt = 80,
+                 kRankAt = 100, kElementAt = 101, kInterleaveAt = 102, kSwizzleAt = 103, kFillAt = 104,
+                 kModeAt = 105, kLowerAt = 106, kUpperAt = 112;
 
 template <typename T>
 void Put(uint8_t* bytes, size_t at, const T& value) {
@@ -100,17 +100,20 @@ uint64_t TensorMap::BoxBytes() const {
 absl::Status TensorMap::Check() const {
   if (rank < 1 || rank > kMaxTensorRank) return Wrong(absl::StrCat("rank ", rank, " is not between 1 and 5"));
   const uint32_t element_bytes = BytesOf(element);
-  if (element_bytes == 0) return Wrong(absl::StrCat("element type ", static_cast<int>(element), " is not supported"));
+  if (element_bytes == 0)
+    return Wrong(absl::StrCat("element type ", static_cast<int>(element), " is not supported"));
   if (interleave != 0) return Wrong("interleaved layouts are not supported");
   if (static_cast<int>(swizzle) > 3) return Wrong(absl::StrCat("swizzle mode ", static_cast<int>(swizzle)));
   if (im2col && rank < 3) return Wrong("im2col needs a rank of 3 or more");
-  if (global_address % 16 != 0) return Wrong(absl::StrCat("address ", global_address, " is not aligned to 16 bytes"));
+  if (global_address % 16 != 0)
+    return Wrong(absl::StrCat("address ", global_address, " is not aligned to 16 bytes"));
   uint64_t box_bytes = element_bytes;
   for (uint32_t i = 0; i < rank; ++i) {
     if (global_dim[i] == 0) return Wrong(absl::StrCat("dimension ", i, " has size 0"));
     if (element_stride[i] > 8) return Wrong(absl::StrCat("element stride ", element_stride[i], " is over 8"));
     if (i > 0 && global_stride[i - 1] % 16 != 0) {
-      return Wrong(absl::StrCat("stride ", global_stride[i - 1], " of dimension ", i, " is no multiple of 16 bytes"));
+      return Wrong(
+          absl::StrCat("stride ", global_stride[i - 1], " of dimension ", i, " is no multiple of 16 bytes"));
     }
     if (i > 0 && global_stride[i - 1] >= uint64_t{1} << 40) return Wrong("a stride of 2^40 bytes or more");
     if (im2col) continue;
@@ -123,9 +126,11 @@ absl::Status TensorMap::Check() const {
     return Wrong("im2col needs 1 to 256 channels a pixel and 1 to 1024 pixels a column");
   }
   const uint32_t inner = BoxElements(0) * element_bytes;
-  if (inner % 16 != 0) return Wrong(absl::StrCat("a box is ", inner, " bytes wide, which is no multiple of 16"));
+  if (inner % 16 != 0)
+    return Wrong(absl::StrCat("a box is ", inner, " bytes wide, which is no multiple of 16"));
   const uint32_t limit = swizzle == numerics::Swizzle::kNone ? ~0u : 16u << static_cast<int>(swizzle);
-  if (inner > limit) return Wrong(absl::StrCat("a box is ", inner, " bytes wide, over the swizzle's ", limit));
+  if (inner > limit)
+    return Wrong(absl::StrCat("a box is ", inner, " bytes wide, over the swizzle's ", limit));
   return absl::OkStatus();
 }
 

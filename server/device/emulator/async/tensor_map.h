@@ -1,5 +1,6 @@
-// The 128-byte tensor map, in a form of the emulator's own (NVIDIA's is opaque; PTX fixes only its size, its alignment
-// of 64 bytes, and the fields that tensormap.replace writes). All zero is a valid start: every default is 0.
+// The 128-byte tensor map, in a form of the emulator's own (NVIDIA's is opaque; PTX fixes only its size, its
+// alignment of 64 bytes, and the fields that tensormap.replace writes). All zero is a valid start: every
+// default is 0.
 //
 //   offset  size  field
 //        0     8  global address, aligned 16
@@ -17,8 +18,8 @@
 //      112     6  im2col: upper corner
 //      118    10  zero
 //
-// Little-endian. Pure functions, thread-safe. A host that launches a kernel with tensor maps as parameters makes them
-// with Encode.
+// Little-endian. Pure functions, thread-safe. A host that launches a kernel with tensor maps as parameters
+// makes them with Encode.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_ASYNC_TENSOR_MAP_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_ASYNC_TENSOR_MAP_H_
 
@@ -39,7 +40,22 @@ inline constexpr int kMaxTensorRank = 5;
 
 // The numbers of tensormap.replace.tile.elemtype (PTX ISA, "tensormap.replace").
 enum class TensorElement : uint8_t {
-  kU8, kU16, kU32, kS32, kU64, kS64, kF16, kF32, kF32Ftz, kF64, kBf16, kTf32, kTf32Ftz, kB4x16, kB4x16P64, kB6x16P32,
+  kU8,
+  kU16,
+  kU32,
+  kS32,
+  kU64,
+  kS64,
+  kF16,
+  kF32,
+  kF32Ftz,
+  kF64,
+  kBf16,
+  kTf32,
+  kTf32Ftz,
+  kB4x16,
+  kB4x16P64,
+  kB6x16P32,
 };
 // 0 for the packed types of 4 and 6 bits, which sm_90 does not have.
 uint32_t BytesOf(TensorElement element);
@@ -65,7 +81,8 @@ struct TensorMap {
   static TensorMap Decode(const uint8_t* bytes);
 
   // INVALID_ARGUMENT kArgument that names the field which breaks a rule of the CUDA driver API's
-  // cuTensorMapEncodeTiled: rank, alignment, strides, box sizes (1 … 256), swizzle against the inner box size.
+  // cuTensorMapEncodeTiled: rank, alignment, strides, box sizes (1 … 256), swizzle against the inner box
+  // size.
   absl::Status Check() const;
 
   // Elements along dimension i that a box brings.
@@ -75,7 +92,16 @@ struct TensorMap {
 
 // Fields of tensormap.replace. `index` is the dimension where the field has one.
 enum class TensorMapField : uint8_t {
-  kGlobalAddress, kRank, kBoxDim, kGlobalDim, kGlobalStride, kElementStride, kElemtype, kInterleave, kSwizzle, kFill,
+  kGlobalAddress,
+  kRank,
+  kBoxDim,
+  kGlobalDim,
+  kGlobalStride,
+  kElementStride,
+  kElemtype,
+  kInterleave,
+  kSwizzle,
+  kFill,
 };
 // Writes one field into the 128 bytes. False when index or value is out of the field's range.
 bool ReplaceTensorMapField(uint8_t* bytes, TensorMapField field, uint32_t index, uint64_t value);

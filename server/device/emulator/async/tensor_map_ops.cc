@@ -21,8 +21,8 @@ constexpr int kAddress = 0, kValue = 1, kIndex = 2, kSource = 3;  // slots
 Step OpReplace(Warp& warp, const Instruction& in, uint32_t mask) {
   const ReplaceForm& f = *static_cast<const ReplaceForm*>(in.data);
   return ForEachLane(mask, [&](uint32_t lane) {
-    uint8_t* map = Resolve(warp, lane, f.space, AddressOf(warp, in, f.address, lane), kTensorMapBytes, kTensorMapAlign,
-                           true);
+    uint8_t* map = Resolve(warp, lane, f.space, AddressOf(warp, in, f.address, lane), kTensorMapBytes,
+                           kTensorMapAlign, true);
     if (map == nullptr) return false;
     const uint64_t value = f.wide ? warp.U64(in.operand[kValue])[lane] : warp.U32(in.operand[kValue])[lane];
     if (!ReplaceTensorMapField(map, f.field, warp.U32(in.operand[kIndex])[lane], value)) {
@@ -43,8 +43,8 @@ Step OpCopy(Warp& warp, const Instruction& in, uint32_t mask) {
   mask = Converge(warp, mask, kFullMask);
   if (mask == 0) return Step::kWait;
   const uint32_t lane = static_cast<uint32_t>(__builtin_ctz(mask));
-  const uint8_t* from = Resolve(warp, lane, Space::kShared, AddressOf(warp, in, f.source, lane), kTensorMapBytes,
-                                kTensorMapAlign, false);
+  const uint8_t* from = Resolve(warp, lane, Space::kShared, AddressOf(warp, in, f.source, lane),
+                                kTensorMapBytes, kTensorMapAlign, false);
   if (from == nullptr) return Step::kFault;
   uint8_t* to = Resolve(warp, lane, Space::kGlobal, AddressOf(warp, in, f.target, lane), kTensorMapBytes,
                         kTensorMapAlign, true);
@@ -75,11 +75,16 @@ Operation DecodeReplace(Form& form) {
     bool indexed;
   };
   static constexpr Name kNames[] = {
-      {"global_address", TensorMapField::kGlobalAddress, false}, {"rank", TensorMapField::kRank, false},
-      {"box_dim", TensorMapField::kBoxDim, true},                {"global_dim", TensorMapField::kGlobalDim, true},
-      {"global_stride", TensorMapField::kGlobalStride, true},    {"element_stride", TensorMapField::kElementStride, true},
-      {"elemtype", TensorMapField::kElemtype, false},            {"interleave_layout", TensorMapField::kInterleave, false},
-      {"swizzle_mode", TensorMapField::kSwizzle, false},         {"fill_mode", TensorMapField::kFill, false},
+      {"global_address", TensorMapField::kGlobalAddress, false},
+      {"rank", TensorMapField::kRank, false},
+      {"box_dim", TensorMapField::kBoxDim, true},
+      {"global_dim", TensorMapField::kGlobalDim, true},
+      {"global_stride", TensorMapField::kGlobalStride, true},
+      {"element_stride", TensorMapField::kElementStride, true},
+      {"elemtype", TensorMapField::kElemtype, false},
+      {"interleave_layout", TensorMapField::kInterleave, false},
+      {"swizzle_mode", TensorMapField::kSwizzle, false},
+      {"fill_mode", TensorMapField::kFill, false},
   };
   const Name* name = nullptr;
   for (const Name& candidate : kNames) {

@@ -1,6 +1,6 @@
-// wgmma: a product of the four warps of a warpgroup. It is made when the last of them comes to the instruction, the
-// earliest that PTX allows; the others wait for it there, so that no warp sees a result, or frees an operand, before
-// all four have given theirs. Fences, groups and waits then have nothing left to do.
+// wgmma: a product of the four warps of a warpgroup. It is made when the last of them comes to the
+// instruction, the earliest that PTX allows; the others wait for it there, so that no warp sees a result, or
+// frees an operand, before all four have given theirs. Fences, groups and waits then have nothing left to do.
 #include <array>
 #include <memory>
 
@@ -70,8 +70,9 @@ Step OpWgmma(Warp& warp, const Instruction& in, uint32_t mask) {
     return Raise(warp, 0, Reason::kBarrierDivergence, "wgmma needs four whole warps");
   }
   if (group.arrived != 0 && group.pc != warp.pc) {
-    return Raise(warp, 0, Reason::kBarrierDivergence,
-                 absl::StrCat("the warps of a warpgroup are at different wgmma instructions (warp ", warp.index, ")"));
+    return Raise(
+        warp, 0, Reason::kBarrierDivergence,
+        absl::StrCat("the warps of a warpgroup are at different wgmma instructions (warp ", warp.index, ")"));
   }
   group.pc = warp.pc;
   group.arrived |= own;
@@ -120,8 +121,8 @@ Operation DecodeMultiply(Form& form) {
     return true;
   };
   if (!element(&f.shape.d) || !element(&f.shape.a) || !element(&f.shape.b)) return nullptr;
-  // Operands: D, A or its descriptor, B's descriptor, then scale-d, and for floats imm-scale-a, imm-scale-b and for
-  // 16-bit types imm-trans-a (where A is in memory), imm-trans-b.
+  // Operands: D, A or its descriptor, B's descriptor, then scale-d, and for floats imm-scale-a, imm-scale-b
+  // and for 16-bit types imm-trans-a (where A is in memory), imm-trans-b.
   f.shape.a_in_registers = form.IsVector(1);
   int next = 3;
   if (form.operands() > next) {
@@ -149,11 +150,13 @@ Operation DecodeMultiply(Form& form) {
   }
   if (form.operands() > next) return form.Malformed("it has too many operands");
   if (!numerics::IsValidWgmma(f.shape) || k != numerics::WgmmaDepth(f.shape.a) ||
-      (f.shape.d == numerics::Type::kS32 && !IntegerColumns(f.shape.n)) || bits != (f.shape.a == numerics::Type::kB1)) {
+      (f.shape.d == numerics::Type::kS32 && !IntegerColumns(f.shape.n)) ||
+      bits != (f.shape.a == numerics::Type::kB1)) {
     return form.Unsupported("not a shape and types of wgmma");
   }
   f.accumulators = numerics::WgmmaAccumulators(f.shape);
-  if (form.Elements(0) != f.accumulators) return form.Malformed("D has another number of registers than its shape");
+  if (form.Elements(0) != f.accumulators)
+    return form.Malformed("D has another number of registers than its shape");
   const Type d = f.shape.d == numerics::Type::kF32 ? Type::kF32 : Type::kB32;
   for (int r = 0; r < f.accumulators; ++r) {
     form.Source(kAccumulators + f.accumulators + r, form.Element(0, r), d);

@@ -1,5 +1,6 @@
-// The emulator against an H200: h200_answers.json holds kernels, operands and what the GPU answered (tests/ptx made and
-// recorded them). Exact forms must give the same bits; the others say how far they may be.
+// The emulator against an H200: h200_answers.json holds kernels, operands and what the GPU answered
+// (tests/ptx made and recorded them). Exact forms must give the same bits; the others say how far they may
+// be.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -25,7 +26,8 @@ constexpr size_t kThreads = 256;
 std::vector<uint8_t> FromHex(const std::string& hex) {
   std::vector<uint8_t> bytes(hex.size() / 2);
   const auto digit = [](char c) { return static_cast<uint8_t>(c <= '9' ? c - '0' : c - 'a' + 10); };
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(digit(hex[2 * i]) << 4 | digit(hex[2 * i + 1]));
+  for (size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<uint8_t>(digit(hex[2 * i]) << 4 | digit(hex[2 * i + 1]));
   return bytes;
 }
 
@@ -108,7 +110,8 @@ TEST_F(HardwareAnswersTest, EveryFormAnswersAsTheGpuDid) {
       if (!exact) {
         if (check.contains("within")) {  // the bound holds for operands up to this magnitude
           const uint64_t operand = Read(&bytes[c["inputs"][0]][at], element.bytes);
-          if (!(std::abs(numerics::ToDouble(element.type, operand)) <= check["within"].get<double>())) continue;
+          if (!(std::abs(numerics::ToDouble(element.type, operand)) <= check["within"].get<double>()))
+            continue;
         }
         if (IsNear(element, check, mine, theirs)) continue;
       }
@@ -123,8 +126,8 @@ TEST_F(HardwareAnswersTest, EveryFormAnswersAsTheGpuDid) {
       if (size <= 8) operands += " " + testing::PrintToString(Read(&pool[at], size));
     }
     char text[400];
-    snprintf(text, sizeof text, "%s: %zu of %zu differ; element %zu: %#llx, the GPU %#llx; operands", name.c_str(), differing,
-             answers.size() / element.bytes, first / element.bytes,
+    snprintf(text, sizeof text, "%s: %zu of %zu differ; element %zu: %#llx, the GPU %#llx; operands",
+             name.c_str(), differing, answers.size() / element.bytes, first / element.bytes,
              static_cast<unsigned long long>(Read(Host(out) + first, element.bytes)),
              static_cast<unsigned long long>(Read(&answers[first], element.bytes)));
     ADD_FAILURE() << text << operands;

@@ -76,9 +76,9 @@ uint64_t ReadFloatBits(Type type, uint64_t value) {
   return value & MaskOf(BitsOf(type));
 }
 
-// NaNs become the canonical one, but for what an H200 was seen to do: from and to f64 the sign and the upper bits of
-// the payload stay (made quiet), unless .ftz makes an f32 operand canonical first; bf16 becomes the upper half of an
-// f32 as it is; .rna.tf32 cuts the bits below.
+// NaNs become the canonical one, but for what an H200 was seen to do: from and to f64 the sign and the upper
+// bits of the payload stay (made quiet), unless .ftz makes an f32 operand canonical first; bf16 becomes the
+// upper half of an f32 as it is; .rna.tf32 cuts the bits below.
 uint64_t NanFor(const Conversion& c, const FloatFormat& f, const Decoded& d, uint64_t value) {
   if (c.from == Type::kBf16 && c.to == Type::kF32) return value << 16 & 0xffffffff;
   if (c.to == Type::kTf32) return c.rounding == Rounding::kNearestAway ? value & 0xffffe000 : 0x7fffe000;
@@ -86,7 +86,8 @@ uint64_t NanFor(const Conversion& c, const FloatFormat& f, const Decoded& d, uin
   const bool wide = c.to == Type::kF64 || c.from == Type::kF64;
   if (!wide || f.infinity == 0) return f.nan != 0 ? f.nan : f.max_finite;
   const uint64_t quiet = uint64_t{1} << (f.mantissa_bits - 1);
-  return (d.negative ? uint64_t{1} << f.sign_shift() : 0) | f.infinity | quiet | d.significand >> (52 - f.mantissa_bits);
+  return (d.negative ? uint64_t{1} << f.sign_shift() : 0) | f.infinity | quiet |
+         d.significand >> (52 - f.mantissa_bits);
 }
 
 // Flushes and clamps what Round gave, and puts tf32 where PTX has it.
@@ -202,7 +203,8 @@ ConvertLanes SelectConvert(const Conversion& conversion) {
   return &ConvertGeneric;
 }
 
-void ConvertTwoToPair(const Conversion& c, const uint32_t* upper, const uint32_t* lower, uint32_t* destination) {
+void ConvertTwoToPair(const Conversion& c, const uint32_t* upper, const uint32_t* lower,
+                      uint32_t* destination) {
   uint32_t high[kLanes], low[kLanes];
   const ConvertLanes convert = SelectConvert(c);
   convert(c, upper, high);

@@ -1,5 +1,5 @@
-// cvt: between every pair of PTX types, with every rounding, bit-exact (PTX ISA, "Data Movement and Conversion
-// Instructions: cvt").
+// cvt: between every pair of PTX types, with every rounding, bit-exact (PTX ISA, "Data Movement and
+// Conversion Instructions: cvt").
 //
 // Pure functions, thread-safe.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_CONVERT_H_
@@ -19,24 +19,27 @@ struct Conversion {
   bool to_integral = false;  // .rni .rzi .rmi .rpi between floats of one type: round to an integral value
   bool ftz = false;          // subnormal f32 operand and result become zero with their sign
   bool sat = false;          // integers: clamp to the range of `to`; floats: clamp to [0, 1], NaN gives 0
-  bool satfinite = false;    // overflow gives the largest finite value (NaN stays NaN where the format has one)
+  bool satfinite = false;  // overflow gives the largest finite value (NaN stays NaN where the format has one)
   bool relu = false;         // negative results become 0; NaN stays NaN
 
   friend bool operator==(const Conversion&, const Conversion&) = default;
 };
 
-// One element: the bits of `from` in the low bits of `value`, the bits of `to` in the low bits of the result (signed
-// 8-bit results sign-extended to 32 bits, tf32 in the place PTX puts it: an f32 whose low 13 bits are zero).
-// Float to integer clamps always; NaN gives 0, or 1 << (bits - 1) when `from` is f64 or `to` has 64 bits.
+// One element: the bits of `from` in the low bits of `value`, the bits of `to` in the low bits of the result
+// (signed 8-bit results sign-extended to 32 bits, tf32 in the place PTX puts it: an f32 whose low 13 bits are
+// zero). Float to integer clamps always; NaN gives 0, or 1 << (bits - 1) when `from` is f64 or `to` has 64
+// bits.
 uint64_t Convert(const Conversion& conversion, uint64_t value);
 
-// All 32 lanes; `source` and `destination` hold lanes as types.h says and may be the same array when the lanes of both
-// have the same width. The function fits the host (AVX2, AVX-512); results are the same everywhere.
+// All 32 lanes; `source` and `destination` hold lanes as types.h says and may be the same array when the
+// lanes of both have the same width. The function fits the host (AVX2, AVX-512); results are the same
+// everywhere.
 using ConvertLanes = void (*)(const Conversion& conversion, const void* source, void* destination);
 ConvertLanes SelectConvert(const Conversion& conversion);
 
-// cvt to a pair: f16x2, bf16x2, e4m3x2, e5m2x2, e2m3x2, e3m2x2, e2m1x2, ue8m0x2 from two f32 (`upper` is PTX's operand
-// a and becomes the upper element). `conversion.to` names the element. Pairs of 4-bit elements fill one byte.
+// cvt to a pair: f16x2, bf16x2, e4m3x2, e5m2x2, e2m3x2, e3m2x2, e2m1x2, ue8m0x2 from two f32 (`upper` is
+// PTX's operand a and becomes the upper element). `conversion.to` names the element. Pairs of 4-bit elements
+// fill one byte.
 void ConvertTwoToPair(const Conversion& conversion, const uint32_t* upper, const uint32_t* lower,
                       uint32_t* destination);
 

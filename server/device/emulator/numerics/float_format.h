@@ -1,7 +1,9 @@
-// Floating-point formats as data: decoding to sign, significand and exponent, and rounding back, exactly once.
+// Floating-point formats as data: decoding to sign, significand and exponent, and rounding back, exactly
+// once.
 //
-// Pure functions, thread-safe. IEEE 754-2019 §3.4 for the binary formats; OCP "8-bit Floating Point Specification"
-// for e4m3 and e5m2; OCP "Microscaling Formats" for e2m1, e2m3, e3m2 and ue8m0 (ue8m0 is handled in convert.cc).
+// Pure functions, thread-safe. IEEE 754-2019 §3.4 for the binary formats; OCP "8-bit Floating Point
+// Specification" for e4m3 and e5m2; OCP "Microscaling Formats" for e2m1, e2m3, e3m2 and ue8m0 (ue8m0 is
+// handled in convert.cc).
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_FLOAT_FORMAT_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_FLOAT_FORMAT_H_
 
@@ -21,8 +23,8 @@ struct FloatFormat {
   constexpr int sign_shift() const { return exponent_bits + mantissa_bits; }
 };
 
-// REQUIRES: a floating-point type other than kUe8m0. tf32 is f32 with 10 bits of mantissa in the upper 19 bits of the
-// register: its format describes those 19 bits.
+// REQUIRES: a floating-point type other than kUe8m0. tf32 is f32 with 10 bits of mantissa in the upper 19
+// bits of the register: its format describes those 19 bits.
 constexpr FloatFormat FormatOf(Type t) {
   switch (t) {
     case Type::kF16: return {5, 10, 15, 0x7bff, 0x7c00, kNanF16};
@@ -40,8 +42,8 @@ constexpr FloatFormat FormatOf(Type t) {
 
 enum class FloatClass : uint8_t { kZero, kFinite, kInfinity, kNan };
 
-// The value is significand · 2^exponent, negated when `negative`; exact. Of a NaN, the significand is its mantissa,
-// aligned to the 52 bits of f64.
+// The value is significand · 2^exponent, negated when `negative`; exact. Of a NaN, the significand is its
+// mantissa, aligned to the 52 bits of f64.
 struct Decoded {
   FloatClass kind = FloatClass::kZero;
   bool negative = false;
@@ -67,11 +69,12 @@ constexpr Decoded Decode(const FloatFormat& f, uint64_t bits) {
   return d;
 }
 
-// Rounds significand · 2^exponent to the format, once. A significand whose exact value has more bits carries a sticky
-// one in its lowest bit; it must then have at least two bits more than the format. Overflow gives infinity or the
-// largest finite value as the rounding asks, always the latter with `satfinite` or where there is no infinity.
-constexpr uint64_t Round(const FloatFormat& f, bool negative, uint64_t significand, int exponent, Rounding rounding,
-                         bool satfinite) {
+// Rounds significand · 2^exponent to the format, once. A significand whose exact value has more bits carries
+// a sticky one in its lowest bit; it must then have at least two bits more than the format. Overflow gives
+// infinity or the largest finite value as the rounding asks, always the latter with `satfinite` or where
+// there is no infinity.
+constexpr uint64_t Round(const FloatFormat& f, bool negative, uint64_t significand, int exponent,
+                         Rounding rounding, bool satfinite) {
   const uint64_t sign = negative ? uint64_t{1} << f.sign_shift() : 0;
   if (significand == 0) return sign;
   const int zeros = __builtin_clzll(significand);
@@ -105,8 +108,9 @@ constexpr uint64_t Round(const FloatFormat& f, bool negative, uint64_t significa
   }
   kept += up;
   const int biased = subnormal ? 0 : value_exponent + f.bias - 1;
-  const uint64_t magnitude =
-      biased > (1 << f.exponent_bits) ? ~uint64_t{0} >> 2 : (static_cast<uint64_t>(biased) << f.mantissa_bits) + kept;
+  const uint64_t magnitude = biased > (1 << f.exponent_bits)
+                                 ? ~uint64_t{0} >> 2
+                                 : (static_cast<uint64_t>(biased) << f.mantissa_bits) + kept;
   if (magnitude <= f.max_finite) return sign | magnitude;
   const bool to_finite = rounding == Rounding::kTowardZero || (rounding == Rounding::kDown && !negative) ||
                          (rounding == Rounding::kUp && negative);

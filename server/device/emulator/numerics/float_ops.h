@@ -1,8 +1,9 @@
-// Floating-point arithmetic of PTX on 32 lanes: f16, bf16, f32, f64 and packed pairs, with every rounding mode and
-// modifier; bit-exact where PTX specifies the result (rn, rz, rm, rp), one rounding each, canonical NaNs.
+// Floating-point arithmetic of PTX on 32 lanes: f16, bf16, f32, f64 and packed pairs, with every rounding
+// mode and modifier; bit-exact where PTX specifies the result (rn, rz, rm, rp), one rounding each, canonical
+// NaNs.
 //
-// Pure functions, thread-safe (directed roundings set and restore the thread's MXCSR). Results are the same on every
-// host: run-time dispatch changes the speed only.
+// Pure functions, thread-safe (directed roundings set and restore the thread's MXCSR). Results are the same
+// on every host: run-time dispatch changes the speed only.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_FLOAT_OPS_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_FLOAT_OPS_H_
 
@@ -46,8 +47,8 @@ FloatLanes SelectFloatOp(const FloatOp& op);
 // The host's instruction sets that numerics uses: "avx512", "avx2" or "baseline".
 const char* NumericsVariant();
 
-// Makes every Select function choose this variant ("avx512", "avx2", "baseline", or null for the best); false when
-// the host lacks it. For tests that compare variants; not thread-safe against Select.
+// Makes every Select function choose this variant ("avx512", "avx2", "baseline", or null for the best); false
+// when the host lacks it. For tests that compare variants; not thread-safe against Select.
 bool ForceNumericsVariant(const char* name);
 
 }  // namespace trun::device::numerics

@@ -1,5 +1,5 @@
-// Every conversion and operation against testdata/goldens.txt, which NumPy, ml_dtypes and rational arithmetic made
-// (testdata/generate_goldens.py says how operands are drawn), in every variant that this host can run.
+// Every conversion and operation against testdata/goldens.txt, which NumPy, ml_dtypes and rational arithmetic
+// made (testdata/generate_goldens.py says how operands are drawn), in every variant that this host can run.
 #include <bit>
 #include <fstream>
 #include <map>
@@ -20,19 +20,23 @@ constexpr int kRandomCases = 4096;
 
 const std::map<std::string, Type>& Types() {
   static const std::map<std::string, Type> types = {
-      {"s8", Type::kS8}, {"u8", Type::kU8}, {"s16", Type::kS16}, {"u16", Type::kU16}, {"s32", Type::kS32},
-      {"u32", Type::kU32}, {"s64", Type::kS64}, {"u64", Type::kU64}, {"f16", Type::kF16}, {"bf16", Type::kBf16},
-      {"tf32", Type::kTf32}, {"f32", Type::kF32}, {"f64", Type::kF64}, {"e4m3", Type::kE4m3}, {"e5m2", Type::kE5m2},
-      {"e2m1", Type::kE2m1}, {"e2m3", Type::kE2m3}, {"e3m2", Type::kE3m2}};
+      {"s8", Type::kS8},     {"u8", Type::kU8},     {"s16", Type::kS16},   {"u16", Type::kU16},
+      {"s32", Type::kS32},   {"u32", Type::kU32},   {"s64", Type::kS64},   {"u64", Type::kU64},
+      {"f16", Type::kF16},   {"bf16", Type::kBf16}, {"tf32", Type::kTf32}, {"f32", Type::kF32},
+      {"f64", Type::kF64},   {"e4m3", Type::kE4m3}, {"e5m2", Type::kE5m2}, {"e2m1", Type::kE2m1},
+      {"e2m3", Type::kE2m3}, {"e3m2", Type::kE3m2}};
   return types;
 }
 
-const std::map<std::string, Rounding> kRoundings = {{"rn", Rounding::kNearestEven}, {"rz", Rounding::kTowardZero},
-                                                    {"rm", Rounding::kDown}, {"rp", Rounding::kUp},
+const std::map<std::string, Rounding> kRoundings = {{"rn", Rounding::kNearestEven},
+                                                    {"rz", Rounding::kTowardZero},
+                                                    {"rm", Rounding::kDown},
+                                                    {"rp", Rounding::kUp},
                                                     {"rna", Rounding::kNearestAway}};
-const std::map<std::string, FloatOpcode> kOpcodes = {
-    {"add", FloatOpcode::kAdd}, {"sub", FloatOpcode::kSub}, {"mul", FloatOpcode::kMul}, {"fma", FloatOpcode::kFma},
-    {"div", FloatOpcode::kDiv}, {"sqrt", FloatOpcode::kSqrt}, {"rcp", FloatOpcode::kRcp}};
+const std::map<std::string, FloatOpcode> kOpcodes = {{"add", FloatOpcode::kAdd}, {"sub", FloatOpcode::kSub},
+                                                     {"mul", FloatOpcode::kMul}, {"fma", FloatOpcode::kFma},
+                                                     {"div", FloatOpcode::kDiv}, {"sqrt", FloatOpcode::kSqrt},
+                                                     {"rcp", FloatOpcode::kRcp}};
 
 class SplitMix {
  public:
@@ -56,11 +60,27 @@ std::vector<uint64_t> Edges(Type type) {
     return {0, 1, 2, 3, top - 1, top, top + 1, mask, mask - 1, 2049 & mask, 0x55};
   }
   const FloatFormat f = FormatOf(type);
-  const uint64_t lowest = uint64_t{1} << f.mantissa_bits, one = static_cast<uint64_t>(f.bias) << f.mantissa_bits;
+  const uint64_t lowest = uint64_t{1} << f.mantissa_bits, one = static_cast<uint64_t>(f.bias)
+                                                                << f.mantissa_bits;
   const uint64_t infinity = f.infinity != 0 ? f.infinity : f.max_finite;
-  std::vector<uint64_t> edges = {0, 1, 2, 3, lowest - 1, lowest, lowest + 1, one, one + 1, one - 1, one + lowest,
-                                 f.max_finite, infinity, f.max_finite - 1, f.nan != 0 ? f.nan : f.max_finite,
-                                 f.infinity != 0 ? infinity + 1 : 0, one - lowest, one + (lowest >> 1)};
+  std::vector<uint64_t> edges = {0,
+                                 1,
+                                 2,
+                                 3,
+                                 lowest - 1,
+                                 lowest,
+                                 lowest + 1,
+                                 one,
+                                 one + 1,
+                                 one - 1,
+                                 one + lowest,
+                                 f.max_finite,
+                                 infinity,
+                                 f.max_finite - 1,
+                                 f.nan != 0 ? f.nan : f.max_finite,
+                                 f.infinity != 0 ? infinity + 1 : 0,
+                                 one - lowest,
+                                 one + (lowest >> 1)};
   const size_t positive = edges.size();
   for (size_t i = 0; i < positive; ++i) edges.push_back(edges[i] | uint64_t{1} << f.sign_shift());
   return edges;
@@ -102,7 +122,9 @@ std::vector<uint64_t> Every(Type type) {
 struct Register {
   alignas(64) uint32_t narrow[kLanes] = {};
   alignas(64) uint64_t wide[kLanes] = {};
-  void* Lanes(Type type) { return BitsOf(type) == 64 ? static_cast<void*>(wide) : static_cast<void*>(narrow); }
+  void* Lanes(Type type) {
+    return BitsOf(type) == 64 ? static_cast<void*>(wide) : static_cast<void*>(narrow);
+  }
   uint64_t Get(Type type, int i) const { return BitsOf(type) == 64 ? wide[i] : narrow[i]; }
   void Set(Type type, int i, uint64_t v) {
     if (BitsOf(type) == 64) {
@@ -119,15 +141,20 @@ std::string Flagged(std::istringstream& line, std::string* flags) {
   return rounding;
 }
 
-bool Has(const std::string& flags, const std::string& word) { return ("," + flags + ",").find("," + word + ",") != std::string::npos; }
+bool Has(const std::string& flags, const std::string& word) {
+  return ("," + flags + ",").find("," + word + ",") != std::string::npos;
+}
 
-void Compare(std::istringstream& line, const std::vector<uint64_t>& results, size_t block, const std::string& what) {
+void Compare(std::istringstream& line, const std::vector<uint64_t>& results, size_t block,
+             const std::string& what) {
   for (size_t begin = 0; begin < results.size(); begin += block) {
     uint64_t state = 0xcbf29ce484222325;
-    for (size_t i = begin; i < std::min(results.size(), begin + block); ++i) state = (state ^ results[i]) * 0x100000001b3;
+    for (size_t i = begin; i < std::min(results.size(), begin + block); ++i)
+      state = (state ^ results[i]) * 0x100000001b3;
     std::string want;
     line >> want;
-    ASSERT_EQ(state, std::stoull(want, nullptr, 16)) << what << ": operands " << begin << " to " << begin + block;
+    ASSERT_EQ(state, std::stoull(want, nullptr, 16))
+        << what << ": operands " << begin << " to " << begin + block;
   }
 }
 
@@ -151,7 +178,8 @@ void CheckConversion(std::istringstream& line) {
     convert(c, in.Lanes(c.from), out.Lanes(c.to));
     for (int i = 0; i < count; ++i) {
       results.push_back(out.Get(c.to, i));
-      ASSERT_EQ(results.back(), Convert(c, operands[begin + static_cast<size_t>(i)])) << "lanes and scalar differ";
+      ASSERT_EQ(results.back(), Convert(c, operands[begin + static_cast<size_t>(i)]))
+          << "lanes and scalar differ";
     }
   }
   Compare(line, results, BitsOf(c.from) <= 16 ? 4096 : 256, "cvt " + to + " " + from + " " + flags);
@@ -167,7 +195,8 @@ void CheckOperation(std::istringstream& line) {
   op.relu = Has(flags, "relu");
   const FloatLanes run = SelectFloatOp(op);
   ASSERT_NE(run, nullptr) << name << " " << kind;
-  const std::vector<uint64_t> operands[3] = {Operands(op.type, 1), Operands(op.type, 2), Operands(op.type, 3)};
+  const std::vector<uint64_t> operands[3] = {Operands(op.type, 1), Operands(op.type, 2),
+                                             Operands(op.type, 3)};
   std::vector<uint64_t> results;
   for (size_t begin = 0; begin < kRandomCases; begin += kLanes) {
     Register in[3], out;
@@ -181,7 +210,8 @@ void CheckOperation(std::istringstream& line) {
       packed.packed = true;
       Register twice[3], pair;
       for (int o = 0; o < 3; ++o) {
-        for (int i = 0; i < kLanes; ++i) twice[o].narrow[i] = in[o].narrow[i] << 16 | in[o].narrow[kLanes - 1 - i];
+        for (int i = 0; i < kLanes; ++i)
+          twice[o].narrow[i] = in[o].narrow[i] << 16 | in[o].narrow[kLanes - 1 - i];
       }
       SelectFloatOp(packed)(packed, twice[0].narrow, twice[1].narrow, twice[2].narrow, pair.narrow);
       for (int i = 0; i < kLanes; ++i) {

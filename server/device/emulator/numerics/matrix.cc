@@ -4,8 +4,8 @@
 
 namespace trun::device::numerics {
 
-// Without .trans, lane 4g + t holds bytes 4t … 4t+3 of row g: a register is the matrix itself, row by row. With it,
-// lane 4g + t holds column g of rows 2t and 2t+1.
+// Without .trans, lane 4g + t holds bytes 4t … 4t+3 of row g: a register is the matrix itself, row by row.
+// With it, lane 4g + t holds column g of rows 2t and 2t+1.
 void LoadMatrices(int count, bool transpose, const uint8_t* const* rows, uint32_t* const* registers) {
   for (int m = 0; m < count; ++m) {
     uint16_t tile[8][8];

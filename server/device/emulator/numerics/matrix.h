@@ -1,9 +1,9 @@
 // ldmatrix and stmatrix between rows in shared memory and warp fragments (PTX ISA, "Warp-level matrix load
 // instruction: ldmatrix", "stmatrix").
 //
-// Pure functions, thread-safe. The caller resolves and checks addresses: `rows[8 · m + r]` is row r of matrix m, the
-// address given by lane 8 · m + r, 16 bytes. `count` is 1, 2 or 4 matrices of 8 x 8 b16 elements; register m is
-// 32 lanes.
+// Pure functions, thread-safe. The caller resolves and checks addresses: `rows[8 · m + r]` is row r of matrix
+// m, the address given by lane 8 · m + r, 16 bytes. `count` is 1, 2 or 4 matrices of 8 x 8 b16 elements;
+// register m is 32 lanes.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_MATRIX_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_MATRIX_H_
 

@@ -23,7 +23,8 @@ BENCHMARK_CAPTURE(BM_Mma, m16n8k16_f16_f16, MmaShape{.c = Type::kF16, .d = Type:
 BENCHMARK_CAPTURE(BM_Mma, m16n8k16_f32_bf16, MmaShape{.a = Type::kBf16, .b = Type::kBf16});
 BENCHMARK_CAPTURE(BM_Mma, m16n8k8_f32_tf32, MmaShape{.k = 8, .a = Type::kTf32, .b = Type::kTf32});
 BENCHMARK_CAPTURE(BM_Mma, m16n8k32_f32_e4m3, MmaShape{.k = 32, .a = Type::kE4m3, .b = Type::kE4m3});
-BENCHMARK_CAPTURE(BM_Mma, m16n8k32_s32_s8, (MmaShape{16, 8, 32, Type::kS8, Type::kS8, Type::kS32, Type::kS32}));
+BENCHMARK_CAPTURE(BM_Mma, m16n8k32_s32_s8,
+                  (MmaShape{16, 8, 32, Type::kS8, Type::kS8, Type::kS32, Type::kS32}));
 BENCHMARK_CAPTURE(BM_Mma, m8n8k4_f64, (MmaShape{8, 8, 4, Type::kF64, Type::kF64, Type::kF64, Type::kF64}));
 
 void BM_Float(benchmark::State& state, FloatOp op) {
@@ -33,7 +34,8 @@ void BM_Float(benchmark::State& state, FloatOp op) {
 }
 BENCHMARK_CAPTURE(BM_Float, fma_f32, FloatOp{.opcode = FloatOpcode::kFma});
 BENCHMARK_CAPTURE(BM_Float, fma_f16, (FloatOp{.opcode = FloatOpcode::kFma, .type = Type::kF16}));
-BENCHMARK_CAPTURE(BM_Float, fma_bf16x2, (FloatOp{.opcode = FloatOpcode::kFma, .type = Type::kBf16, .packed = true}));
+BENCHMARK_CAPTURE(BM_Float, fma_bf16x2,
+                  (FloatOp{.opcode = FloatOpcode::kFma, .type = Type::kBf16, .packed = true}));
 BENCHMARK_CAPTURE(BM_Float, max_f32, FloatOp{.opcode = FloatOpcode::kMax});
 BENCHMARK_CAPTURE(BM_Float, ex2, FloatOp{.opcode = FloatOpcode::kEx2Approx});
 BENCHMARK_CAPTURE(BM_Float, div_full, FloatOp{.opcode = FloatOpcode::kDivFull});

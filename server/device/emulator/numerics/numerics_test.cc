@@ -18,7 +18,8 @@ TEST(ConvertTest, RoundsHalvesToEvenAndOverflowsToInfinity) {
   EXPECT_EQ(Convert({.to = Type::kF16, .from = Type::kF32}, Bits(1.0f)), 0x3c00u);
   EXPECT_EQ(Convert({.to = Type::kF16, .from = Type::kF32}, Bits(65520.0f)), 0x7c00u);
   EXPECT_EQ(Convert({.to = Type::kF16, .from = Type::kF32}, Bits(65519.0f)), 0x7bffu);
-  EXPECT_EQ(Convert({.to = Type::kF16, .from = Type::kF32, .rounding = Rounding::kTowardZero}, Bits(1e9f)), 0x7bffu);
+  EXPECT_EQ(Convert({.to = Type::kF16, .from = Type::kF32, .rounding = Rounding::kTowardZero}, Bits(1e9f)),
+            0x7bffu);
   EXPECT_EQ(Convert({.to = Type::kF16, .from = Type::kF32}, Bits(0x1p-25f)), 0u);
   EXPECT_EQ(Convert({.to = Type::kF16, .from = Type::kF32}, Bits(0x1.8p-25f)), 1u);
   EXPECT_EQ(Convert({.to = Type::kS8, .from = Type::kF32, .rounding = Rounding::kTowardZero}, Bits(-300.f)),
@@ -27,8 +28,13 @@ TEST(ConvertTest, RoundsHalvesToEvenAndOverflowsToInfinity) {
 
 TEST(MmaTest, ProductOfSmallIntegersIsExactInEveryFloatShape) {
   std::mt19937 random(7);
-  for (const auto& [type, k] : {std::pair{Type::kF16, 8}, {Type::kF16, 16}, {Type::kBf16, 16}, {Type::kTf32, 4},
-                                {Type::kTf32, 8}, {Type::kE4m3, 32}, {Type::kE5m2, 32}}) {
+  for (const auto& [type, k] : {std::pair{Type::kF16, 8},
+                                {Type::kF16, 16},
+                                {Type::kBf16, 16},
+                                {Type::kTf32, 4},
+                                {Type::kTf32, 8},
+                                {Type::kE4m3, 32},
+                                {Type::kE5m2, 32}}) {
     const MmaShape shape{.m = 16, .n = 8, .k = k, .a = type, .b = type, .c = Type::kF32, .d = Type::kF32};
     const MmaCounts counts = CountsOf(shape);
     ASSERT_GT(counts.a, 0);

@@ -1,9 +1,9 @@
 // Words shared by the arithmetic of the emulator.
 //
-// How lanes hold values: a register is 32 lanes, contiguous. Types of up to 32 bits live in uint32_t lanes (8- and
-// 16-bit values in the low bits; bits above the type are ignored when read and zero when written, except that signed
-// 8-bit results are sign-extended to 16 bits by cvt, as PTX does); 64-bit types live in uint64_t lanes. Packed pairs
-// (f16x2 ...) are one uint32_t lane, element 0 in the low half.
+// How lanes hold values: a register is 32 lanes, contiguous. Types of up to 32 bits live in uint32_t lanes
+// (8- and 16-bit values in the low bits; bits above the type are ignored when read and zero when written,
+// except that signed 8-bit results are sign-extended to 16 bits by cvt, as PTX does); 64-bit types live in
+// uint64_t lanes. Packed pairs (f16x2 ...) are one uint32_t lane, element 0 in the low half.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_TYPES_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_TYPES_H_
 

@@ -1,7 +1,7 @@
 // The lane kernels compiled for one instruction set, and the choice between them. Internal to numerics.
 //
-// Each variant is the same source (lanes_*.inc) compiled with other flags, in a namespace of its own, so that no inline
-// function of an AVX variant can be linked into a baseline one.
+// Each variant is the same source (lanes_*.inc) compiled with other flags, in a namespace of its own, so that
+// no inline function of an AVX variant can be linked into a baseline one.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_VARIANT_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_VARIANT_H_
 
@@ -11,8 +11,8 @@
 
 namespace trun::device::numerics {
 
-// The product of a tile kept by row: c[i][j] += Σ a[i][k] · b[k][j] in the order and rounding of mma.h, for i < rows,
-// j < columns; row strides in elements. REQUIRES: rows and columns divisible by 8.
+// The product of a tile kept by row: c[i][j] += Σ a[i][k] · b[k][j] in the order and rounding of mma.h, for i
+// < rows, j < columns; row strides in elements. REQUIRES: rows and columns divisible by 8.
 using TileProduct = void (*)(int rows, int columns, int depth, const float* a, int a_stride, const float* b,
                              int b_stride, float* c, int c_stride);
 
@@ -43,7 +43,8 @@ extern const Variant kAvx512Variant;
 
 const Variant& CurrentVariant();
 
-// Values of the 256 codes of e4m3 and e5m2, and of the byte containers of e2m3, e3m2, e2m1 (upper bits ignored).
+// Values of the 256 codes of e4m3 and e5m2, and of the byte containers of e2m3, e3m2, e2m1 (upper bits
+// ignored).
 const float* ByteFloatTable(Type type);
 
 }  // namespace trun::device::numerics

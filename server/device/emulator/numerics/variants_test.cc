@@ -64,7 +64,8 @@ TEST_F(VariantsTest, AgreeOnEveryBitOfMatrixProducts) {
     std::vector<uint64_t> in(24 * kLanes);
     for (auto& v : in) {
       v = random();
-      if (shape.a == Type::kF64) v = std::bit_cast<uint64_t>(static_cast<double>(static_cast<int64_t>(v)) * 0x1p-60);
+      if (shape.a == Type::kF64)
+        v = std::bit_cast<uint64_t>(static_cast<double>(static_cast<int64_t>(v)) * 0x1p-60);
     }
     std::vector<uint64_t> results[3];
     const char* const names[3] = {"baseline", "avx2", "avx512"};
@@ -72,12 +73,13 @@ TEST_F(VariantsTest, AgreeOnEveryBitOfMatrixProducts) {
       if (!ForceNumericsVariant(names[variant])) continue;
       std::vector<uint64_t> out(8 * kLanes);
       MmaRegisters r;
-      for (int i = 0; i < 8; ++i) r.a[i] = &in[i * kLanes], r.c[i] = &in[(16 + i) * kLanes], r.d[i] = &out[i * kLanes];
+      for (int i = 0; i < 8; ++i)
+        r.a[i] = &in[i * kLanes], r.c[i] = &in[(16 + i) * kLanes], r.d[i] = &out[i * kLanes];
       for (int i = 0; i < 4; ++i) r.b[i] = &in[(8 + i) * kLanes];
       SelectMma(shape)(shape, r);
       results[variant] = out;
-      EXPECT_EQ(out, results[0]) << names[variant] << " type " << static_cast<int>(shape.a) << " m" << shape.m << "k"
-                                 << shape.k;
+      EXPECT_EQ(out, results[0]) << names[variant] << " type " << static_cast<int>(shape.a) << " m" << shape.m
+                                 << "k" << shape.k;
     }
   }
 }
@@ -91,12 +93,14 @@ TEST_F(VariantsTest, AgreeOnEveryBitOfApproximations) {
     for (int round = 0; round < 200; ++round) {
       const FloatOp op{.opcode = opcode, .ftz = round % 2 != 0};
       uint32_t a[kLanes], b[kLanes], d[2][kLanes];
-      for (int i = 0; i < kLanes; ++i) a[i] = static_cast<uint32_t>(random()), b[i] = static_cast<uint32_t>(random());
+      for (int i = 0; i < kLanes; ++i)
+        a[i] = static_cast<uint32_t>(random()), b[i] = static_cast<uint32_t>(random());
       ForceNumericsVariant("baseline");
       SelectFloatOp(op)(op, a, b, nullptr, d[0]);
       ForceNumericsVariant(nullptr);
       SelectFloatOp(op)(op, a, b, nullptr, d[1]);
-      for (int i = 0; i < kLanes; ++i) EXPECT_EQ(d[0][i], d[1][i]) << static_cast<int>(opcode) << " " << std::hex << a[i];
+      for (int i = 0; i < kLanes; ++i)
+        EXPECT_EQ(d[0][i], d[1][i]) << static_cast<int>(opcode) << " " << std::hex << a[i];
     }
   }
 }
@@ -120,19 +124,22 @@ TEST(MinMaxTest, XorsignComparesMagnitudesAndMultipliesSigns) {
   const FloatOp op{.opcode = FloatOpcode::kMin, .xorsign_abs = true};
   EXPECT_EQ(Compute(op, Bits(-2.0f), Bits(3.0f)), Bits(-2.0f));
   EXPECT_EQ(Compute(op, Bits(-2.0f), Bits(-3.0f)), Bits(2.0f));
-  EXPECT_EQ(Compute({.opcode = FloatOpcode::kMin, .type = Type::kBf16, .xorsign_abs = true}, 0xc000, 0x3f80), 0xbf80u);
+  EXPECT_EQ(Compute({.opcode = FloatOpcode::kMin, .type = Type::kBf16, .xorsign_abs = true}, 0xc000, 0x3f80),
+            0xbf80u);
 }
 
 TEST(SpecialCasesTest, DivApproxFlushesTheReciprocalOfAHugeDivisor) {
   EXPECT_EQ(Compute({.opcode = FloatOpcode::kDivApprox}, Bits(1.0f), Bits(0x1.8p127f)), 0u);
   EXPECT_EQ(Compute({.opcode = FloatOpcode::kDivApprox}, Bits(INFINITY), Bits(0x1.8p127f)), kNanF32);
-  EXPECT_EQ(Compute({.opcode = FloatOpcode::kDivFull}, Bits(0x1p127f), Bits(0x1.8p127f)), Bits(0x1p127f / 0x1.8p127f));
+  EXPECT_EQ(Compute({.opcode = FloatOpcode::kDivFull}, Bits(0x1p127f), Bits(0x1.8p127f)),
+            Bits(0x1p127f / 0x1.8p127f));
 }
 
 TEST(SpecialCasesTest, Fp16ExponentialAndTangentAreRoundedFromSinglePrecision) {
   EXPECT_EQ(Compute({.opcode = FloatOpcode::kEx2Approx, .type = Type::kF16}, 0x3c00), 0x4000u);
   EXPECT_EQ(Compute({.opcode = FloatOpcode::kTanhApprox, .type = Type::kBf16}, 0x4120), 0x3f80u);
-  EXPECT_EQ(Compute({.opcode = FloatOpcode::kEx2Approx, .type = Type::kBf16, .packed = true}, 0x3f80bf80), 0x40003f00u);
+  EXPECT_EQ(Compute({.opcode = FloatOpcode::kEx2Approx, .type = Type::kBf16, .packed = true}, 0x3f80bf80),
+            0x40003f00u);
 }
 
 TEST(SpecialCasesTest, DoubleReciprocalKeepsTheUpperHalfOnly) {

@@ -60,13 +60,15 @@ void GatherRegisters(const WgmmaOperands& operands, uint8_t* out) {
   }
 }
 
-// Lane 4g + t of register 4j + i holds row g + 8 (i / 2), column 8j + 2t + i % 2 of the warp's 16 rows: registers 4j + 2h
-// and 4j + 2h + 1, interleaved, are a row-major tile of 8 x 8. With f16, register 2j + h is such a tile by itself.
+// Lane 4g + t of register 4j + i holds row g + 8 (i / 2), column 8j + 2t + i % 2 of the warp's 16 rows:
+// registers 4j + 2h and 4j + 2h + 1, interleaved, are a row-major tile of 8 x 8. With f16, register 2j + h is
+// such a tile by itself.
 template <typename Visit>
 void ForEachTile(const WgmmaShape& shape, Visit visit) {
   for (int warp = 0; warp < 4; ++warp) {
     for (int j = 0; j < shape.n / 8; ++j) {
-      for (int half = 0; half < 2; ++half) visit(warp, 2 * j + half, (16 * warp + 8 * half) * shape.n + 8 * j);
+      for (int half = 0; half < 2; ++half)
+        visit(warp, 2 * j + half, (16 * warp + 8 * half) * shape.n + 8 * j);
     }
   }
 }
@@ -126,7 +128,8 @@ void StoreWords(const WgmmaShape& shape, const WgmmaOperands& operands, const ui
   });
 }
 
-void StoreFloats(const WgmmaShape& shape, const WgmmaOperands& operands, const float* c, uint32_t* canonical) {
+void StoreFloats(const WgmmaShape& shape, const WgmmaOperands& operands, const float* c,
+                 uint32_t* canonical) {
   const NarrowRow narrow = CurrentVariant().narrow_row;
   if (shape.d == Type::kF32) {
     narrow(Type::kF32, c, kRows * shape.n, canonical);
@@ -200,7 +203,8 @@ void RunIntegers(const WgmmaShape& shape, const WgmmaOperands& operands, Scratch
       uint32_t& c = s.c[i * shape.n + j];
       int32_t wrapped;
       const bool overflow = __builtin_add_overflow(static_cast<int32_t>(c), sum, &wrapped);
-      c = overflow && shape.satfinite ? (sum < 0 ? 0x80000000u : 0x7fffffffu) : static_cast<uint32_t>(wrapped);
+      c = overflow && shape.satfinite ? (sum < 0 ? 0x80000000u : 0x7fffffffu)
+                                      : static_cast<uint32_t>(wrapped);
     }
   }
   StoreWords(shape, operands, s.c);
@@ -220,7 +224,8 @@ MatrixDescriptor DecodeMatrixDescriptor(uint64_t bits) {
 }
 
 uint32_t MatrixUnitAddress(const MatrixDescriptor& d, bool transposed, uint32_t line, uint32_t unit) {
-  const uint32_t width = d.swizzle == Swizzle::k32 ? 2 : (d.swizzle == Swizzle::k64 ? 4 : 8);  // 16-byte units
+  const uint32_t width =
+      d.swizzle == Swizzle::k32 ? 2 : (d.swizzle == Swizzle::k64 ? 4 : 8);  // 16-byte units
   uint32_t offset;
   if (!transposed) {
     offset = d.swizzle == Swizzle::kNone
@@ -245,7 +250,9 @@ bool IsValidWgmma(const WgmmaShape& s) {
     case Type::kF16: return s.b == s.a && (s.d == Type::kF32 || s.d == Type::kF16);
     case Type::kBf16: case Type::kTf32: return s.b == s.a && s.d == Type::kF32;
     case Type::kE4m3: case Type::kE5m2: return byte_float(s.b) && (s.d == Type::kF32 || s.d == Type::kF16);
-    case Type::kS8: case Type::kU8: return byte_integer(s.b) && s.d == Type::kS32 && !s.negate_a && !s.negate_b;
+    case Type::kS8:
+    case Type::kU8:
+      return byte_integer(s.b) && s.d == Type::kS32 && !s.negate_a && !s.negate_b;
     case Type::kB1: return s.b == s.a && s.d == Type::kS32 && !s.negate_a && !s.negate_b;
     default: return false;
   }
@@ -258,10 +265,12 @@ absl::optional<uint32_t> Wgmma(const WgmmaShape& shape, const WgmmaOperands& ope
   const bool transpose_a = shape.transpose_a && !shape.a_in_registers;
   if (shape.a_in_registers) {
     GatherRegisters(operands, s.a);
-  } else if (auto bad = Gather(DecodeMatrixDescriptor(operands.a_descriptor), transpose_a, kRows, depth, shared, s.a)) {
+  } else if (auto bad = Gather(DecodeMatrixDescriptor(operands.a_descriptor), transpose_a, kRows, depth,
+                               shared, s.a)) {
     return bad;
   }
-  if (auto bad = Gather(DecodeMatrixDescriptor(operands.b_descriptor), shape.transpose_b, shape.n, depth, shared, s.b)) {
+  if (auto bad = Gather(DecodeMatrixDescriptor(operands.b_descriptor), shape.transpose_b, shape.n, depth,
+                        shared, s.b)) {
     return bad;
   }
   if (shape.d == Type::kS32) {

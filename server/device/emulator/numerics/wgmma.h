@@ -25,8 +25,9 @@ struct MatrixDescriptor {
 };
 MatrixDescriptor DecodeMatrixDescriptor(uint64_t bits);
 
-// Where the swizzle puts the byte whose plain address is `address`: 16-byte units are exchanged within 32, 64 or 128
-// bytes by the exclusive-or with the number of the 128-byte row. Used by descriptors and by tensor copies.
+// Where the swizzle puts the byte whose plain address is `address`: 16-byte units are exchanged within 32, 64
+// or 128 bytes by the exclusive-or with the number of the 128-byte row. Used by descriptors and by tensor
+// copies.
 constexpr uint32_t SwizzleAddress(Swizzle swizzle, uint32_t address, uint32_t base_offset = 0) {
   const uint32_t row = (address >> 7) - base_offset;
   switch (swizzle) {
@@ -38,12 +39,12 @@ constexpr uint32_t SwizzleAddress(Swizzle swizzle, uint32_t address, uint32_t ba
   return address;
 }
 
-// Address of the 16-byte unit `unit` of the operand. K-major (not transposed): row `line` of M or N, unit 0 or 1 along
-// K. MN-major (transposed): `line` is the index along K, `unit` counts 16-byte units along M or N.
+// Address of the 16-byte unit `unit` of the operand. K-major (not transposed): row `line` of M or N, unit 0
+// or 1 along K. MN-major (transposed): `line` is the index along K, `unit` counts 16-byte units along M or N.
 uint32_t MatrixUnitAddress(const MatrixDescriptor& descriptor, bool transposed, uint32_t line, uint32_t unit);
 
 struct WgmmaShape {
-  int n = 8;                            // 8 … 256 in steps of 8 (integers: PTX's shorter list is the caller's check)
+  int n = 8;  // 8 … 256 in steps of 8 (integers: PTX's shorter list is the caller's check)
   Type a = Type::kF16, b = Type::kF16;  // kF16, kBf16, kTf32, kE4m3, kE5m2, kS8, kU8, kB1
   Type d = Type::kF32;                  // kF16, kF32, kS32
   bool a_in_registers = false;
@@ -68,8 +69,8 @@ struct WgmmaOperands {
   bool scale_d = true;           // false: D = A · B
 };
 
-// Runs it for all four warps. `shared` is the CTA's shared memory from address 0 of its window. Returns the first
-// address that lies outside of it, nothing having been written then; nothing when all went well.
+// Runs it for all four warps. `shared` is the CTA's shared memory from address 0 of its window. Returns the
+// first address that lies outside of it, nothing having been written then; nothing when all went well.
 // REQUIRES: IsValidWgmma(shape).
 absl::optional<uint32_t> Wgmma(const WgmmaShape& shape, const WgmmaOperands& operands,
                                absl::Span<const uint8_t> shared);

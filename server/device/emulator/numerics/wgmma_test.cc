@@ -22,9 +22,10 @@ uint64_t Encode(uint32_t start, uint32_t leading, uint32_t stride, Swizzle swizz
   return Field(start) | Field(leading) << 16 | Field(stride) << 32 | kModes[static_cast<int>(swizzle)] << 62;
 }
 
-// A K-major operand laid out as a TMA load with this swizzle lays it out: rows of `width` bytes, 8 rows a pattern.
-// Returns the descriptor.
-uint64_t PlaceRows(std::vector<uint8_t>& shared, uint32_t start, Swizzle swizzle, int rows, const uint8_t* bytes) {
+// A K-major operand laid out as a TMA load with this swizzle lays it out: rows of `width` bytes, 8 rows a
+// pattern. Returns the descriptor.
+uint64_t PlaceRows(std::vector<uint8_t>& shared, uint32_t start, Swizzle swizzle, int rows,
+                   const uint8_t* bytes) {
   const uint32_t width = swizzle == Swizzle::k32 ? 32 : (swizzle == Swizzle::k64 ? 64 : 128);
   for (int r = 0; r < rows; ++r) {
     for (uint32_t x = 0; x < 32; ++x) {
@@ -45,8 +46,10 @@ uint64_t PlaceRows(std::vector<uint8_t>& shared, uint32_t start, Swizzle swizzle
 }
 
 // An MN-major operand of 16-bit elements ([k][mn]) as a TMA load of boxes `width` bytes wide lays it out.
-uint64_t PlaceColumns(std::vector<uint8_t>& shared, uint32_t start, Swizzle swizzle, int mn, const uint16_t* v) {
-  const uint32_t width = swizzle == Swizzle::kNone ? 16 : (swizzle == Swizzle::k32 ? 32 : (swizzle == Swizzle::k64 ? 64 : 128));
+uint64_t PlaceColumns(std::vector<uint8_t>& shared, uint32_t start, Swizzle swizzle, int mn,
+                      const uint16_t* v) {
+  const uint32_t width =
+      swizzle == Swizzle::kNone ? 16 : (swizzle == Swizzle::k32 ? 32 : (swizzle == Swizzle::k64 ? 64 : 128));
   const int per_box = static_cast<int>(width) / 2;
   for (int k = 0; k < 16; ++k) {
     for (int i = 0; i < mn; ++i) {
@@ -57,8 +60,10 @@ uint64_t PlaceColumns(std::vector<uint8_t>& shared, uint32_t start, Swizzle swiz
       std::memcpy(&shared[at], &v[k * mn + i], 2);
     }
   }
-  // Without a swizzle a box is one unit wide: units along MN by the stride, 8 rows of K by the leading offset.
-  return swizzle == Swizzle::kNone ? Encode(start, 128, 256, swizzle) : Encode(start, width * 16, width * 8, swizzle);
+  // Without a swizzle a box is one unit wide: units along MN by the stride, 8 rows of K by the leading
+  // offset.
+  return swizzle == Swizzle::kNone ? Encode(start, 128, 256, swizzle)
+                                   : Encode(start, width * 16, width * 8, swizzle);
 }
 
 struct Registers {
@@ -126,7 +131,8 @@ TEST_P(WgmmaSwizzleTest, MultipliesWhatTheDescriptorsPointAt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WgmmaSwizzleTest,
-                         testing::Combine(testing::Values(Swizzle::kNone, Swizzle::k32, Swizzle::k64, Swizzle::k128),
+                         testing::Combine(testing::Values(Swizzle::kNone, Swizzle::k32, Swizzle::k64,
+                                                          Swizzle::k128),
                                           testing::Bool(), testing::Bool(), testing::Bool()));
 
 TEST(WgmmaTest, ReportsAnAddressOutsideOfSharedMemoryAndWritesNothing) {
@@ -149,12 +155,15 @@ TEST(WgmmaTest, SignedBytesAccumulateExactly) {
   regs.operands.a_descriptor = PlaceRows(shared, 0, Swizzle::k32, 64, a.data());
   regs.operands.b_descriptor = PlaceRows(shared, 4096, Swizzle::k32, 16, b.data());
   for (auto& r : regs.store) r.fill(0);
-  ASSERT_EQ(Wgmma({.n = 16, .a = Type::kS8, .b = Type::kU8, .d = Type::kS32}, regs.operands, shared), absl::nullopt);
+  ASSERT_EQ(Wgmma({.n = 16, .a = Type::kS8, .b = Type::kU8, .d = Type::kS32}, regs.operands, shared),
+            absl::nullopt);
   for (int i = 0; i < 64; ++i) {
     for (int j = 0; j < 16; ++j) {
       int want = 0;
       for (int k = 0; k < 32; ++k) want += static_cast<int8_t>(a[i * 32 + k]) * b[j * 32 + k];
-      ASSERT_EQ(static_cast<int>(regs.operands.d[i / 16][j / 8 * 4 + i / 8 % 2 * 2 + j % 2][i % 8 * 4 + j % 8 / 2]), want);
+      ASSERT_EQ(
+          static_cast<int>(regs.operands.d[i / 16][j / 8 * 4 + i / 8 % 2 * 2 + j % 2][i % 8 * 4 + j % 8 / 2]),
+          want);
     }
   }
 }
