@@ -9,7 +9,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples/kernels"
 METADATA = '{"name": "%s", "num_warps": 1, "shared": 0, "num_ctas": 1, "target": {"backend": "cuda", "arch": 80, "warp_size": 32}}'  # noqa: E501
 
 
-def metadata(name: str, **changes: object) -> str:
+def metadata(name: str, /, **changes: object) -> str:
     import json
 
     fields = json.loads(METADATA % name)

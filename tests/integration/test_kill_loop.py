@@ -195,11 +195,16 @@ def test_daemons_killed_at_random_times_lose_no_finished_entry(tmp_path: Path) -
                 finished[number] = ptx_digest(kernel)
 
         load = Load(compile_new, compile_new)
-        time.sleep(generator.uniform(0.0, 1.0))
+        # In the middle of the first compile, or some time after a few have finished.
+        enough, latest = generator.randrange(4), time.monotonic() + 10
+        while load.done < enough and not load.wrong and time.monotonic() < latest:
+            time.sleep(0.002)
+        time.sleep(generator.uniform(0.0, 0.15))
         children = set(daemon.children())
         daemon.kill()
         load.stop()
         wait_until(lambda c=children: not any(alive(pid) for pid in c), "the end of the killed daemon's children")
+    assert len(finished) > KILLS // 2
     print(f"{KILLS} daemons killed, {len(finished)} entries finished, {checked} looked up again")
     daemon = Daemon(tmp_path, BUILD, TOOLCHAINS)
     daemon.start()

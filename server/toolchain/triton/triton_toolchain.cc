@@ -159,11 +159,15 @@ absl::Status TritonToolchain::Compile(const StageRequest& request,
                                       const std::function<StageDecision(StageResult)>& on_stage) {
   TRUN_RETURN_IF_ERROR(options_.info.usable);
   TRUN_ASSIGN_OR_RETURN(const nlohmann::json header, RequestHeader(request));
+  // Idle workers may have been killed just before they were taken, all of them at once (a killed process takes a while
+  // to go): that is no reason to fail this request.
   bool delivered = false;
-  const absl::Status status = CompileOnce(header, request, on_stage, &delivered);
-  // An idle worker may have been killed just before it was taken: that is no reason to fail this request.
-  if (delivered || GetReason(status) != Reason::kWorkerLost) return status;
-  return CompileOnce(header, request, on_stage, &delivered);
+  absl::Status status;
+  for (int tries = 0; tries <= pool_.max_workers(); ++tries) {
+    status = CompileOnce(header, request, on_stage, &delivered);
+    if (delivered || GetReason(status) != Reason::kWorkerLost) break;
+  }
+  return status;
 }
 
 absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const StageRequest& request,

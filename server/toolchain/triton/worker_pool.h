@@ -53,6 +53,8 @@ class WorkerPool {
   // A warm worker, a new one, or the first that is given back. DEADLINE_EXCEEDED kCompileTimeout: none became free.
   // Otherwise the statuses of WorkerProcess::Start.
   absl::StatusOr<Lease> Acquire(absl::Duration timeout);
+  int max_workers() const { return max_workers_; }
+
   // Starts workers in the background until `count` are there (or max_workers are). Returns at once.
   void Prewarm(int count);
   Load load() const;
