@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 
@@ -36,6 +38,16 @@ int Depth(absl::string_view json) {
   return deepest;
 }
 
+// "hash" names the source Triton started from (triton/compiler/compiler.py) and no stage reads it: with it in the key,
+// no two sources would ever share what they have in common.
+std::string MetadataOfKey(absl::string_view metadata_json) {
+  std::string text(metadata_json);
+  if (!absl::StrContains(text, "\"hash\"") || Depth(text) > kMaxOptionDepth) return text;
+  nlohmann::json parsed = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!parsed.is_object() || parsed.erase("hash") == 0) return text;
+  return parsed.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 }  // namespace
 
 CacheKey MakeCompileKey(Level level, const Digest& ir, absl::string_view metadata_json,
@@ -44,7 +56,7 @@ CacheKey MakeCompileKey(Level level, const Digest& ir, absl::string_view metadat
   hasher.Add(kKeyVersion)
       .Add(static_cast<uint64_t>(level))
       .Add(ir.bytes())
-      .Add(metadata_json)
+      .Add(MetadataOfKey(metadata_json))
       .Add(context.target.ToString())
       .Add(context.toolchain_id)
       .Add(static_cast<uint64_t>(context.options->size()));
