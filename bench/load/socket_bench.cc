@@ -1,7 +1,7 @@
 // Times of calls over trund's socket, as JSON on stdout:
 //   socket_bench SOCKET FILE.ttir [COUNT]
-// An empty unary RPC (KeepAlive) and a Compile that hits the cache, taken in turn so that a drifting machine drifts for
-// both; then opening sessions with a warm executor, one at a time, each given time to be replaced.
+// An empty unary RPC (KeepAlive) and a Compile that hits the cache, taken in turn so that a drifting machine
+// drifts for both; then opening sessions with a warm executor, one at a time, each given time to be replaced.
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// The emulator's second launch of the kernels that its speed is judged by, timed inside the launch. Run it from
-// server/device/emulator (it reads testdata/).
+// The emulator's second launch of the kernels that its speed is judged by, timed inside the launch. Run it
+// from server/device/emulator (it reads testdata/).
 #include <string>
 #include <vector>
 
@@ -11,8 +11,8 @@ namespace {
 
 constexpr uint64_t kNull = 0;
 
-void Run(benchmark::State& state, TestLauncher& launcher, const std::string& name, std::array<uint32_t, 3> grid,
-         uint32_t shared, TestParameters parameters) {
+void Run(benchmark::State& state, TestLauncher& launcher, const std::string& name,
+         std::array<uint32_t, 3> grid, uint32_t shared, TestParameters parameters) {
   auto kernel = launcher.Load(ReadTestData("ptx/" + name + ".sm80.ptx"));
   if (!kernel.ok()) {
     state.SkipWithError(std::string(kernel.status().message()).c_str());
@@ -43,7 +43,8 @@ void Run(benchmark::State& state, TestLauncher& launcher, const std::string& nam
 void BM_VectorAdd1M(benchmark::State& state) {
   TestLauncher launcher(80, static_cast<int>(state.range(0)));
   const int n = 1 << 20;
-  const TestTensor x = launcher.Upload(std::vector<float>(n, 1.0f)), y = launcher.Upload(std::vector<float>(n, 2.0f));
+  const TestTensor x = launcher.Upload(std::vector<float>(n, 1.0f)),
+                   y = launcher.Upload(std::vector<float>(n, 2.0f));
   const TestTensor out = launcher.Allocate(n * 4);
   Run(state, launcher, "vector_add", {1024, 1, 1}, 0, TestParameters().Add(x).Add(y).Add(out).Add(n));
 }
@@ -51,7 +52,8 @@ void BM_VectorAdd1M(benchmark::State& state) {
 void BM_Softmax1024x1000(benchmark::State& state) {
   TestLauncher launcher(80, static_cast<int>(state.range(0)));
   const int rows = 1024, columns = 1000;
-  const TestTensor x = launcher.Upload(std::vector<float>(rows * columns, 0.5f)), out = launcher.Allocate(rows * columns * 4);
+  const TestTensor x = launcher.Upload(std::vector<float>(rows * columns, 0.5f)),
+                   out = launcher.Allocate(rows * columns * 4);
   Run(state, launcher, "row_softmax", {rows, 1, 1}, 16,
       TestParameters().Add(out).Add(x).Add(columns).Add(columns).Add(columns));
 }
@@ -59,7 +61,8 @@ void BM_Softmax1024x1000(benchmark::State& state) {
 void BM_MatmulFp16Of512(benchmark::State& state) {
   TestLauncher launcher(80, static_cast<int>(state.range(0)));
   const int n = 512;
-  const TestTensor a = launcher.Upload(std::vector<uint16_t>(n * n, 0x3c00)), b = launcher.Upload(std::vector<uint16_t>(n * n, 0x3c00));
+  const TestTensor a = launcher.Upload(std::vector<uint16_t>(n * n, 0x3c00)),
+                   b = launcher.Upload(std::vector<uint16_t>(n * n, 0x3c00));
   const TestTensor c = launcher.Allocate(n * n * 4);
   Run(state, launcher, "matmul_fp16", {8, 8, 1}, 49152,
       TestParameters().Add(a).Add(b).Add(c).Add(n).Add(n).Add(n).Add(n).Add(n).Add(n));
@@ -68,7 +71,8 @@ void BM_MatmulFp16Of512(benchmark::State& state) {
 void BM_MatmulFmaOf256(benchmark::State& state) {
   TestLauncher launcher(80, static_cast<int>(state.range(0)));
   const int n = 256;
-  const TestTensor a = launcher.Upload(std::vector<float>(n * n, 1.0f)), b = launcher.Upload(std::vector<float>(n * n, 1.0f));
+  const TestTensor a = launcher.Upload(std::vector<float>(n * n, 1.0f)),
+                   b = launcher.Upload(std::vector<float>(n * n, 1.0f));
   const TestTensor c = launcher.Allocate(n * n * 4);
   Run(state, launcher, "matmul_fma", {8, 8, 1}, 49152,
       TestParameters().Add(a).Add(b).Add(c).Add(n).Add(n).Add(n).Add(n).Add(n).Add(n));
@@ -85,11 +89,36 @@ void BM_Attention(benchmark::State& state) {
       TestParameters().Add(q).Add(k).Add(v).Add(out).Add(0.125f).Add(n));
 }
 
-BENCHMARK(BM_VectorAdd1M)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseManualTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_Softmax1024x1000)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseManualTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_MatmulFp16Of512)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseManualTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_MatmulFmaOf256)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseManualTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(BM_Attention)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_VectorAdd1M)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_Softmax1024x1000)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_MatmulFp16Of512)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_MatmulFmaOf256)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_Attention)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace trun::device

@@ -10,8 +10,8 @@
 
 namespace trun {
 
-// Message and metadata limits of common/rpc/limits.h; no proxy, no service config lookups, no subchannel shared with
-// other channels of the process.
+// Message and metadata limits of common/rpc/limits.h; no proxy, no service config lookups, no subchannel
+// shared with other channels of the process.
 grpc::ChannelArguments ClientChannelArguments();
 
 // A channel to a daemon's UNIX socket; connects when first used. REQUIRES: CheckSocketPath(path) is OK.

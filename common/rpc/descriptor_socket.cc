@@ -37,7 +37,8 @@ absl::Status WaitFor(int fd, short events, absl::Time deadline) {
   while (true) {
     const absl::Duration left = deadline - Clock::Real()->Now();
     if (left <= absl::ZeroDuration()) {
-      return DeadlineExceeded(Reason::kProtocol, "the other end of the descriptor socket did not answer in time");
+      return DeadlineExceeded(Reason::kProtocol,
+                              "the other end of the descriptor socket did not answer in time");
     }
     pollfd poll_fd = {fd, events, 0};
     const int ready = poll(&poll_fd, 1, static_cast<int>(absl::ToInt64Milliseconds(left) + 1));
@@ -46,7 +47,8 @@ absl::Status WaitFor(int fd, short events, absl::Time deadline) {
   }
 }
 
-absl::Status SendAll(int fd, absl::string_view bytes, absl::Span<const int> descriptors, absl::Time deadline) {
+absl::Status SendAll(int fd, absl::string_view bytes, absl::Span<const int> descriptors,
+                     absl::Time deadline) {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptorsPerMessage * sizeof(int))> control{};
   while (!bytes.empty()) {
     iovec part = {const_cast<char*>(bytes.data()), bytes.size()};
@@ -70,8 +72,9 @@ absl::Status SendAll(int fd, absl::string_view bytes, absl::Span<const int> desc
         TRUN_RETURN_IF_ERROR(WaitFor(fd, POLLOUT, deadline));
         continue;
       }
-      return Unavailable(Reason::kUnavailable,
-                         absl::StrCat("the other end of the descriptor socket went away: ", std::strerror(errno)));
+      return Unavailable(
+          Reason::kUnavailable,
+          absl::StrCat("the other end of the descriptor socket went away: ", std::strerror(errno)));
     }
     bytes.remove_prefix(static_cast<size_t>(sent));
     descriptors = {};
@@ -80,7 +83,8 @@ absl::Status SendAll(int fd, absl::string_view bytes, absl::Span<const int> desc
 }
 
 // Reads exactly `count` bytes; descriptors that come with them are appended to `received` (or closed).
-absl::Status ReceiveAll(int fd, char* out, size_t count, std::vector<UniqueFd>* received, absl::Time deadline) {
+absl::Status ReceiveAll(int fd, char* out, size_t count, std::vector<UniqueFd>* received,
+                        absl::Time deadline) {
   while (count > 0) {
     TRUN_RETURN_IF_ERROR(WaitFor(fd, POLLIN, deadline));
     alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptorsPerMessage * sizeof(int))> control{};
@@ -97,7 +101,8 @@ absl::Status ReceiveAll(int fd, char* out, size_t count, std::vector<UniqueFd>* 
                          absl::StrCat("reading from the descriptor socket: ", std::strerror(errno)));
     }
     std::vector<UniqueFd> arrived;
-    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+         header = CMSG_NXTHDR(&message, header)) {
       if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
       const size_t here = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
       for (size_t i = 0; i < here; ++i) {
@@ -107,7 +112,8 @@ absl::Status ReceiveAll(int fd, char* out, size_t count, std::vector<UniqueFd>* 
       }
     }
     if ((message.msg_flags & MSG_CTRUNC) != 0) {
-      return ResourceExhausted(Reason::kQuota, "this process cannot take more descriptors: raise RLIMIT_NOFILE");
+      return ResourceExhausted(Reason::kQuota,
+                               "this process cannot take more descriptors: raise RLIMIT_NOFILE");
     }
     if (got == 0) return Unavailable(Reason::kUnavailable, "the descriptor socket was closed in the middle");
     if (received != nullptr) {
@@ -127,7 +133,8 @@ absl::Status Malformed(absl::string_view what) {
 
 absl::StatusOr<std::vector<UniqueFd>> ReceiveDescriptors(const std::string& path, absl::string_view token,
                                                          absl::Duration timeout) {
-  if (token.empty() || token.size() > kMaxTokenBytes) return InvalidArgument(Reason::kArgument, "not a token");
+  if (token.empty() || token.size() > kMaxTokenBytes)
+    return InvalidArgument(Reason::kArgument, "not a token");
   const absl::Time deadline = Clock::Real()->Now() + timeout;
   TRUN_ASSIGN_OR_RETURN(const UniqueFd fd, ConnectUnix(path));
   std::string request(kMagic);
@@ -187,7 +194,8 @@ absl::Status SendDescriptors(int connection, const absl::Status& status, absl::S
   header.append(text.data(), text.size());
   TRUN_RETURN_IF_ERROR(SendAll(connection, header, {}, deadline));
   while (!descriptors.empty()) {
-    const absl::Span<const int> part = descriptors.first(std::min(descriptors.size(), kMaxDescriptorsPerMessage));
+    const absl::Span<const int> part =
+        descriptors.first(std::min(descriptors.size(), kMaxDescriptorsPerMessage));
     std::string count;
     PutU32(count, static_cast<uint32_t>(part.size()));
     TRUN_RETURN_IF_ERROR(SendAll(connection, count, part, deadline));

@@ -15,9 +15,10 @@
 
 namespace trun {
 
-// Client: presents `token` on the socket at `path` and returns the descriptors, in the server's order, close-on-exec.
-// NOT_FOUND kHandle: the token is unknown, used, expired or another user's. UNAVAILABLE kUnavailable: nobody
-// listens, or no answer in time. DATA_LOSS kProtocol: an answer that is not of the format.
+// Client: presents `token` on the socket at `path` and returns the descriptors, in the server's order,
+// close-on-exec. NOT_FOUND kHandle: the token is unknown, used, expired or another user's. UNAVAILABLE
+// kUnavailable: nobody listens, or no answer in time. DATA_LOSS kProtocol: an answer that is not of the
+// format.
 absl::StatusOr<std::vector<UniqueFd>> ReceiveDescriptors(const std::string& path, absl::string_view token,
                                                          absl::Duration timeout = absl::Seconds(5));
 

@@ -41,7 +41,8 @@ absl::Status MakePrivateDirectory(const std::string& path, uid_t uid) {
     return FromErrno(errno, absl::StrCat("making the folder ", path), Reason::kUnavailable);
   }
   struct stat info;
-  if (lstat(path.c_str(), &info) != 0) return FromErrno(errno, absl::StrCat("looking at ", path), Reason::kUnavailable);
+  if (lstat(path.c_str(), &info) != 0)
+    return FromErrno(errno, absl::StrCat("looking at ", path), Reason::kUnavailable);
   absl::string_view wrong;
   if (!S_ISDIR(info.st_mode)) {
     wrong = "is not a folder";
@@ -51,8 +52,9 @@ absl::Status MakePrivateDirectory(const std::string& path, uid_t uid) {
     wrong = "does not have mode 0700";
   }
   if (wrong.empty()) return absl::OkStatus();
-  return FailedPrecondition(Reason::kNotPermitted,
-                            absl::StrCat(path, " ", wrong, ": remove it, or set TRUN_ADDRESS to a socket elsewhere"));
+  return FailedPrecondition(
+      Reason::kNotPermitted,
+      absl::StrCat(path, " ", wrong, ": remove it, or set TRUN_ADDRESS to a socket elsewhere"));
 }
 
 absl::StatusOr<std::string> RuntimeDirectory(const RuntimeEnvironment& environment) {

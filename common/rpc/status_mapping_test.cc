@@ -8,7 +8,8 @@ namespace trun {
 namespace {
 
 TEST(StatusMapping, StatusOfGrpcItselfGetsTheReasonThatFitsItsCode) {
-  const absl::Status status = FromGrpcStatus(grpc::Status(grpc::StatusCode::UNAVAILABLE, "connection refused"));
+  const absl::Status status =
+      FromGrpcStatus(grpc::Status(grpc::StatusCode::UNAVAILABLE, "connection refused"));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(GetReason(status), Reason::kUnavailable);
 }
@@ -31,7 +32,8 @@ TEST(StatusMapping, ErrorInfoOfAnotherDomainIsNotOurs) {
 }
 
 TEST(StatusMapping, AnUnknownCodeBecomesUnknown) {
-  EXPECT_EQ(FromGrpcStatus(grpc::Status(static_cast<grpc::StatusCode>(99), "m")).code(), absl::StatusCode::kUnknown);
+  EXPECT_EQ(FromGrpcStatus(grpc::Status(static_cast<grpc::StatusCode>(99), "m")).code(),
+            absl::StatusCode::kUnknown);
 }
 
 TEST(StatusMapping, TextThatIsNotUtf8IsMadeSo) {

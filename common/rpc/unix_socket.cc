@@ -32,16 +32,18 @@ absl::StatusOr<UniqueFd> MakeSocket() {
 
 absl::Status CheckSocketPath(const std::string& path) {
   if (path.empty() || path[0] != '/') {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("a socket's path must be absolute, not '", path, "'"));
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat("a socket's path must be absolute, not '", path, "'"));
   }
   if (path.find('\0') != std::string::npos) {
     return InvalidArgument(Reason::kArgument, "a socket's path may not hold a zero byte");
   }
   if (path.size() > kMaxSocketPathBytes) {
-    return InvalidArgument(Reason::kArgument,
-                           absl::StrCat("the socket path ", path, " has ", path.size(), " bytes; the limit is ",
-                                        kMaxSocketPathBytes, ": choose a shorter one (TRUN_ADDRESS, --socket)"),
-                           {{"limit", absl::StrCat(kMaxSocketPathBytes)}});
+    return InvalidArgument(
+        Reason::kArgument,
+        absl::StrCat("the socket path ", path, " has ", path.size(), " bytes; the limit is ",
+                     kMaxSocketPathBytes, ": choose a shorter one (TRUN_ADDRESS, --socket)"),
+        {{"limit", absl::StrCat(kMaxSocketPathBytes)}});
   }
   return absl::OkStatus();
 }
@@ -53,7 +55,8 @@ absl::StatusOr<UniqueFd> ListenUnix(const std::string& path, int backlog) {
   if (fchmod(fd.get(), 0600) != 0) return FromErrno(errno, absl::StrCat("setting the mode of ", path));
   if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     if (errno == EADDRINUSE) {
-      return MakeError(absl::StatusCode::kAlreadyExists, Reason::kUnavailable, absl::StrCat(path, " exists already"));
+      return MakeError(absl::StatusCode::kAlreadyExists, Reason::kUnavailable,
+                       absl::StrCat(path, " exists already"));
     }
     return FromErrno(errno, absl::StrCat("binding ", path), Reason::kUnavailable);
   }

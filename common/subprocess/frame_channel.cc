@@ -47,8 +47,9 @@ absl::Status FrameChannel::Wait(short events, absl::Time deadline) {
     if (left <= absl::ZeroDuration()) {
       return DeadlineExceeded(Reason::kUnavailable, "the peer did not answer before the deadline");
     }
-    const int64_t ms = left > absl::Hours(1) ? 3600000 : absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
-    struct pollfd ready {socket_.get(), events, 0};
+    const int64_t ms =
+        left > absl::Hours(1) ? 3600000 : absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
+    struct pollfd ready{socket_.get(), events, 0};
     const int count = poll(&ready, 1, static_cast<int>(ms));
     if (count > 0) return absl::OkStatus();
     if (count < 0 && errno != EINTR) return FromErrno(errno, "poll on a frame channel");
@@ -57,10 +58,11 @@ absl::Status FrameChannel::Wait(short events, absl::Time deadline) {
 
 absl::Status FrameChannel::Send(absl::string_view header, absl::string_view body, absl::Duration timeout) {
   if (header.size() > limits_.header_bytes || body.size() > limits_.body_bytes) {
-    return ResourceExhausted(Reason::kTooLarge,
-                             absl::StrCat("a frame of ", header.size(), " + ", body.size(), " bytes is over the limit of ",
-                                          limits_.header_bytes, " + ", limits_.body_bytes),
-                             {{"limit", absl::StrCat(limits_.body_bytes)}});
+    return ResourceExhausted(
+        Reason::kTooLarge,
+        absl::StrCat("a frame of ", header.size(), " + ", body.size(), " bytes is over the limit of ",
+                     limits_.header_bytes, " + ", limits_.body_bytes),
+        {{"limit", absl::StrCat(limits_.body_bytes)}});
   }
   const absl::Time deadline = Clock::Real()->Now() + timeout;
   char prologue[kPrologueBytes];
@@ -92,7 +94,8 @@ absl::Status FrameChannel::ReadExactly(size_t size, absl::Time deadline, std::st
     out->resize(have + std::min(size - have, kChunkBytes));
     const ssize_t got = recv(socket_.get(), out->data() + have, out->size() - have, MSG_DONTWAIT);
     out->resize(have + (got > 0 ? static_cast<size_t>(got) : 0));
-    if (got == 0 || (got < 0 && errno == ECONNRESET)) return Gone(have == 0 ? "" : "in the middle of a frame");
+    if (got == 0 || (got < 0 && errno == ECONNRESET))
+      return Gone(have == 0 ? "" : "in the middle of a frame");
     if (got < 0) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) {
         TRUN_RETURN_IF_ERROR(Wait(POLLIN, deadline));

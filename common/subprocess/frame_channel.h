@@ -36,11 +36,11 @@ class FrameChannel {
   // A connected pair, both close-on-exec. RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::pair<UniqueFd, UniqueFd>> MakePair();
 
-  // DEADLINE_EXCEEDED (the peer does not read), UNAVAILABLE (it is gone), RESOURCE_EXHAUSTED kTooLarge (over the
-  // limits; nothing was sent).
+  // DEADLINE_EXCEEDED (the peer does not read), UNAVAILABLE (it is gone), RESOURCE_EXHAUSTED kTooLarge (over
+  // the limits; nothing was sent).
   absl::Status Send(absl::string_view header, absl::string_view body, absl::Duration timeout);
-  // DEADLINE_EXCEEDED, UNAVAILABLE (the peer is gone, also in the middle of a frame), DATA_LOSS kProtocol (the
-  // lengths are over the limits). Memory grows with what has arrived, not with what was announced.
+  // DEADLINE_EXCEEDED, UNAVAILABLE (the peer is gone, also in the middle of a frame), DATA_LOSS kProtocol
+  // (the lengths are over the limits). Memory grows with what has arrived, not with what was announced.
   absl::StatusOr<Frame> Receive(absl::Duration timeout);
 
   int fd() const { return socket_.get(); }

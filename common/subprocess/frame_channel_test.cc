@@ -18,7 +18,8 @@ class FrameChannelTest : public ::testing::Test {
     auto pair = FrameChannel::MakePair();
     ASSERT_TRUE(pair.ok());
     raw_ = std::move(pair->first);
-    channel_ = std::make_unique<FrameChannel>(std::move(pair->second), FrameChannel::Limits{1 << 10, 8 << 20});
+    channel_ =
+        std::make_unique<FrameChannel>(std::move(pair->second), FrameChannel::Limits{1 << 10, 8 << 20});
   }
   void Raw(absl::string_view bytes) {
     ASSERT_EQ(send(raw_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));

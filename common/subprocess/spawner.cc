@@ -56,8 +56,9 @@ struct ChildPlan {
 
 // Between fork and exec. Only async-signal-safe calls.
 [[noreturn]] void RunChild(const ChildPlan& plan) {
-  // A handler of the parent must not run here, and an ignored signal (SIGPIPE) must not be ignored in the child.
-  struct sigaction default_action {};
+  // A handler of the parent must not run here, and an ignored signal (SIGPIPE) must not be ignored in the
+  // child.
+  struct sigaction default_action{};
   default_action.sa_handler = SIG_DFL;
   for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &default_action, nullptr);
 
@@ -88,10 +89,10 @@ struct ChildPlan {
     if (dup2(plan.moved[i], plan.targets[i].first) < 0) Fail(error_fd, Step::kDescriptors);
   }
 
-  const struct rlimit no_core {0, 0};
+  const struct rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
   if (plan.address_space_limit != 0) {
-    const struct rlimit limit {plan.address_space_limit, plan.address_space_limit};
+    const struct rlimit limit{plan.address_space_limit, plan.address_space_limit};
     if (setrlimit(RLIMIT_AS, &limit) != 0) Fail(error_fd, Step::kLimits);
   }
   if (chdir(plan.directory) != 0) Fail(error_fd, Step::kDirectory);
@@ -119,7 +120,8 @@ absl::Status StartError(const SubprocessOptions& options, const ChildError& fail
     case Step::kExec:
       break;
   }
-  if (failure.error == EAGAIN || failure.error == ENOMEM || failure.error == EMFILE || failure.error == ENFILE) {
+  if (failure.error == EAGAIN || failure.error == ENOMEM || failure.error == EMFILE ||
+      failure.error == ENFILE) {
     return ResourceExhausted(Reason::kUnavailable, absl::StrCat(what, ": ", strerror(failure.error)));
   }
   return FromErrno(failure.error, what, Reason::kUnavailable);
@@ -176,7 +178,8 @@ absl::StatusOr<pid_t> ForkAndExec(const SubprocessOptions& options) {
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (got != static_cast<ssize_t>(sizeof(failure))) {
-    return Unavailable(Reason::kUnavailable, absl::StrCat("cannot start ", options.argv[0], ": it died before exec"));
+    return Unavailable(Reason::kUnavailable,
+                       absl::StrCat("cannot start ", options.argv[0], ": it died before exec"));
   }
   return StartError(options, failure);
 }

@@ -55,9 +55,10 @@ class PosixSubprocess : public Subprocess {
 
   absl::StatusOr<ExitStatus> Wait(absl::Duration timeout) override {
     const bool forever = timeout >= absl::Hours(24 * 365);
-    const SteadyTime deadline =
-        forever ? SteadyTime::max()
-                : std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(std::max(timeout, absl::ZeroDuration()));
+    const SteadyTime deadline = forever
+                                    ? SteadyTime::max()
+                                    : std::chrono::steady_clock::now() +
+                                          absl::ToChronoNanoseconds(std::max(timeout, absl::ZeroDuration()));
     auto nap = std::chrono::microseconds(500);
     while (true) {
       std::optional<ExitStatus> exit = TryReap();
@@ -73,7 +74,7 @@ class PosixSubprocess : public Subprocess {
           const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - now).count();
           wait_ms = static_cast<int>(std::min<int64_t>(left, 1 << 30));
         }
-        struct pollfd ready {pidfd_.get(), POLLIN, 0};
+        struct pollfd ready{pidfd_.get(), POLLIN, 0};
         poll(&ready, 1, wait_ms);
       } else {
         // A kernel without pidfd_open: look again, less and less often.
@@ -132,8 +133,8 @@ absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Start(const SubprocessOp
   }
   for (const auto& [number, ours] : options.descriptors) {
     if (number < 3 || number > 1000 || ours < 0) {
-      return InvalidArgument(Reason::kInternal, absl::StrCat("descriptor ", ours, " cannot become number ", number,
-                                                             " of a child: numbers are 3 to 1000"));
+      return InvalidArgument(Reason::kInternal, absl::StrCat("descriptor ", ours, " cannot become number ",
+                                                             number, " of a child: numbers are 3 to 1000"));
     }
   }
   absl::StatusOr<pid_t> pid = Spawner::Get()->Spawn(options);

@@ -39,13 +39,13 @@ struct ExitStatus {
 
 // One running child. Thread-safe. The destructor kills it with SIGKILL and reaps it (unless detached).
 //
-// All children are forked by one thread of this process that never ends (PR_SET_PDEATHSIG fires when the forking
-// *thread* ends). No SIGCHLD handler is installed: a child is reaped by its own object, by pid. When a child with a
-// session of its own is reaped, what is left of its process group is killed first.
+// All children are forked by one thread of this process that never ends (PR_SET_PDEATHSIG fires when the
+// forking *thread* ends). No SIGCHLD handler is installed: a child is reaped by its own object, by pid. When
+// a child with a session of its own is reaped, what is left of its process group is killed first.
 class Subprocess {
  public:
-  // Started when this returns (errors of exec included): INVALID_ARGUMENT (no argv, a descriptor number below 3),
-  // NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED. The descriptors in `options` stay the caller's.
+  // Started when this returns (errors of exec included): INVALID_ARGUMENT (no argv, a descriptor number below
+  // 3), NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED. The descriptors in `options` stay the caller's.
   static absl::StatusOr<std::unique_ptr<Subprocess>> Start(const SubprocessOptions& options);
   virtual ~Subprocess() = default;
 

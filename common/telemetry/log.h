@@ -16,8 +16,8 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 // "debug", "info", "warning", "error". False when `name` is none of them.
 bool LogLevelFromName(absl::string_view name, LogLevel* level);
 
-// Sends lines to `path` (mode 0600, appended; at 16 MiB it is renamed to PATH.1, three are kept), or to stderr when
-// the path is empty. REQUIRES: called before threads that log are started, or never.
+// Sends lines to `path` (mode 0600, appended; at 16 MiB it is renamed to PATH.1, three are kept), or to
+// stderr when the path is empty. REQUIRES: called before threads that log are started, or never.
 absl::Status InitLog(const std::string& path, LogLevel level);
 
 // A line feed or control character in `text` is written as a space: text of clients cannot forge lines.

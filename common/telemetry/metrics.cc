@@ -41,7 +41,8 @@ class AtomicRpcSeries final : public RpcSeries {
     nanoseconds_.fetch_add(static_cast<uint64_t>(absl::ToInt64Nanoseconds(time)), std::memory_order_relaxed);
   }
 
-  void Collect(const std::string& method, prometheus::MetricFamily& totals, prometheus::MetricFamily& times) const {
+  void Collect(const std::string& method, prometheus::MetricFamily& totals,
+               prometheus::MetricFamily& times) const {
     for (size_t code = 0; code < kCodes; ++code) {
       const uint64_t count = codes_[code].load(std::memory_order_relaxed);
       if (count == 0) continue;
@@ -98,7 +99,8 @@ RpcSeries* Metrics::Rpc(absl::string_view method) {
   return series.get();
 }
 
-void Metrics::AddValue(Kind kind, const std::string& name, const std::string& help, std::function<double()> read) {
+void Metrics::AddValue(Kind kind, const std::string& name, const std::string& help,
+                       std::function<double()> read) {
   MutexLock lock(&state_->mu);
   state_->values.push_back({kind, name, help, std::move(read)});
 }
@@ -121,7 +123,8 @@ std::string Metrics::Text() const {
     prometheus::MetricFamily family;
     family.name = value.name;
     family.help = value.help;
-    family.type = value.kind == Kind::kCounter ? prometheus::MetricType::Counter : prometheus::MetricType::Gauge;
+    family.type =
+        value.kind == Kind::kCounter ? prometheus::MetricType::Counter : prometheus::MetricType::Gauge;
     prometheus::ClientMetric metric;
     (value.kind == Kind::kCounter ? metric.counter.value : metric.gauge.value) = value.read();
     family.metric.push_back(std::move(metric));

@@ -67,7 +67,8 @@ TEST_F(TelemetryTest, TextOfAClientCannotForgeALogLine) {
 TEST_F(TelemetryTest, LevelsHaveTheNamesOfTheFlag) {
   LogLevel level;
   EXPECT_FALSE(LogLevelFromName("loud", &level));
-  for (const char* name : {"debug", "info", "warning", "error"}) EXPECT_TRUE(LogLevelFromName(name, &level)) << name;
+  for (const char* name : {"debug", "info", "warning", "error"})
+    EXPECT_TRUE(LogLevelFromName(name, &level)) << name;
 }
 
 }  // namespace

@@ -38,8 +38,8 @@ int Depth(absl::string_view json) {
   return deepest;
 }
 
-// "hash" names the source Triton started from (triton/compiler/compiler.py) and no stage reads it: with it in the key,
-// no two sources would ever share what they have in common.
+// "hash" names the source Triton started from (triton/compiler/compiler.py) and no stage reads it: with it in
+// the key, no two sources would ever share what they have in common.
 std::string MetadataOfKey(absl::string_view metadata_json) {
   std::string text(metadata_json);
   if (!absl::StrContains(text, "\"hash\"") || Depth(text) > kMaxOptionDepth) return text;

@@ -22,8 +22,8 @@ struct CompileContext {
   absl::string_view instrumentation;
 };
 
-// SHA-256 over level, digest of the IR, metadata given (less its "hash", which only names the source), target, toolchain
-// id, options, instrumentation plan.
+// SHA-256 over level, digest of the IR, metadata given (less its "hash", which only names the source),
+// target, toolchain id, options, instrumentation plan.
 CacheKey MakeCompileKey(Level level, const Digest& ir, absl::string_view metadata_json,
                         const CompileContext& context);
 

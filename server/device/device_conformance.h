@@ -1,7 +1,7 @@
 // The suite that every Device runs: each method, each documented status.
 //
-// A test binary includes this header, and instantiates DeviceConformanceTest with one DeviceUnderTest for each device.
-// Kernels are PTX; a device whose modules are of another level assembles them first.
+// A test binary includes this header, and instantiates DeviceConformanceTest with one DeviceUnderTest for
+// each device. Kernels are PTX; a device whose modules are of another level assembles them first.
 #ifndef TRUN_SERVER_DEVICE_DEVICE_CONFORMANCE_H_
 #define TRUN_SERVER_DEVICE_DEVICE_CONFORMANCE_H_
 
@@ -159,7 +159,8 @@ TEST_P(DeviceConformanceTest, ArenasMayNotOverlapNorBeLongerThanTheirMemory) {
   EXPECT_EQ((*arena)->address(), kBase);
   EXPECT_EQ((*arena)->bytes(), kBytes);
   EXPECT_EQ(device_->MapArena(fd, kBytes, kBase).status().code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(device_->MapArena(fd, 2 * kBytes, kBase + 4 * kBytes).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(device_->MapArena(fd, 2 * kBytes, kBase + 4 * kBytes).status().code(),
+            absl::StatusCode::kInvalidArgument);
   arena->reset();
   EXPECT_TRUE(device_->MapArena(fd, kBytes, kBase).ok());
 }

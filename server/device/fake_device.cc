@@ -37,7 +37,8 @@ class FakeKernel final : public Kernel {
 class FakeModule final : public Module {
  public:
   absl::StatusOr<const Kernel*> GetKernel(absl::string_view name) const override {
-    if (name.empty() && kernels.size() != 1) return InvalidArgument(Reason::kArgument, "not exactly one kernel");
+    if (name.empty() && kernels.size() != 1)
+      return InvalidArgument(Reason::kArgument, "not exactly one kernel");
     for (const FakeKernel& kernel : kernels) {
       if (name.empty() || kernel.attributes_.name == name) return &kernel;
     }
@@ -66,7 +67,8 @@ uint64_t LoadWord(const std::vector<std::byte>& bytes, const ParameterLayout& la
 
 class FakeStream final : public Stream {
  public:
-  explicit FakeStream(std::function<Ranges()> ranges) : ranges_(std::move(ranges)), thread_([this] { Loop(); }) {}
+  explicit FakeStream(std::function<Ranges()> ranges)
+      : ranges_(std::move(ranges)), thread_([this] { Loop(); }) {}
   ~FakeStream() override {
     {
       MutexLock lock(&mu_);
@@ -85,8 +87,12 @@ class FakeStream final : public Stream {
     }
     if (!refused.status.ok()) return done(std::move(refused));
     MutexLock lock(&mu_);
-    queue_.push_back({static_cast<const FakeKernel*>(request.kernel), request.dimensions, request.deadline,
-                      {request.parameters.begin(), request.parameters.end()}, ranges_(), std::move(done)});
+    queue_.push_back({static_cast<const FakeKernel*>(request.kernel),
+                      request.dimensions,
+                      request.deadline,
+                      {request.parameters.begin(), request.parameters.end()},
+                      ranges_(),
+                      std::move(done)});
     wake_.SignalAll();
   }
   void Synchronize() override {
@@ -168,14 +174,16 @@ class FakeStream final : public Stream {
     const std::string& operation = job.kernel->operation;
     const auto& layouts = job.kernel->attributes().parameters;
     if (operation == "abort") std::abort();
-    if (operation == "print") outcome.printed = absl::StrCat("hello from ", job.kernel->attributes().name, "\n");
+    if (operation == "print")
+      outcome.printed = absl::StrCat("hello from ", job.kernel->attributes().name, "\n");
     if (operation == "lose") {
       outcome.status = FailedPrecondition(Reason::kIllegalAddress, "the context is gone");
       outcome.context_lost = true;
     } else if (operation == "hang") {
-      outcome.status = WaitForCancel(job.deadline)
-                           ? MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "cancelled while it ran")
-                           : DeadlineExceeded(Reason::kHungKernel, "the kernel hangs");
+      outcome.status =
+          WaitForCancel(job.deadline)
+              ? MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "cancelled while it ran")
+              : DeadlineExceeded(Reason::kHungKernel, "the kernel hangs");
     } else if (operation == "store") {
       const uint64_t base = LoadWord(job.parameters, layouts[0]);
       const uint32_t value = static_cast<uint32_t>(LoadWord(job.parameters, layouts[1]));
@@ -226,7 +234,8 @@ class FakeDevice final : public Device {
       std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
       if (words.empty()) continue;
       if (words[0] == "unsupported") {
-        return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedInstruction, "an unknown instruction",
+        return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedInstruction,
+                         "an unknown instruction",
                          {{"line", absl::StrCat(line_number)}, {"instruction", "unsupported"}});
       }
       if (words.size() < 2) {
@@ -239,7 +248,8 @@ class FakeDevice final : public Device {
       for (size_t i = 2; i < words.size(); ++i) {
         uint32_t bytes = 0;
         if (!absl::SimpleAtoi(words[i], &bytes) || bytes == 0 || bytes > 64) {
-          return InvalidArgument(Reason::kInvalidIr, "a parameter of no size", {{"line", absl::StrCat(line_number)}});
+          return InvalidArgument(Reason::kInvalidIr, "a parameter of no size",
+                                 {{"line", absl::StrCat(line_number)}});
         }
         const uint32_t align = std::min<uint32_t>(bytes, 8);
         const uint32_t offset = (kernel.attributes_.parameter_bytes + align - 1) / align * align;
@@ -250,8 +260,9 @@ class FakeDevice final : public Device {
     return std::unique_ptr<Module>(std::move(module));
   }
 
-  absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes, uint64_t address) override {
-    struct stat facts {};
+  absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes,
+                                                  uint64_t address) override {
+    struct stat facts{};
     if (fstat(fd.get(), &facts) != 0 || static_cast<uint64_t>(facts.st_size) < bytes ||
         (fcntl(fd.get(), F_GET_SEALS) & F_SEAL_SHRINK) == 0) {
       return InvalidArgument(Reason::kArgument, "an arena's descriptor is too short or not sealed");

@@ -6,7 +6,8 @@
 //   NAME abort          ends the process
 //   NAME print          prints "hello from NAME\n"
 //   NAME nothing 8 8 …  any parameters, no effect; a trailing pair of 8s gets scratch
-//   NAME zero 8 …       OK when the 64 bytes at the last parameter are zero, and fills them with ones; else an assert
+//   NAME zero 8 …       OK when the 64 bytes at the last parameter are zero, and fills them with ones; else
+//   an assert
 //
 // A line "unsupported" makes LoadModule fail as an unknown instruction does.
 #ifndef TRUN_SERVER_DEVICE_FAKE_DEVICE_H_
@@ -18,7 +19,8 @@
 
 namespace trun::device {
 
-// Obeys device.h; memory is mapped at the address asked for, accesses are checked against the allocations. Thread-safe.
+// Obeys device.h; memory is mapped at the address asked for, accesses are checked against the allocations.
+// Thread-safe.
 std::unique_ptr<Device> CreateFakeDevice();
 
 }  // namespace trun::device

@@ -8,8 +8,8 @@
 
 namespace trun::device {
 
-// Hands out parts of [begin, end), lowest first, and joins what is given back. Only numbers: no memory is touched.
-// Thread-compatible.
+// Hands out parts of [begin, end), lowest first, and joins what is given back. Only numbers: no memory is
+// touched. Thread-compatible.
 class RangeAllocator {
  public:
   RangeAllocator(uint64_t begin, uint64_t end) : end_(end) {

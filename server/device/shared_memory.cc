@@ -47,8 +47,8 @@ MappedMemory::~MappedMemory() {
 absl::StatusOr<MappedMemory> MappedMemory::Map(const UniqueFd& fd, uint64_t bytes) {
   void* const data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd.get(), 0);
   if (data == MAP_FAILED) {
-    return ResourceExhausted(Reason::kOutOfMemory,
-                             absl::StrCat("cannot map an arena of ", bytes, " bytes: ", std::strerror(errno)));
+    return ResourceExhausted(Reason::kOutOfMemory, absl::StrCat("cannot map an arena of ", bytes,
+                                                                " bytes: ", std::strerror(errno)));
   }
   // Advice only: kernels without huge pages for shared memory refuse it.
   (void)madvise(data, bytes, MADV_HUGEPAGE);

@@ -11,8 +11,8 @@
 
 namespace trun::device {
 
-// A memfd of `bytes`, zero, sealed against shrinking, growing and further seals, so that no peer can take a page away
-// under a reader. Takes no memory until it is touched. RESOURCE_EXHAUSTED kOutOfMemory.
+// A memfd of `bytes`, zero, sealed against shrinking, growing and further seals, so that no peer can take a
+// page away under a reader. Takes no memory until it is touched. RESOURCE_EXHAUSTED kOutOfMemory.
 absl::StatusOr<UniqueFd> CreateSealedMemory(uint64_t bytes);
 
 // A mapping of a whole descriptor, at an address of the kernel's choice. Thread-compatible; move-only.

@@ -23,7 +23,8 @@ TEST(SharedMemoryTest, AZeroedRangeIsZeroAndItsNeighboursAreNot) {
   absl::StatusOr<UniqueFd> fd = CreateSealedMemory(2 << 20);
   absl::StatusOr<MappedMemory> mapping = MappedMemory::Map(*fd, 2 << 20);
   ASSERT_TRUE(mapping.ok()) << mapping.status();
-  for (const auto& [offset, bytes] : {std::pair<uint64_t, uint64_t>{100, 1000}, {5000, 300001}, {8192, 65536}}) {
+  for (const auto& [offset, bytes] :
+       {std::pair<uint64_t, uint64_t>{100, 1000}, {5000, 300001}, {8192, 65536}}) {
     std::fill_n(mapping->data(), 2 << 20, 'x');
     ASSERT_TRUE(ZeroRange(*fd, *mapping, offset, bytes).ok());
     EXPECT_EQ(mapping->data()[offset - 1], 'x');
@@ -38,7 +39,7 @@ TEST(SharedMemoryTest, PagesOfAZeroedRangeAreGivenBack) {
   absl::StatusOr<MappedMemory> mapping = MappedMemory::Map(*fd, 2 << 20);
   std::fill_n(mapping->data(), 2 << 20, 'x');
   ASSERT_TRUE(ZeroRange(*fd, *mapping, 0, 2 << 20).ok());
-  struct stat facts {};
+  struct stat facts{};
   ASSERT_EQ(fstat(fd->get(), &facts), 0);
   EXPECT_EQ(facts.st_blocks, 0);
 }
@@ -52,7 +53,8 @@ TEST(RangeAllocatorTest, AFullRangeHandsOutNothing) {
 
 TEST(RangeAllocatorTest, FreedNeighboursAreJoined) {
   RangeAllocator ranges(0, 1024);
-  const uint64_t a = *ranges.Allocate(256, 256), b = *ranges.Allocate(256, 256), c = *ranges.Allocate(512, 256);
+  const uint64_t a = *ranges.Allocate(256, 256), b = *ranges.Allocate(256, 256),
+                 c = *ranges.Allocate(512, 256);
   ranges.Free(a, 256);
   ranges.Free(c, 512);
   EXPECT_FALSE(ranges.Allocate(1024, 256).has_value());

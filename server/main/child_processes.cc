@@ -24,7 +24,8 @@ pid_t ParentOf(pid_t pid) {
   // The second field is the command in brackets, which may hold anything.
   const size_t command_end = text.rfind(')');
   if (command_end == std::string::npos) return -1;
-  const std::vector<std::string> fields = absl::StrSplit(text.substr(command_end + 1), ' ', absl::SkipEmpty());
+  const std::vector<std::string> fields =
+      absl::StrSplit(text.substr(command_end + 1), ' ', absl::SkipEmpty());
   pid_t parent = -1;
   if (fields.size() < 2 || fields[0] == "Z" || !absl::SimpleAtoi(fields[1], &parent)) return -1;
   return parent;

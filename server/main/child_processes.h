@@ -8,11 +8,12 @@
 
 namespace trun {
 
-// Sends SIGKILL to every child of this process; how many there were. Their owners see them die and reap them. For the
-// end of the daemon, when what still runs in them has passed the drain deadline. Thread-safe.
+// Sends SIGKILL to every child of this process; how many there were. Their owners see them die and reap them.
+// For the end of the daemon, when what still runs in them has passed the drain deadline. Thread-safe.
 int KillChildren();
 
-// Does so again and again while it lives: what died may be started once more by whoever has not heard of the end yet.
+// Does so again and again while it lives: what died may be started once more by whoever has not heard of the
+// end yet.
 class ChildReaper {
  public:
   ChildReaper();

@@ -28,7 +28,8 @@ absl::StatusOr<Caller> ConnectionTable::Find(const std::string& peer) const {
   MutexLock lock(&mu_);
   const auto found = connections_.find(peer);
   if (found == connections_.end()) {
-    return MakeError(absl::StatusCode::kUnauthenticated, Reason::kNotPermitted, "this connection is of nobody known");
+    return MakeError(absl::StatusCode::kUnauthenticated, Reason::kNotPermitted,
+                     "this connection is of nobody known");
   }
   return found->second.caller;
 }

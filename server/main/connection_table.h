@@ -14,8 +14,9 @@
 
 namespace trun {
 
-// gRPC 1.51 names a connection that it was given as a descriptor "fd:N", and closes descriptor N only when the last
-// call of that connection is over: so the name is right for as long as a call can ask for it. Thread-safe.
+// gRPC 1.51 names a connection that it was given as a descriptor "fd:N", and closes descriptor N only when
+// the last call of that connection is over: so the name is right for as long as a call can ask for it.
+// Thread-safe.
 class ConnectionTable final : public PeerDirectory {
  public:
   explicit ConnectionTable(uid_t owner) : owner_(owner) {}

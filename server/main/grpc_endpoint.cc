@@ -62,7 +62,9 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
 
   ~GrpcEndpointImpl() override { Shutdown(absl::ZeroDuration()); }
 
-  void Serve(UniqueFd connection) override { grpc::AddInsecureChannelFromFd(server_.get(), connection.release()); }
+  void Serve(UniqueFd connection) override {
+    grpc::AddInsecureChannelFromFd(server_.get(), connection.release());
+  }
 
   void SetServing(bool serving) override {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();

@@ -20,8 +20,8 @@ absl::StatusOr<InstanceLock> InstanceLock::Take(const std::string& path) {
     if (errno != EWOULDBLOCK) return FromErrno(errno, absl::StrCat("locking ", path), Reason::kUnavailable);
     std::array<char, 32> text;
     const ssize_t length = pread(fd.get(), text.data(), text.size(), 0);
-    const absl::string_view pid =
-        absl::StripAsciiWhitespace(absl::string_view(text.data(), length > 0 ? static_cast<size_t>(length) : 0));
+    const absl::string_view pid = absl::StripAsciiWhitespace(
+        absl::string_view(text.data(), length > 0 ? static_cast<size_t>(length) : 0));
     return Unavailable(Reason::kUnavailable,
                        absl::StrCat("another daemon", pid.empty() ? "" : absl::StrCat(" (process ", pid, ")"),
                                     " serves this socket; it holds ", path),

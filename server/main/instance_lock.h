@@ -10,7 +10,8 @@
 
 namespace trun {
 
-// A lock file that holds the process id; the kernel gives the lock back whatever ends the process. Thread-compatible.
+// A lock file that holds the process id; the kernel gives the lock back whatever ends the process.
+// Thread-compatible.
 class InstanceLock {
  public:
   // UNAVAILABLE kUnavailable, with the other's process id, when another daemon has it.

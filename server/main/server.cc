@@ -96,8 +96,8 @@ absl::Status Server::OpenStores() {
 absl::Status Server::StartExecutors() {
   SubprocessExecutorFactoryOptions executors;
   for (size_t i = 0; i < options_.emulators.size(); ++i) {
-    executors.devices.push_back(EmulatorExecutorCommand(options_.executor, static_cast<int>(i), options_.emulators[i],
-                                                        options_.emulator_threads, 0));
+    executors.devices.push_back(EmulatorExecutorCommand(options_.executor, static_cast<int>(i),
+                                                        options_.emulators[i], options_.emulator_threads, 0));
   }
   TRUN_ASSIGN_OR_RETURN(executors_, SubprocessExecutorFactory::Create(executors));
   SessionRegistryOptions sessions;
@@ -135,12 +135,8 @@ absl::Status Server::Listen() {
   context_.launches = &launches_;
   context_.clock = clock;
   context_.compile_deadline = options_.compile_deadline;
-  context_.facts = {kVersion,
-                    options_.socket,
-                    DescriptorSocketPath(options_.socket),
-                    options_.cache_dir,
-                    options_.log_file,
-                    options_.private_daemon,
+  context_.facts = {kVersion,           options_.socket,   DescriptorSocketPath(options_.socket),
+                    options_.cache_dir, options_.log_file, options_.private_daemon,
                     clock->Now()};
   context_.drain = [this](absl::Duration deadline) { RequestDrain(deadline); };
   AddMetrics();
@@ -150,33 +146,35 @@ absl::Status Server::Listen() {
 
   TRUN_ASSIGN_OR_RETURN(
       descriptor_acceptor_,
-      UnixAcceptor::Start(context_.facts.descriptor_socket, false,
-                          [this](UniqueFd accepted, const PeerCredentials& peer) {
-                            auto connection = std::make_shared<UniqueFd>(std::move(accepted));
-                            // A connection that finds the queue full is closed: its client asks again.
-                            exporters_
-                                ->Submit([this, connection, peer] {
-                                  const absl::StatusOr<std::string> token = ReadTokenRequest(connection->get());
-                                  if (!token.ok()) return;
-                                  const absl::StatusOr<std::vector<UniqueFd>> held = tokens_->Take(*token, peer.uid);
-                                  std::vector<int> numbers;
-                                  if (held.ok()) {
-                                    for (const UniqueFd& fd : *held) numbers.push_back(fd.get());
-                                  }
-                                  const absl::Status sent = SendDescriptors(connection->get(), held.status(), numbers);
-                                  if (!sent.ok()) LogWarning(absl::StrCat("an export failed: ", sent.message()));
-                                })
-                                .IgnoreError();
-                          }));
+      UnixAcceptor::Start(
+          context_.facts.descriptor_socket, false, [this](UniqueFd accepted, const PeerCredentials& peer) {
+            auto connection = std::make_shared<UniqueFd>(std::move(accepted));
+            // A connection that finds the queue full is closed: its client asks again.
+            exporters_
+                ->Submit([this, connection, peer] {
+                  const absl::StatusOr<std::string> token = ReadTokenRequest(connection->get());
+                  if (!token.ok()) return;
+                  const absl::StatusOr<std::vector<UniqueFd>> held = tokens_->Take(*token, peer.uid);
+                  std::vector<int> numbers;
+                  if (held.ok()) {
+                    for (const UniqueFd& fd : *held) numbers.push_back(fd.get());
+                  }
+                  const absl::Status sent = SendDescriptors(connection->get(), held.status(), numbers);
+                  if (!sent.ok()) LogWarning(absl::StrCat("an export failed: ", sent.message()));
+                })
+                .IgnoreError();
+          }));
   TRUN_ASSIGN_OR_RETURN(
-      acceptor_, UnixAcceptor::Start(options_.socket, true, [this](UniqueFd connection, const PeerCredentials& peer) {
+      acceptor_,
+      UnixAcceptor::Start(options_.socket, true, [this](UniqueFd connection, const PeerCredentials& peer) {
         if (connections_->Sweep() >= kMaxConnections) {
           return LogWarning(absl::StrCat("a connection of user ", peer.uid, " was closed: ", kMaxConnections,
                                          " are open already"));
         }
         if (connections_->Add(connection.get(), peer).ok()) endpoint_->Serve(std::move(connection));
       }));
-  LogInfo(absl::StrCat("serving; cache ", options_.cache_dir, ", ", toolchains_->List().size(), " toolchains"));
+  LogInfo(
+      absl::StrCat("serving; cache ", options_.cache_dir, ", ", toolchains_->List().size(), " toolchains"));
   if (options_.ready_fd >= 0) {
     UniqueFd ready(options_.ready_fd);
     if (write(ready.get(), "R", 1) != 1) LogWarning("nobody reads the ready descriptor");
@@ -198,10 +196,13 @@ void Server::AddMetrics() {
   counter("trun_compiles_total", "Compiles asked for", [this] { return pipeline_->Statistics().requests; });
   counter("trun_compiles_cached_total", "Compiles answered from the cache",
           [this] { return pipeline_->Statistics().cached; });
-  counter("trun_compiles_failed_total", "Compiles that failed", [this] { return pipeline_->Statistics().failed; });
-  counter("trun_stages_total", "Stages run by toolchains", [this] { return pipeline_->Statistics().stages_run; });
+  counter("trun_compiles_failed_total", "Compiles that failed",
+          [this] { return pipeline_->Statistics().failed; });
+  counter("trun_stages_total", "Stages run by toolchains",
+          [this] { return pipeline_->Statistics().stages_run; });
   gauge("trun_cache_entries", "Entries of the cache", [this] { return cache_->Statistics().entries; });
-  gauge("trun_cache_disk_bytes", "Bytes of the cache's folder", [this] { return cache_->Statistics().disk_bytes; });
+  gauge("trun_cache_disk_bytes", "Bytes of the cache's folder",
+        [this] { return cache_->Statistics().disk_bytes; });
   counter("trun_cache_hits_total", "Hits of the cache", [this] { return cache_->Statistics().hits; });
   counter("trun_cache_misses_total", "Misses of the cache", [this] { return cache_->Statistics().misses; });
   counter("trun_cache_healed_total", "Damaged entries that became misses",

@@ -28,20 +28,22 @@ namespace trun {
 // Thread-compatible: one thread makes it, runs it and destroys it.
 class Server {
  public:
-  // Listens and serves when this returns. REQUIRES: SIGTERM and SIGINT are blocked in every thread, SIGPIPE is
-  // ignored; ResolveServerOptions was called. UNAVAILABLE: another daemon has the socket. FAILED_PRECONDITION
-  // kCacheLocked: another daemon has the cache.
+  // Listens and serves when this returns. REQUIRES: SIGTERM and SIGINT are blocked in every thread, SIGPIPE
+  // is ignored; ResolveServerOptions was called. UNAVAILABLE: another daemon has the socket.
+  // FAILED_PRECONDITION kCacheLocked: another daemon has the cache.
   static absl::StatusOr<std::unique_ptr<Server>> Create(const ServerOptions& options);
   ~Server();
 
-  // Returns after SIGTERM, SIGINT, a Drain call, or when a private daemon has been idle for long enough; by then
+  // Returns after SIGTERM, SIGINT, a Drain call, or when a private daemon has been idle for long enough; by
+  // then
   //   1. health says NOT_SERVING and new work is refused, while clients still reach the daemon to be told so;
   //   2. running calls and launches have ended, or the drain deadline (or a second signal) has passed;
   //   3. sessions are closed, which ends their executors and returns their memory;
-  //   4. nobody can connect any more, calls that are left are cancelled, compiles that are left are ended with their
+  //   4. nobody can connect any more, calls that are left are cancelled, compiles that are left are ended
+  //   with their
   //      workers, and no thread of a pool runs.
-  // The destructor then takes apart, in this order: services, registry of sessions, spare executors, pipeline,
-  // toolchains with their workers, cache (closed clean), lock.
+  // The destructor then takes apart, in this order: services, registry of sessions, spare executors,
+  // pipeline, toolchains with their workers, cache (closed clean), lock.
   void Run();
 
  private:

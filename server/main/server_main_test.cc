@@ -52,17 +52,17 @@ class ServerMainTest : public testing::Test {
 };
 
 TEST_F(ServerMainTest, WrongFlagsAreToldAndExitWith2) {
-  for (const std::vector<std::string>& flags : std::vector<std::vector<std::string>>{
-           {"--no-such-flag"},
-           {"--emulator", "sm_xyz"},
-           {"--drain-deadline", "-1s"},
-           {"--drain-deadline", "inf"},
-           {"--idle-timeout", "soon"},
-           {"--cache-limit", "lots"},
-           {"--max-sessions", "0"},
-           {"--log-level", "loud"},
-           {"--ready-fd", "1"},
-           {"--config", "/nowhere/at/all"}}) {
+  for (const std::vector<std::string>& flags :
+       std::vector<std::vector<std::string>>{{"--no-such-flag"},
+                                             {"--emulator", "sm_xyz"},
+                                             {"--drain-deadline", "-1s"},
+                                             {"--drain-deadline", "inf"},
+                                             {"--idle-timeout", "soon"},
+                                             {"--cache-limit", "lots"},
+                                             {"--max-sessions", "0"},
+                                             {"--log-level", "loud"},
+                                             {"--ready-fd", "1"},
+                                             {"--config", "/nowhere/at/all"}}) {
     EXPECT_EQ(ExitOf(flags), 2) << flags[0];
     EXPECT_FALSE(output_.empty());
   }
@@ -71,10 +71,11 @@ TEST_F(ServerMainTest, WrongFlagsAreToldAndExitWith2) {
 TEST_F(ServerMainTest, HelpNamesEveryFlagAndExitsWith0) {
   EXPECT_EQ(ExitOf({"--help"}), 0);
   for (const char* flag :
-       {"--socket", "--cache-dir", "--cache-limit", "--toolchains-dir", "--python", "--executor", "--emulator",
-        "--emulator-threads", "--max-sessions", "--memory-limit", "--compile-workers", "--compile-memory",
-        "--compile-deadline", "--private", "--idle-timeout", "--log-file", "--log-level", "--metrics-file",
-        "--drain-deadline", "--config", "--version", "--ready-fd"}) {
+       {"--socket",          "--cache-dir",      "--cache-limit",      "--toolchains-dir", "--python",
+        "--executor",        "--emulator",       "--emulator-threads", "--max-sessions",   "--memory-limit",
+        "--compile-workers", "--compile-memory", "--compile-deadline", "--private",        "--idle-timeout",
+        "--log-file",        "--log-level",      "--metrics-file",     "--drain-deadline", "--config",
+        "--version",         "--ready-fd"}) {
     EXPECT_THAT(output_, HasSubstr(flag));
   }
   EXPECT_EQ(ExitOf({"--version"}), 0);
@@ -82,9 +83,10 @@ TEST_F(ServerMainTest, HelpNamesEveryFlagAndExitsWith0) {
 }
 
 TEST_F(ServerMainTest, FlagsAndTheConfigurationFileSetTheSameThings) {
-  std::ofstream(folder_ + "/trund.toml") << "cache-limit = \"2GiB\"\ndrain-deadline = \"3s\"\nprivate = true\n"
-                                         << "emulator = [\"sm_75\", \"sm_90\"]\n"
-                                         << "toolchains-dir = [\"/a\", \"/b\"]\n";
+  std::ofstream(folder_ + "/trund.toml")
+      << "cache-limit = \"2GiB\"\ndrain-deadline = \"3s\"\nprivate = true\n"
+      << "emulator = [\"sm_75\", \"sm_90\"]\n"
+      << "toolchains-dir = [\"/a\", \"/b\"]\n";
   const auto from_file = Parse({"--config", folder_ + "/trund.toml"});
   const ServerOptions& options = std::get<ServerOptions>(from_file);
   EXPECT_EQ(options.cache_limit, uint64_t{2} << 30);
@@ -92,8 +94,8 @@ TEST_F(ServerMainTest, FlagsAndTheConfigurationFileSetTheSameThings) {
   EXPECT_TRUE(options.private_daemon);
   EXPECT_EQ(options.emulators, (std::vector<int>{75, 90}));
   EXPECT_EQ(options.toolchain_dirs, (std::vector<std::string>{"/a", "/b"}));
-  const auto from_flags =
-      Parse({"--cache-limit", "1MiB", "--emulator", "sm_75,sm_90", "--toolchains-dir", "/a", "--toolchains-dir", "/b"});
+  const auto from_flags = Parse({"--cache-limit", "1MiB", "--emulator", "sm_75,sm_90", "--toolchains-dir",
+                                 "/a", "--toolchains-dir", "/b"});
   EXPECT_EQ(std::get<ServerOptions>(from_flags).cache_limit, uint64_t{1} << 20);
   EXPECT_EQ(std::get<ServerOptions>(from_flags).emulators, (std::vector<int>{75, 90}));
   EXPECT_EQ(std::get<ServerOptions>(from_flags).toolchain_dirs, (std::vector<std::string>{"/a", "/b"}));
@@ -122,7 +124,9 @@ TEST_F(ServerMainTest, ASecondDaemonIsToldWhoHasTheSocket) {
   const absl::Status second = InstanceLock::Take(folder_ + "/l").status();
   EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(GetDetails(second)["pid"], std::to_string(getpid()));
-  { const InstanceLock ended = std::move(first).value(); }
+  {
+    const InstanceLock ended = std::move(first).value();
+  }
   EXPECT_TRUE(InstanceLock::Take(folder_ + "/l").ok());
 }
 
@@ -137,7 +141,9 @@ TEST_F(ServerMainTest, ASocketThatWasLeftBehindIsReplacedAndAFileIsNot) {
   std::ofstream(path) << "precious";
   EXPECT_FALSE(UnixAcceptor::Start(path, false, ignore).ok());
   ASSERT_EQ(unlink(path.c_str()), 0);
-  { const UniqueFd left_behind = ListenUnix(path).value(); }
+  {
+    const UniqueFd left_behind = ListenUnix(path).value();
+  }
   std::promise<uid_t> user;
   absl::StatusOr<std::unique_ptr<UnixAcceptor>> acceptor =
       UnixAcceptor::Start(path, true, [&](UniqueFd connection, const PeerCredentials& peer) {

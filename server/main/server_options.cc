@@ -22,19 +22,23 @@ namespace {
 
 constexpr char kAbout[] =
     "trund: compiles, caches and launches Triton kernels for the programs of one user.\n"
-    "It listens on a UNIX socket of mode 0600 and nowhere else. SIGTERM or SIGINT: running work ends or is cut at\n"
-    "the drain deadline, then it ends with exit code 0; a second signal cuts at once. Every flag may also stand in\n"
+    "It listens on a UNIX socket of mode 0600 and nowhere else. SIGTERM or SIGINT: running work ends or is "
+    "cut at\n"
+    "the drain deadline, then it ends with exit code 0; a second signal cuts at once. Every flag may also "
+    "stand in\n"
     "the file given to --config, as NAME = VALUE lines.";
 
 // A flag whose value is a duration ("30s", "10m", "1h30m").
-CLI::Option* AddDuration(CLI::App& app, const std::string& name, absl::Duration* value, const std::string& help) {
+CLI::Option* AddDuration(CLI::App& app, const std::string& name, absl::Duration* value,
+                         const std::string& help) {
   return app
       .add_option_function<std::string>(
           name,
           [name, value](const std::string& text) {
             if (!absl::ParseDuration(text, value) || *value < absl::ZeroDuration() ||
                 *value == absl::InfiniteDuration()) {
-              throw CLI::ValidationError(name, absl::StrCat("'", text, "' is not a duration such as 30s or 10m"));
+              throw CLI::ValidationError(name,
+                                         absl::StrCat("'", text, "' is not a duration such as 30s or 10m"));
             }
           },
           help)
@@ -43,7 +47,10 @@ CLI::Option* AddDuration(CLI::App& app, const std::string& name, absl::Duration*
 }
 
 void AddBytes(CLI::App& app, const std::string& name, uint64_t* value, const std::string& help) {
-  app.add_option(name, *value, help)->transform(CLI::AsSizeValue(false))->type_name("BYTES")->capture_default_str();
+  app.add_option(name, *value, help)
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("BYTES")
+      ->capture_default_str();
 }
 
 absl::StatusOr<std::string> HomeFolder(const char* variable, const char* below_home) {
@@ -51,7 +58,8 @@ absl::StatusOr<std::string> HomeFolder(const char* variable, const char* below_h
   if (given != nullptr && given[0] == '/') return std::string(given);
   const char* home = std::getenv("HOME");
   if (home == nullptr || home[0] != '/') {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("neither ", variable, " nor HOME is set: give --cache-dir "
+    return InvalidArgument(Reason::kArgument, absl::StrCat("neither ", variable,
+                                                           " nor HOME is set: give --cache-dir "
                                                            "and --toolchains-dir"));
   }
   return absl::StrCat(home, below_home);
@@ -92,23 +100,28 @@ std::variant<ServerOptions, ExitNow> ParseServerOptions(int argc, char** argv) {
   app.set_config("--config", "", "Read flags from this file");
   app.get_formatter()->column_width(40);
 
-  app.add_option("--socket", options.socket,
-                 "Path of the socket, at most 102 bytes [TRUN_ADDRESS, else $XDG_RUNTIME_DIR/trun/trund.sock, else "
-                 "/tmp/trun-UID/trund.sock]");
+  app.add_option(
+      "--socket", options.socket,
+      "Path of the socket, at most 102 bytes [TRUN_ADDRESS, else $XDG_RUNTIME_DIR/trun/trund.sock, else "
+      "/tmp/trun-UID/trund.sock]");
   app.add_option("--cache-dir", options.cache_dir, "Folder of the kernel cache [$XDG_CACHE_HOME/trun]");
-  AddBytes(app, "--cache-limit", &options.cache_limit, "Size of the cache on disk; the longest unused go first");
-  app.add_option("--toolchains-dir", options.toolchain_dirs,
-                 "Folder with a Triton version in each sub-folder; may be given again, new ones are installed into "
-                 "the first [$XDG_DATA_HOME/trun/toolchains; TRUN_TOOLCHAINS_DIR is added]")
+  AddBytes(app, "--cache-limit", &options.cache_limit,
+           "Size of the cache on disk; the longest unused go first");
+  app.add_option(
+         "--toolchains-dir", options.toolchain_dirs,
+         "Folder with a Triton version in each sub-folder; may be given again, new ones are installed into "
+         "the first [$XDG_DATA_HOME/trun/toolchains; TRUN_TOOLCHAINS_DIR is added]")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--python", options.python, "Python that installs new toolchains")->capture_default_str();
   app.add_option("--executor", options.executor, "Path of trun-executor [beside trund]");
   std::vector<std::string> emulators = {"sm_80"};
-  app.add_option("--emulator", emulators, "Architectures to emulate, a device each: sm_75, sm_80, sm_86, sm_89, sm_90")
+  app.add_option("--emulator", emulators,
+                 "Architectures to emulate, a device each: sm_75, sm_80, sm_86, sm_89, sm_90")
       ->delimiter(',')
       ->capture_default_str();
-  app.add_option("--emulator-threads", options.emulator_threads, "Host threads of an emulator; 0: one per core")
+  app.add_option("--emulator-threads", options.emulator_threads,
+                 "Host threads of an emulator; 0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--max-sessions", options.max_sessions, "Sessions open at a time")
@@ -120,7 +133,8 @@ std::variant<ServerOptions, ExitNow> ParseServerOptions(int argc, char** argv) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   AddBytes(app, "--compile-memory", &options.compile_memory, "Memory of one compile");
-  AddDuration(app, "--compile-deadline", &options.compile_deadline, "Longest compile, where a request names none");
+  AddDuration(app, "--compile-deadline", &options.compile_deadline,
+              "Longest compile, where a request names none");
   app.add_flag("--private", options.private_daemon,
                "End when no session and no connection has been open for --idle-timeout");
   AddDuration(app, "--idle-timeout", &options.idle_timeout, "See --private");
@@ -129,9 +143,12 @@ std::variant<ServerOptions, ExitNow> ParseServerOptions(int argc, char** argv) {
   app.add_option("--log-level", level, "Least important lines to log")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
-  app.add_option("--metrics-file", options.metrics_file, "Write counters there every 10 s, as Prometheus text");
-  AddDuration(app, "--drain-deadline", &options.drain_deadline, "How long running work may go on after SIGTERM");
-  app.add_option("--ready-fd", options.ready_fd, "Write one byte to this descriptor when serving, then close it")
+  app.add_option("--metrics-file", options.metrics_file,
+                 "Write counters there every 10 s, as Prometheus text");
+  AddDuration(app, "--drain-deadline", &options.drain_deadline,
+              "How long running work may go on after SIGTERM");
+  app.add_option("--ready-fd", options.ready_fd,
+                 "Write one byte to this descriptor when serving, then close it")
       ->check(CLI::Range(3, 1 << 20));
   try {
     app.parse(argc, argv);
@@ -183,7 +200,8 @@ absl::Status ResolveServerOptions(ServerOptions& options) {
   }
   TRUN_RETURN_IF_ERROR(Absolute(options.executor, "--executor"));
   if (access(options.executor.c_str(), X_OK) != 0) {
-    return FailedPrecondition(Reason::kUnavailable, absl::StrCat(options.executor, " is not there: it belongs beside "
+    return FailedPrecondition(Reason::kUnavailable, absl::StrCat(options.executor,
+                                                                 " is not there: it belongs beside "
                                                                  "trund, or is named by --executor"));
   }
   return absl::OkStatus();

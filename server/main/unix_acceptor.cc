@@ -28,9 +28,11 @@ absl::StatusOr<std::unique_ptr<UnixAcceptor>> UnixAcceptor::Start(const std::str
   struct stat info;
   if (lstat(path.c_str(), &info) == 0) {
     if (!S_ISSOCK(info.st_mode)) {
-      return FailedPrecondition(Reason::kUnavailable, absl::StrCat(path, " is there and is no socket: remove it"));
+      return FailedPrecondition(Reason::kUnavailable,
+                                absl::StrCat(path, " is there and is no socket: remove it"));
     }
-    if (unlink(path.c_str()) != 0) return FromErrno(errno, absl::StrCat("removing ", path), Reason::kUnavailable);
+    if (unlink(path.c_str()) != 0)
+      return FromErrno(errno, absl::StrCat("removing ", path), Reason::kUnavailable);
   }
   TRUN_ASSIGN_OR_RETURN(UniqueFd listener, ListenUnix(path));
   UniqueFd stop(eventfd(0, EFD_CLOEXEC));

@@ -16,7 +16,8 @@ namespace trun {
 // Thread-safe. Owns the socket's file.
 class UnixAcceptor {
  public:
-  // Called on the acceptor's thread with a connection (close-on-exec; non-blocking if asked for) and who made it.
+  // Called on the acceptor's thread with a connection (close-on-exec; non-blocking if asked for) and who made
+  // it.
   using Handler = std::function<void(UniqueFd connection, const PeerCredentials& peer)>;
 
   // Listens at `path`, mode 0600; a file left there by a daemon that died is replaced.

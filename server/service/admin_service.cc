@@ -66,8 +66,8 @@ absl::StatusOr<CacheEntryInfo> AdminService::Resolve(const std::string& prefix, 
   }
   if (found.empty()) return NotFound(Reason::kHandle, absl::StrCat("no cache entry begins with ", lower));
   if (found.size() > 1) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("several cache entries begin with ", lower,
-                                                           ": give more digits"));
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat("several cache entries begin with ", lower, ": give more digits"));
   }
   return found.front();
 }
@@ -95,50 +95,53 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* AdminService::GetCacheStatistics(grpc::CallbackServerContext* call,
                                                            const v1::GetCacheStatisticsRequest* /*request*/,
                                                            v1::GetCacheStatisticsResponse* response) {
-  return UnaryCall::RunOn(context_.workers, context_, statistics_, call, [this, response](const Caller& /*caller*/) {
-    const CacheStatistics statistics = context_.cache->Statistics();
-    response->set_path(statistics.path);
-    response->set_entries(statistics.entries);
-    response->set_blob_bytes(statistics.blob_bytes);
-    response->set_disk_bytes(statistics.disk_bytes);
-    response->set_limit_bytes(statistics.limit_bytes);
-    response->set_pinned(statistics.pinned);
-    response->set_hits(statistics.hits);
-    response->set_misses(statistics.misses);
-    response->set_memory_hits(statistics.memory_hits);
-    response->set_negative_hits(statistics.negative_hits);
-    response->set_healed(statistics.healed);
-    response->set_evicted(statistics.evicted);
-    return absl::OkStatus();
-  });
+  return UnaryCall::RunOn(context_.workers, context_, statistics_, call,
+                          [this, response](const Caller& /*caller*/) {
+                            const CacheStatistics statistics = context_.cache->Statistics();
+                            response->set_path(statistics.path);
+                            response->set_entries(statistics.entries);
+                            response->set_blob_bytes(statistics.blob_bytes);
+                            response->set_disk_bytes(statistics.disk_bytes);
+                            response->set_limit_bytes(statistics.limit_bytes);
+                            response->set_pinned(statistics.pinned);
+                            response->set_hits(statistics.hits);
+                            response->set_misses(statistics.misses);
+                            response->set_memory_hits(statistics.memory_hits);
+                            response->set_negative_hits(statistics.negative_hits);
+                            response->set_healed(statistics.healed);
+                            response->set_evicted(statistics.evicted);
+                            return absl::OkStatus();
+                          });
 }
 
 grpc::ServerWriteReactor<v1::ListCacheEntriesResponse>* AdminService::ListCacheEntries(
     grpc::CallbackServerContext* call, const v1::ListCacheEntriesRequest* /*request*/) {
   using Stream = EventStream<v1::ListCacheEntriesResponse>;
-  return Stream::RunOn(context_.workers, context_, list_, call, [this](const std::shared_ptr<Stream>& stream) {
-    bool taken = true;
-    const absl::Status listed = context_.cache->List([&](const CacheEntryInfo& entry) {
-      if (!MaySee(stream->scope().caller(), entry)) return true;
-      v1::ListCacheEntriesResponse response;
-      EncodeCacheEntry(entry, response.mutable_entry());
-      return taken = stream->PushSlowly(std::move(response), kStalled);
-    });
-    stream->Close(taken ? listed : Stalled());
-  });
+  return Stream::RunOn(context_.workers, context_, list_, call,
+                       [this](const std::shared_ptr<Stream>& stream) {
+                         bool taken = true;
+                         const absl::Status listed = context_.cache->List([&](const CacheEntryInfo& entry) {
+                           if (!MaySee(stream->scope().caller(), entry)) return true;
+                           v1::ListCacheEntriesResponse response;
+                           EncodeCacheEntry(entry, response.mutable_entry());
+                           return taken = stream->PushSlowly(std::move(response), kStalled);
+                         });
+                         stream->Close(taken ? listed : Stalled());
+                       });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetCacheEntry(grpc::CallbackServerContext* call,
                                                       const v1::GetCacheEntryRequest* request,
                                                       v1::GetCacheEntryResponse* response) {
-  return UnaryCall::RunOn(
-      context_.workers, context_, get_, call, [this, request, response](const Caller& caller) -> absl::Status {
-        TRUN_ASSIGN_OR_RETURN(const CacheEntryInfo entry, Resolve(request->key(), caller));
-        TRUN_ASSIGN_OR_RETURN(const CacheEntry whole, context_.cache->Read(entry.key));
-        EncodeCacheEntry(entry, response->mutable_entry());
-        response->set_metadata_json(WireText(whole.metadata_json, kMaxMetadataJsonBytes));
-        return absl::OkStatus();
-      });
+  return UnaryCall::RunOn(context_.workers, context_, get_, call,
+                          [this, request, response](const Caller& caller) -> absl::Status {
+                            TRUN_ASSIGN_OR_RETURN(const CacheEntryInfo entry,
+                                                  Resolve(request->key(), caller));
+                            TRUN_ASSIGN_OR_RETURN(const CacheEntry whole, context_.cache->Read(entry.key));
+                            EncodeCacheEntry(entry, response->mutable_entry());
+                            response->set_metadata_json(WireText(whole.metadata_json, kMaxMetadataJsonBytes));
+                            return absl::OkStatus();
+                          });
 }
 
 grpc::ServerWriteReactor<v1::GetCacheBlobResponse>* AdminService::GetCacheBlob(
@@ -151,7 +154,8 @@ grpc::ServerWriteReactor<v1::GetCacheBlobResponse>* AdminService::GetCacheBlob(
   auto state = std::make_shared<State>();
   return PullStream<v1::GetCacheBlobResponse>::RunOn(
       context_.workers, context_, blob_, call,
-      [this, request, state](const Caller& caller, v1::GetCacheBlobResponse* response) -> absl::StatusOr<bool> {
+      [this, request, state](const Caller& caller,
+                             v1::GetCacheBlobResponse* response) -> absl::StatusOr<bool> {
         if (!state->read) {
           TRUN_ASSIGN_OR_RETURN(const Level level, DecodeLevel(request->level(), "level"));
           TRUN_ASSIGN_OR_RETURN(const CacheEntryInfo entry, Resolve(request->key(), caller));
@@ -169,19 +173,20 @@ grpc::ServerWriteReactor<v1::GetCacheBlobResponse>* AdminService::GetCacheBlob(
 grpc::ServerUnaryReactor* AdminService::PinCacheEntry(grpc::CallbackServerContext* call,
                                                       const v1::PinCacheEntryRequest* request,
                                                       v1::PinCacheEntryResponse* /*response*/) {
-  return UnaryCall::RunOn(context_.workers, context_, pin_, call,
-                          [this, request](const Caller& caller) -> absl::Status {
-                            TRUN_RETURN_IF_ERROR(RequireOwner(caller));
-                            TRUN_ASSIGN_OR_RETURN(const CacheEntryInfo entry, Resolve(request->key(), caller));
-                            return context_.cache->SetPinned(entry.key, request->pinned());
-                          });
+  return UnaryCall::RunOn(
+      context_.workers, context_, pin_, call, [this, request](const Caller& caller) -> absl::Status {
+        TRUN_RETURN_IF_ERROR(RequireOwner(caller));
+        TRUN_ASSIGN_OR_RETURN(const CacheEntryInfo entry, Resolve(request->key(), caller));
+        return context_.cache->SetPinned(entry.key, request->pinned());
+      });
 }
 
 grpc::ServerUnaryReactor* AdminService::EvictCacheEntries(grpc::CallbackServerContext* call,
                                                           const v1::EvictCacheEntriesRequest* request,
                                                           v1::EvictCacheEntriesResponse* response) {
   return UnaryCall::RunOn(
-      context_.workers, context_, evict_, call, [this, request, response](const Caller& caller) -> absl::Status {
+      context_.workers, context_, evict_, call,
+      [this, request, response](const Caller& caller) -> absl::Status {
         TRUN_RETURN_IF_ERROR(RequireOwner(caller));
         if (request->keys_size() > kMaxKeys || (request->keys_size() == 0) != request->all()) {
           return InvalidArgument(Reason::kArgument, "name the entries to evict, or say all of them");
@@ -224,8 +229,8 @@ grpc::ServerUnaryReactor* AdminService::VerifyCache(grpc::CallbackServerContext*
                           });
 }
 
-grpc::ServerWriteReactor<v1::ExportCacheResponse>* AdminService::ExportCache(grpc::CallbackServerContext* call,
-                                                                             const v1::ExportCacheRequest* request) {
+grpc::ServerWriteReactor<v1::ExportCacheResponse>* AdminService::ExportCache(
+    grpc::CallbackServerContext* call, const v1::ExportCacheRequest* request) {
   using Stream = EventStream<v1::ExportCacheResponse>;
   auto prefixes = std::make_shared<std::vector<std::string>>(request->keys().begin(), request->keys().end());
   return Stream::RunOn(
@@ -249,8 +254,8 @@ grpc::ServerWriteReactor<v1::ExportCacheResponse>* AdminService::ExportCache(grp
       });
 }
 
-grpc::ServerReadReactor<v1::ImportCacheRequest>* AdminService::ImportCache(grpc::CallbackServerContext* call,
-                                                                           v1::ImportCacheResponse* response) {
+grpc::ServerReadReactor<v1::ImportCacheRequest>* AdminService::ImportCache(
+    grpc::CallbackServerContext* call, v1::ImportCacheResponse* response) {
   struct State {
     std::unique_ptr<CacheImporter> importer;
   };
@@ -276,7 +281,8 @@ grpc::ServerReadReactor<v1::ImportCacheRequest>* AdminService::ImportCache(grpc:
       });
 }
 
-grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* call, const v1::DrainRequest* request,
+grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* call,
+                                              const v1::DrainRequest* request,
                                               v1::DrainResponse* /*response*/) {
   return UnaryCall::Run(context_, drain_, call, [&](const Caller& caller) -> absl::Status {
     TRUN_RETURN_IF_ERROR(RequireOwner(caller));

@@ -14,26 +14,30 @@ class AdminService final : public v1::AdminService::CallbackService {
  public:
   explicit AdminService(const ServiceContext& context);
 
-  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* call, const v1::GetServerInfoRequest* request,
+  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* call,
+                                          const v1::GetServerInfoRequest* request,
                                           v1::GetServerInfoResponse* response) override;
   grpc::ServerUnaryReactor* GetCacheStatistics(grpc::CallbackServerContext* call,
                                                const v1::GetCacheStatisticsRequest* request,
                                                v1::GetCacheStatisticsResponse* response) override;
   grpc::ServerWriteReactor<v1::ListCacheEntriesResponse>* ListCacheEntries(
       grpc::CallbackServerContext* call, const v1::ListCacheEntriesRequest* request) override;
-  grpc::ServerUnaryReactor* GetCacheEntry(grpc::CallbackServerContext* call, const v1::GetCacheEntryRequest* request,
+  grpc::ServerUnaryReactor* GetCacheEntry(grpc::CallbackServerContext* call,
+                                          const v1::GetCacheEntryRequest* request,
                                           v1::GetCacheEntryResponse* response) override;
-  grpc::ServerWriteReactor<v1::GetCacheBlobResponse>* GetCacheBlob(grpc::CallbackServerContext* call,
-                                                                   const v1::GetCacheBlobRequest* request) override;
-  grpc::ServerUnaryReactor* PinCacheEntry(grpc::CallbackServerContext* call, const v1::PinCacheEntryRequest* request,
+  grpc::ServerWriteReactor<v1::GetCacheBlobResponse>* GetCacheBlob(
+      grpc::CallbackServerContext* call, const v1::GetCacheBlobRequest* request) override;
+  grpc::ServerUnaryReactor* PinCacheEntry(grpc::CallbackServerContext* call,
+                                          const v1::PinCacheEntryRequest* request,
                                           v1::PinCacheEntryResponse* response) override;
   grpc::ServerUnaryReactor* EvictCacheEntries(grpc::CallbackServerContext* call,
                                               const v1::EvictCacheEntriesRequest* request,
                                               v1::EvictCacheEntriesResponse* response) override;
-  grpc::ServerUnaryReactor* VerifyCache(grpc::CallbackServerContext* call, const v1::VerifyCacheRequest* request,
+  grpc::ServerUnaryReactor* VerifyCache(grpc::CallbackServerContext* call,
+                                        const v1::VerifyCacheRequest* request,
                                         v1::VerifyCacheResponse* response) override;
-  grpc::ServerWriteReactor<v1::ExportCacheResponse>* ExportCache(grpc::CallbackServerContext* call,
-                                                                 const v1::ExportCacheRequest* request) override;
+  grpc::ServerWriteReactor<v1::ExportCacheResponse>* ExportCache(
+      grpc::CallbackServerContext* call, const v1::ExportCacheRequest* request) override;
   grpc::ServerReadReactor<v1::ImportCacheRequest>* ImportCache(grpc::CallbackServerContext* call,
                                                                v1::ImportCacheResponse* response) override;
   grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* call, const v1::DrainRequest* request,

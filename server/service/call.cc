@@ -14,12 +14,14 @@ absl::Status CancelledByClient() {
   return MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "the client gave the call up");
 }
 
-CallScope::CallScope(const ServiceContext& context, const Method& method, const grpc::CallbackServerContext& call)
+CallScope::CallScope(const ServiceContext& context, const Method& method,
+                     const grpc::CallbackServerContext& call)
     : context_(context),
       method_(method),
       started_(context.clock->Now()),
-      deadline_(call.deadline() == std::chrono::system_clock::time_point::max() ? absl::InfiniteFuture()
-                                                                               : absl::FromChrono(call.deadline())) {
+      deadline_(call.deadline() == std::chrono::system_clock::time_point::max()
+                    ? absl::InfiniteFuture()
+                    : absl::FromChrono(call.deadline())) {
   absl::StatusOr<Caller> caller = context.peers->Find(call.peer());
   if (!caller.ok()) {
     admitted_ = caller.status();
@@ -77,15 +79,18 @@ grpc::ServerUnaryReactor* UnaryCall::Run(const ServiceContext& context, const Me
   return made.get();
 }
 
-grpc::ServerUnaryReactor* UnaryCall::RunOn(CallPool* pool, const ServiceContext& context, const Method& method,
-                                           grpc::CallbackServerContext* call, Body body) {
-  return RunAsync(pool, context, method, call, [body = std::move(body)](const std::shared_ptr<UnaryCall>& made) {
-    if (made->Claim()) made->EndClaimed(body(made->scope().caller()));
-  });
+grpc::ServerUnaryReactor* UnaryCall::RunOn(CallPool* pool, const ServiceContext& context,
+                                           const Method& method, grpc::CallbackServerContext* call,
+                                           Body body) {
+  return RunAsync(pool, context, method, call,
+                  [body = std::move(body)](const std::shared_ptr<UnaryCall>& made) {
+                    if (made->Claim()) made->EndClaimed(body(made->scope().caller()));
+                  });
 }
 
-grpc::ServerUnaryReactor* UnaryCall::RunAsync(CallPool* pool, const ServiceContext& context, const Method& method,
-                                              grpc::CallbackServerContext* call, AsyncBody body) {
+grpc::ServerUnaryReactor* UnaryCall::RunAsync(CallPool* pool, const ServiceContext& context,
+                                              const Method& method, grpc::CallbackServerContext* call,
+                                              AsyncBody body) {
   const std::shared_ptr<UnaryCall> made = Make(context, method, call);
   if (!made->scope_.admitted().ok()) return made.get();
   if (pool == nullptr) {

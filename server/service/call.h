@@ -1,9 +1,10 @@
-// The one wrapper around every RPC: who calls, whether the daemon still takes work, how long it took, how it ended;
-// and the four shapes an RPC has (one answer, a pushed stream, a pulled stream, a stream of the client).
+// The one wrapper around every RPC: who calls, whether the daemon still takes work, how long it took, how it
+// ended; and the four shapes an RPC has (one answer, a pushed stream, a pulled stream, a stream of the
+// client).
 //
-// Every shape is a reactor of gRPC's callback interface that owns itself until OnDone. Bodies run on the calling gRPC
-// thread (only those that never block) or on a CallPool. A call that is cancelled ends at once; what its body does
-// later is thrown away.
+// Every shape is a reactor of gRPC's callback interface that owns itself until OnDone. Bodies run on the
+// calling gRPC thread (only those that never block) or on a CallPool. A call that is cancelled ends at once;
+// what its body does later is thrown away.
 #ifndef TRUN_SERVER_SERVICE_CALL_H_
 #define TRUN_SERVER_SERVICE_CALL_H_
 
@@ -77,11 +78,11 @@ class UnaryCall final : public grpc::ServerUnaryReactor, public std::enable_shar
                                        grpc::CallbackServerContext* call, const Body& body);
   static grpc::ServerUnaryReactor* RunOn(CallPool* pool, const ServiceContext& context, const Method& method,
                                          grpc::CallbackServerContext* call, Body body);
-  // `body` sees to it that Complete is called in the end; it may touch request and response only after Claim, since a
-  // cancelled call ends under it.
-  // With a pool it runs there, and may block.
-  static grpc::ServerUnaryReactor* RunAsync(CallPool* pool, const ServiceContext& context, const Method& method,
-                                            grpc::CallbackServerContext* call, AsyncBody body);
+  // `body` sees to it that Complete is called in the end; it may touch request and response only after Claim,
+  // since a cancelled call ends under it. With a pool it runs there, and may block.
+  static grpc::ServerUnaryReactor* RunAsync(CallPool* pool, const ServiceContext& context,
+                                            const Method& method, grpc::CallbackServerContext* call,
+                                            AsyncBody body);
 
   const CallScope& scope() const { return scope_; }
   // True once: the caller may fill the response and must then call EndClaimed.
@@ -110,8 +111,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor, public std::enable_shar
   bool over_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-// Events that come as they happen, from any thread, and a status at the end. Thread-safe. The queue is not bounded:
-// for a number of events that is.
+// Events that come as they happen, from any thread, and a status at the end. Thread-safe. The queue is not
+// bounded: for a number of events that is.
 template <typename Response>
 class EventStream final : public grpc::ServerWriteReactor<Response>,
                           public std::enable_shared_from_this<EventStream<Response>> {
@@ -120,7 +121,8 @@ class EventStream final : public grpc::ServerWriteReactor<Response>,
 
   // Runs `body` on the pool; it must see to it that Close is called.
   static grpc::ServerWriteReactor<Response>* RunOn(CallPool* pool, const ServiceContext& context,
-                                                   const Method& method, grpc::CallbackServerContext* call, Body body) {
+                                                   const Method& method, grpc::CallbackServerContext* call,
+                                                   Body body) {
     std::shared_ptr<EventStream> stream(new EventStream(context, method, *call));
     stream->self_ = stream;
     absl::Status taken = stream->scope_.admitted();
@@ -150,7 +152,9 @@ class EventStream final : public grpc::ServerWriteReactor<Response>,
     return true;
   }
   // Several at once, and the end: they leave in as few packets as they fit.
-  void CloseWith(std::vector<Response> events, const absl::Status& status) { Add(std::move(events), {}, &status); }
+  void CloseWith(std::vector<Response> events, const absl::Status& status) {
+    Add(std::move(events), {}, &status);
+  }
   void Close(const absl::Status& status) { CloseWith({}, status); }
 
  private:
@@ -196,8 +200,8 @@ class EventStream final : public grpc::ServerWriteReactor<Response>,
     } else if (last) {
       this->StartWriteAndFinish(&current_, grpc::WriteOptions(), scope_.End(absl::OkStatus()));
     } else {
-      // Never with a buffer hint: gRPC 1.51 then holds the message, and with it OnWriteDone, until a timer of its own
-      // fires, 0.1 to 10 s later.
+      // Never with a buffer hint: gRPC 1.51 then holds the message, and with it OnWriteDone, until a timer of
+      // its own fires, 0.1 to 10 s later.
       this->StartWrite(&current_, grpc::WriteOptions());
     }
   }
@@ -249,7 +253,8 @@ class EventStream final : public grpc::ServerWriteReactor<Response>,
   absl::Status status_ ABSL_GUARDED_BY(mu_);
 };
 
-// A stream whose next message is made when the last one has left: a slow reader holds one message and no thread.
+// A stream whose next message is made when the last one has left: a slow reader holds one message and no
+// thread.
 template <typename Response>
 class PullStream final : public grpc::ServerWriteReactor<Response> {
  public:
@@ -257,7 +262,8 @@ class PullStream final : public grpc::ServerWriteReactor<Response> {
   using Next = std::function<absl::StatusOr<bool>(const Caller&, Response*)>;
 
   static grpc::ServerWriteReactor<Response>* RunOn(CallPool* pool, const ServiceContext& context,
-                                                   const Method& method, grpc::CallbackServerContext* call, Next next) {
+                                                   const Method& method, grpc::CallbackServerContext* call,
+                                                   Next next) {
     auto* stream = new PullStream(pool, context, method, *call, std::move(next));
     if (stream->scope_.admitted().ok()) {
       stream->Continue();
@@ -306,8 +312,8 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
   using End = std::function<absl::Status(const Caller&)>;  // fills the response
 
   static grpc::ServerReadReactor<Request>* RunOn(CallPool* pool, const ServiceContext& context,
-                                                 const Method& method, grpc::CallbackServerContext* call, Take take,
-                                                 End end) {
+                                                 const Method& method, grpc::CallbackServerContext* call,
+                                                 Take take, End end) {
     auto* stream = new ClientStream(pool, context, method, *call, std::move(take), std::move(end));
     if (stream->scope_.admitted().ok()) {
       stream->StartRead(&stream->current_);

@@ -16,9 +16,9 @@ absl::Status CallPool::Submit(std::function<void()> task) {
   MutexLock lock(&mu_);
   if (ending_) return Unavailable(Reason::kDraining, "the daemon is ending");
   if (queue_.size() >= max_queued_) {
-    return ResourceExhausted(Reason::kQuota,
-                             absl::StrCat(max_queued_, " ", name_, " wait already: try again when some are done"),
-                             {{"limit", absl::StrCat(max_queued_)}});
+    return ResourceExhausted(
+        Reason::kQuota, absl::StrCat(max_queued_, " ", name_, " wait already: try again when some are done"),
+        {{"limit", absl::StrCat(max_queued_)}});
   }
   queue_.push_back(std::move(task));
   if (idle_ >= queue_.size()) {

@@ -30,7 +30,8 @@ class CallPool {
   // Tasks that run or wait.
   size_t unfinished() const;
 
-  // Runs what is queued, and waits for it. Later tasks are refused (UNAVAILABLE kDraining). May be called again.
+  // Runs what is queued, and waits for it. Later tasks are refused (UNAVAILABLE kDraining). May be called
+  // again.
   void Shutdown();
 
  private:

@@ -25,23 +25,28 @@ absl::Status TooLarge(absl::string_view what, size_t limit, absl::string_view ad
 
 absl::Status CheckSizes(const v1::CompileRequest& wire) {
   if (wire.ir().size() > kMaxInlineIrBytes) {
-    return TooLarge("a file inside the request", kMaxInlineIrBytes, ": upload it first (CompileService.Upload)");
+    return TooLarge("a file inside the request", kMaxInlineIrBytes,
+                    ": upload it first (CompileService.Upload)");
   }
-  if (wire.metadata_json().size() > kMaxMetadataJsonBytes) return TooLarge("the metadata", kMaxMetadataJsonBytes, "");
-  for (const std::string* name : {&wire.file_name(), &wire.target(), &wire.toolchain(), &wire.kernel_name()}) {
+  if (wire.metadata_json().size() > kMaxMetadataJsonBytes)
+    return TooLarge("the metadata", kMaxMetadataJsonBytes, "");
+  for (const std::string* name :
+       {&wire.file_name(), &wire.target(), &wire.toolchain(), &wire.kernel_name()}) {
     if (name->size() > kMaxNameBytes) return TooLarge("a name in the request", kMaxNameBytes, "");
   }
   if (wire.options_size() > kMaxOptions) {
-    return InvalidArgument(Reason::kUnknownOption, absl::StrCat("more than ", kMaxOptions, " compile options"));
+    return InvalidArgument(Reason::kUnknownOption,
+                           absl::StrCat("more than ", kMaxOptions, " compile options"));
   }
   for (const auto& [name, value] : wire.options()) {
-    if (name.size() + value.size() > kMaxOptionBytes) return TooLarge("a compile option", kMaxOptionBytes, "");
+    if (name.size() + value.size() > kMaxOptionBytes)
+      return TooLarge("a compile option", kMaxOptionBytes, "");
   }
   return absl::OkStatus();
 }
 
-// The build as the session's device wants it: with the bytes of the level that it loads, where the build has that
-// level but holds a later one.
+// The build as the session's device wants it: with the bytes of the level that it loads, where the build has
+// that level but holds a later one.
 absl::StatusOr<std::shared_ptr<const KernelBuild>> WithDeviceLevel(CompilePipeline& pipeline,
                                                                    std::shared_ptr<const KernelBuild> build,
                                                                    Level device_level) {
@@ -85,8 +90,8 @@ CompileService::CompileService(const ServiceContext& context)
 
 grpc::ServerWriteReactor<v1::CompileResponse>* CompileService::Compile(grpc::CallbackServerContext* call,
                                                                        const v1::CompileRequest* request) {
-  // Shared, since the body must be copyable; its own, since a cancelled call frees the request under the compile,
-  // which goes on: its result is cached for the next one who asks.
+  // Shared, since the body must be copyable; its own, since a cancelled call frees the request under the
+  // compile, which goes on: its result is cached for the next one who asks.
   auto wire = std::make_shared<v1::CompileRequest>(*request);
   return Stream::RunOn(context_.compilers, context_, compile_, call,
                        [this, wire = std::move(wire)](const std::shared_ptr<Stream>& stream) {
@@ -99,10 +104,12 @@ grpc::ServerWriteReactor<v1::CompileResponse>* CompileService::Compile(grpc::Cal
 absl::Status CompileService::Compile(Stream& stream, v1::CompileRequest& wire,
                                      std::vector<v1::CompileResponse>& events) {
   const Caller& caller = stream.scope().caller();
-  TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session, context_.sessions->Find(wire.session(), caller.tenant));
+  TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
+                        context_.sessions->Find(wire.session(), caller.tenant));
   TRUN_ASSIGN_OR_RETURN(CompileRequest request, Decode(wire, *session, stream.scope()));
   request.tenant = caller.tenant;
-  // Stages that the cache has are told together with what follows them; a stage that takes time is told at once.
+  // Stages that the cache has are told together with what follows them; a stage that takes time is told at
+  // once.
   TRUN_ASSIGN_OR_RETURN(CompileOutcome outcome,
                         context_.pipeline->Compile(request, [&stream, &events](const StageEvent& event) {
                           events.emplace_back();
@@ -113,7 +120,8 @@ absl::Status CompileService::Compile(Stream& stream, v1::CompileRequest& wire,
                         }));
   if (stream.cancelled()) return CancelledByClient();
   const Level device_level = session->device_info().module_level;
-  TRUN_ASSIGN_OR_RETURN(outcome.build, WithDeviceLevel(*context_.pipeline, std::move(outcome.build), device_level));
+  TRUN_ASSIGN_OR_RETURN(outcome.build,
+                        WithDeviceLevel(*context_.pipeline, std::move(outcome.build), device_level));
   context_.kernels->Add(outcome.build);
   TRUN_ASSIGN_OR_RETURN(std::string handle, session->AddKernel(KernelTable::KernelOf(outcome.build)));
   // No toolchain looks at a file of the device's own level: the device does, before anybody launches it.
@@ -164,7 +172,8 @@ absl::StatusOr<CompileRequest> CompileService::Decode(v1::CompileRequest& wire, 
   if (request.last_level == Level::kUnspecified) {
     if (request.level == Level::kCubin && device.module_level == Level::kPtx) {
       return FailedPrecondition(Reason::kUnsupportedLevel,
-                                absl::StrCat(session.device(), " runs PTX and cannot run a cubin, which is machine "
+                                absl::StrCat(session.device(),
+                                             " runs PTX and cannot run a cubin, which is machine "
                                              "code: give the PTX (or an earlier level) of this kernel"));
     }
     request.last_level = device.module_level;
@@ -182,7 +191,8 @@ grpc::ServerUnaryReactor* CompileService::FindMissing(grpc::CallbackServerContex
                                                       v1::FindMissingResponse* response) {
   return UnaryCall::Run(context_, find_missing_, call, [&](const Caller& caller) -> absl::Status {
     if (request->digests_size() > kMaxDigests) {
-      return InvalidArgument(Reason::kArgument, absl::StrCat("ask for at most ", kMaxDigests, " digests at a time"));
+      return InvalidArgument(Reason::kArgument,
+                             absl::StrCat("ask for at most ", kMaxDigests, " digests at a time"));
     }
     TRUN_RETURN_IF_ERROR(context_.sessions->Find(request->session(), caller.tenant).status());
     for (const std::string& hex : request->digests()) {
@@ -228,7 +238,8 @@ grpc::ServerWriteReactor<v1::GetArtifactResponse>* CompileService::GetArtifact(
   auto state = std::make_shared<State>();
   return PullStream<v1::GetArtifactResponse>::RunOn(
       context_.workers, context_, get_artifact_, call,
-      [this, request, state](const Caller& caller, v1::GetArtifactResponse* response) -> absl::StatusOr<bool> {
+      [this, request, state](const Caller& caller,
+                             v1::GetArtifactResponse* response) -> absl::StatusOr<bool> {
         if (!state->read) {
           TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
                                 context_.sessions->Find(request->session(), caller.tenant));

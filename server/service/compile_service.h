@@ -15,20 +15,23 @@ class CompileService final : public v1::CompileService::CallbackService {
 
   grpc::ServerWriteReactor<v1::CompileResponse>* Compile(grpc::CallbackServerContext* call,
                                                          const v1::CompileRequest* request) override;
-  grpc::ServerUnaryReactor* FindMissing(grpc::CallbackServerContext* call, const v1::FindMissingRequest* request,
+  grpc::ServerUnaryReactor* FindMissing(grpc::CallbackServerContext* call,
+                                        const v1::FindMissingRequest* request,
                                         v1::FindMissingResponse* response) override;
   grpc::ServerReadReactor<v1::UploadRequest>* Upload(grpc::CallbackServerContext* call,
                                                      v1::UploadResponse* response) override;
-  grpc::ServerWriteReactor<v1::GetArtifactResponse>* GetArtifact(grpc::CallbackServerContext* call,
-                                                                 const v1::GetArtifactRequest* request) override;
-  grpc::ServerUnaryReactor* ReleaseKernel(grpc::CallbackServerContext* call, const v1::ReleaseKernelRequest* request,
+  grpc::ServerWriteReactor<v1::GetArtifactResponse>* GetArtifact(
+      grpc::CallbackServerContext* call, const v1::GetArtifactRequest* request) override;
+  grpc::ServerUnaryReactor* ReleaseKernel(grpc::CallbackServerContext* call,
+                                          const v1::ReleaseKernelRequest* request,
                                           v1::ReleaseKernelResponse* response) override;
 
  private:
   using Stream = EventStream<v1::CompileResponse>;
 
   // Blocks. What the pipeline is asked for; takes the IR out of `wire`.
-  absl::StatusOr<CompileRequest> Decode(v1::CompileRequest& wire, const Session& session, const CallScope& scope);
+  absl::StatusOr<CompileRequest> Decode(v1::CompileRequest& wire, const Session& session,
+                                        const CallScope& scope);
   // Blocks. `events` gets what was not pushed yet.
   absl::Status Compile(Stream& stream, v1::CompileRequest& wire, std::vector<v1::CompileResponse>& events);
 

@@ -10,23 +10,24 @@ DeviceService::DeviceService(const ServiceContext& context)
 grpc::ServerUnaryReactor* DeviceService::ListDevices(grpc::CallbackServerContext* call,
                                                      const v1::ListDevicesRequest* /*request*/,
                                                      v1::ListDevicesResponse* response) {
-  return UnaryCall::RunOn(context_.workers, context_, list_, call, [this, response](const Caller& /*caller*/) {
-    for (const ExecutorFactory::DeviceDescription& device : context_.executors->Devices()) {
-      const SessionRegistry::DeviceUsage usage = context_.sessions->UsageOf(device.device);
-      v1::DeviceInfo* made = response->add_devices();
-      made->set_device(device.device);
-      made->set_name(WireText(device.info.name, 1024));
-      made->set_target(device.info.target.ToString());
-      made->set_memory_bytes(device.info.memory_bytes);
-      made->set_multiprocessors(device.info.multiprocessors);
-      made->set_max_shared_bytes(device.info.max_shared_bytes);
-      made->set_sessions(usage.sessions);
-      made->set_used_bytes(usage.used_bytes);
-      made->set_is_default(device.device == context_.sessions->default_device());
-      if (!device.usable.ok()) made->set_unusable_reason(WireText(device.usable.message(), 4096));
-    }
-    return absl::OkStatus();
-  });
+  return UnaryCall::RunOn(
+      context_.workers, context_, list_, call, [this, response](const Caller& /*caller*/) {
+        for (const ExecutorFactory::DeviceDescription& device : context_.executors->Devices()) {
+          const SessionRegistry::DeviceUsage usage = context_.sessions->UsageOf(device.device);
+          v1::DeviceInfo* made = response->add_devices();
+          made->set_device(device.device);
+          made->set_name(WireText(device.info.name, 1024));
+          made->set_target(device.info.target.ToString());
+          made->set_memory_bytes(device.info.memory_bytes);
+          made->set_multiprocessors(device.info.multiprocessors);
+          made->set_max_shared_bytes(device.info.max_shared_bytes);
+          made->set_sessions(usage.sessions);
+          made->set_used_bytes(usage.used_bytes);
+          made->set_is_default(device.device == context_.sessions->default_device());
+          if (!device.usable.ok()) made->set_unusable_reason(WireText(device.usable.message(), 4096));
+        }
+        return absl::OkStatus();
+      });
 }
 
 }  // namespace trun

@@ -11,7 +11,8 @@ class DeviceService final : public v1::DeviceService::CallbackService {
  public:
   explicit DeviceService(const ServiceContext& context);
 
-  grpc::ServerUnaryReactor* ListDevices(grpc::CallbackServerContext* call, const v1::ListDevicesRequest* request,
+  grpc::ServerUnaryReactor* ListDevices(grpc::CallbackServerContext* call,
+                                        const v1::ListDevicesRequest* request,
                                         v1::ListDevicesResponse* response) override;
 
  private:

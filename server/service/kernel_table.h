@@ -11,8 +11,8 @@
 
 namespace trun {
 
-// Owns nothing: a session holds its kernels, each as an aliasing pointer into its build, so an entry ends with the
-// last session that has it. Thread-safe.
+// Owns nothing: a session holds its kernels, each as an aliasing pointer into its build, so an entry ends
+// with the last session that has it. Thread-safe.
 class KernelTable {
  public:
   // What Session::AddKernel is given.

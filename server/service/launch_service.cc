@@ -17,8 +17,8 @@ struct LaunchJob {
   uint32_t warmup = 0;
 };
 
-absl::Status StartLaunch(const ServiceContext& context, const std::shared_ptr<UnaryCall>& call, LaunchJob& job,
-                         v1::LaunchResponse* response) {
+absl::Status StartLaunch(const ServiceContext& context, const std::shared_ptr<UnaryCall>& call,
+                         LaunchJob& job, v1::LaunchResponse* response) {
   TRUN_RETURN_IF_ERROR(job.launch.status());
   TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
                         context.sessions->Find(job.session, call->scope().caller().tenant));
@@ -43,8 +43,8 @@ absl::Status StartLaunch(const ServiceContext& context, const std::shared_ptr<Un
       .status();
 }
 
-absl::Status StartBenchmark(const ServiceContext& context, const std::shared_ptr<UnaryCall>& call, LaunchJob& job,
-                            v1::BenchmarkResponse* response) {
+absl::Status StartBenchmark(const ServiceContext& context, const std::shared_ptr<UnaryCall>& call,
+                            LaunchJob& job, v1::BenchmarkResponse* response) {
   TRUN_RETURN_IF_ERROR(job.launch.status());
   TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
                         context.sessions->Find(job.session, call->scope().caller().tenant));
@@ -73,10 +73,11 @@ LaunchService::LaunchService(const ServiceContext& context)
       synchronize_(context, "LaunchService/Synchronize", WhileDraining::kServed),
       benchmark_(context, "LaunchService/Benchmark", WhileDraining::kRefused) {}
 
-grpc::ServerUnaryReactor* LaunchService::Launch(grpc::CallbackServerContext* call, const v1::LaunchRequest* request,
+grpc::ServerUnaryReactor* LaunchService::Launch(grpc::CallbackServerContext* call,
+                                                const v1::LaunchRequest* request,
                                                 v1::LaunchResponse* response) {
-  auto job = std::make_shared<LaunchJob>(
-      LaunchJob{request->session(), DecodeLaunch(*request), request->wait(), 0});
+  auto job =
+      std::make_shared<LaunchJob>(LaunchJob{request->session(), DecodeLaunch(*request), request->wait(), 0});
   return UnaryCall::RunAsync(context_.workers, context_, launch_, call,
                              [this, job = std::move(job), response](const std::shared_ptr<UnaryCall>& made) {
                                const absl::Status started = StartLaunch(context_, made, *job, response);

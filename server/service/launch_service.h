@@ -15,7 +15,8 @@ class LaunchService final : public v1::LaunchService::CallbackService {
                                    v1::LaunchResponse* response) override;
   grpc::ServerBidiReactor<v1::LaunchRequest, v1::LaunchResponse>* LaunchStream(
       grpc::CallbackServerContext* call) override;
-  grpc::ServerUnaryReactor* Synchronize(grpc::CallbackServerContext* call, const v1::SynchronizeRequest* request,
+  grpc::ServerUnaryReactor* Synchronize(grpc::CallbackServerContext* call,
+                                        const v1::SynchronizeRequest* request,
                                         v1::SynchronizeResponse* response) override;
   grpc::ServerUnaryReactor* Benchmark(grpc::CallbackServerContext* call, const v1::BenchmarkRequest* request,
                                       v1::BenchmarkResponse* response) override;

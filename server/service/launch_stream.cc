@@ -43,7 +43,8 @@ void LaunchStream::OnReadDone(bool ok) {
     }
   }
   if (start) {
-    const absl::Status taken = context_.workers->Submit([stream = shared_from_this()] { stream->QueueLaunches(); });
+    const absl::Status taken =
+        context_.workers->Submit([stream = shared_from_this()] { stream->QueueLaunches(); });
     if (!taken.ok()) {
       MutexLock lock(&mu_);
       queueing_ = false;

@@ -11,13 +11,15 @@
 
 namespace trun {
 
-// Three loops that run beside each other: reading, queueing (on a pool thread, one at a time, since a session's launch
-// may have to load its kernel) and writing. Reading stops while too much is under way, so a client that sends faster
-// than its device runs is held back by flow control. Thread-safe. Owns itself until OnDone.
+// Three loops that run beside each other: reading, queueing (on a pool thread, one at a time, since a
+// session's launch may have to load its kernel) and writing. Reading stops while too much is under way, so a
+// client that sends faster than its device runs is held back by flow control. Thread-safe. Owns itself until
+// OnDone.
 class LaunchStream final : public grpc::ServerBidiReactor<v1::LaunchRequest, v1::LaunchResponse>,
                            public std::enable_shared_from_this<LaunchStream> {
  public:
-  static LaunchStream* Start(const ServiceContext& context, const Method& method, grpc::CallbackServerContext* call);
+  static LaunchStream* Start(const ServiceContext& context, const Method& method,
+                             grpc::CallbackServerContext* call);
 
  private:
   // One launch's place in the order of answers.
@@ -46,8 +48,8 @@ class LaunchStream final : public grpc::ServerBidiReactor<v1::LaunchRequest, v1:
   CallScope scope_;
   std::atomic<bool> cancelled_{false};
   std::shared_ptr<LaunchStream> self_;
-  v1::LaunchRequest incoming_;    // belongs to the read under way
-  v1::LaunchResponse outgoing_;   // belongs to the write under way
+  v1::LaunchRequest incoming_;        // belongs to the read under way
+  v1::LaunchResponse outgoing_;       // belongs to the write under way
   std::shared_ptr<Session> session_;  // of the latest launch; touched by the queueing loop, and by OnDone
 
   Mutex mu_;

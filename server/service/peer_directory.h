@@ -14,7 +14,7 @@ namespace trun {
 
 struct Caller {
   uid_t user = 0;
-  std::string tenant;  // "uid:1000"
+  std::string tenant;     // "uid:1000"
   bool is_owner = false;  // the daemon's own user, or root
 };
 

@@ -14,11 +14,11 @@
 #include "server/compile/compile_pipeline.h"
 #include "server/executor/control/executor_control.h"
 #include "server/service/call_gate.h"
+#include "server/service/call_pool.h"
 #include "server/service/kernel_table.h"
 #include "server/service/peer_directory.h"
 #include "server/service/token_store.h"
 #include "server/service/upload_store.h"
-#include "server/service/call_pool.h"
 #include "server/session/session_registry.h"
 #include "server/toolchain/toolchain_registry.h"
 

@@ -51,7 +51,9 @@ class NoToolchains final : public ToolchainRegistry {
       absl::string_view, const std::function<void(const ToolchainProgress&)>&) override {
     return None();
   }
-  absl::StatusOr<std::shared_ptr<Toolchain>> Adopt(absl::string_view, absl::string_view) override { return None(); }
+  absl::StatusOr<std::shared_ptr<Toolchain>> Adopt(absl::string_view, absl::string_view) override {
+    return None();
+  }
   absl::Status Remove(absl::string_view) override { return None(); }
 
  private:
@@ -164,7 +166,8 @@ class ServiceTest : public testing::Test {
     return response.tensors_size() == 1 ? response.tensors(0).tensor() : "";
   }
 
-  v1::LaunchRequest LaunchOf(const std::string& session, const std::string& kernel, const std::string& tensor) {
+  v1::LaunchRequest LaunchOf(const std::string& session, const std::string& kernel,
+                             const std::string& tensor) {
     v1::LaunchRequest request;
     request.set_session(session);
     request.set_kernel(kernel);
@@ -186,7 +189,12 @@ class ServiceTest : public testing::Test {
 
   struct Services {
     explicit Services(const ServiceContext& context)
-        : session(context), device(context), compile(context), tensor(context), launch(context), admin(context) {}
+        : session(context),
+          device(context),
+          compile(context),
+          tensor(context),
+          launch(context),
+          admin(context) {}
     std::vector<grpc::Service*> All() { return {&session, &device, &compile, &tensor, &launch, &admin}; }
     SessionService session;
     DeviceService device;
@@ -205,7 +213,8 @@ class ServiceTest : public testing::Test {
   std::unique_ptr<SessionRegistry> sessions_;
   Metrics metrics_;
   CallGate gate_;
-  UploadStore uploads_{UploadLimits{kMaxFileBytes, kMaxUploadedBytesPerTenant, uint64_t{1} << 30}, Clock::Real()};
+  UploadStore uploads_{UploadLimits{kMaxFileBytes, kMaxUploadedBytesPerTenant, uint64_t{1} << 30},
+                       Clock::Real()};
   TokenStore tokens_{Clock::Real()};
   KernelTable kernels_;
   std::atomic<uint64_t> launches_{0};
@@ -425,7 +434,8 @@ TEST_F(ServiceTest, ALaunchThatItsClientGaveUpEndsAtOnceAndIsForgotten) {
   v1::LaunchResponse response;
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
-  EXPECT_EQ(launch_stub_->Launch(&context, launch, &response).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(launch_stub_->Launch(&context, launch, &response).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(gate_.WaitIdle(absl::Seconds(60)));
   executors_.Release();
   v1::SynchronizeRequest synchronize;
@@ -447,11 +457,13 @@ TEST_F(ServiceTest, WaitingCallsHoldNoThread) {
     clients.emplace_back([&] {
       v1::LaunchResponse response;
       grpc::ClientContext context;
-      if (launch_stub_->Launch(&context, launch, &response).ok() && response.result().printed() == "hello\n") ++good;
+      if (launch_stub_->Launch(&context, launch, &response).ok() && response.result().printed() == "hello\n")
+        ++good;
     });
   }
   while (launches_.load() < kThreads + 3) std::this_thread::yield();
-  EXPECT_FALSE(Allocate(session, 4).empty()) << "a pool thread is free although more launches wait than it has";
+  EXPECT_FALSE(Allocate(session, 4).empty())
+      << "a pool thread is free although more launches wait than it has";
   executors_.Release();
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(good.load(), kThreads + 3);
@@ -513,10 +525,12 @@ TEST_F(ServiceTest, OnlyTheOwnerLooksAfterTheDaemon) {
   peers_.Set(Caller{1001, "uid:1001", false});
   v1::DrainResponse response;
   grpc::ClientContext foreign;
-  EXPECT_EQ(FromGrpcStatus(admin_stub_->Drain(&foreign, {}, &response)).code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(FromGrpcStatus(admin_stub_->Drain(&foreign, {}, &response)).code(),
+            absl::StatusCode::kPermissionDenied);
   v1::VerifyCacheResponse verified;
   grpc::ClientContext verify;
-  EXPECT_EQ(GetReason(FromGrpcStatus(admin_stub_->VerifyCache(&verify, {}, &verified))), Reason::kNotPermitted);
+  EXPECT_EQ(GetReason(FromGrpcStatus(admin_stub_->VerifyCache(&verify, {}, &verified))),
+            Reason::kNotPermitted);
   peers_.Set(Caller{1000, "uid:1000", true});
   v1::DrainRequest request;
   request.mutable_deadline()->set_seconds(7);
@@ -602,7 +616,8 @@ TEST_F(ServiceTest, ACacheGoesOutAsAStreamAndComesBackAndADamagedOneIsRefusedWho
 TEST_F(ServiceTest, CallsAreCounted) {
   Open();
   EXPECT_TRUE(gate_.WaitIdle(absl::Seconds(60)));
-  EXPECT_THAT(metrics_.Text(), HasSubstr("trun_rpcs_total{method=\"SessionService/OpenSession\",code=\"OK\"} 1"));
+  EXPECT_THAT(metrics_.Text(),
+              HasSubstr("trun_rpcs_total{method=\"SessionService/OpenSession\",code=\"OK\"} 1"));
 }
 
 }  // namespace

@@ -24,13 +24,14 @@ grpc::ServerUnaryReactor* SessionService::OpenSession(grpc::CallbackServerContex
                                                       const v1::OpenSessionRequest* request,
                                                       v1::OpenSessionResponse* response) {
   return UnaryCall::RunOn(
-      context_.workers, context_, open_, call, [this, request, response](const Caller& caller) -> absl::Status {
+      context_.workers, context_, open_, call,
+      [this, request, response](const Caller& caller) -> absl::Status {
         if (request->protocol_version() != kProtocolVersion) {
-          return FailedPrecondition(Reason::kProtocol,
-                                    absl::StrCat("this daemon (", context_.facts.version, ") speaks protocol ",
-                                                 kProtocolVersion, ", not ", request->protocol_version(),
-                                                 ": use a client of the same release"),
-                                    {{"protocol_version", absl::StrCat(kProtocolVersion)}});
+          return FailedPrecondition(
+              Reason::kProtocol,
+              absl::StrCat("this daemon (", context_.facts.version, ") speaks protocol ", kProtocolVersion,
+                           ", not ", request->protocol_version(), ": use a client of the same release"),
+              {{"protocol_version", absl::StrCat(kProtocolVersion)}});
         }
         OpenSessionOptions options;
         options.tenant = caller.tenant;
@@ -86,7 +87,8 @@ grpc::ServerUnaryReactor* SessionService::ExportDescriptors(grpc::CallbackServer
                                                             const v1::ExportDescriptorsRequest* request,
                                                             v1::ExportDescriptorsResponse* response) {
   return UnaryCall::RunOn(
-      context_.workers, context_, export_, call, [this, request, response](const Caller& caller) -> absl::Status {
+      context_.workers, context_, export_, call,
+      [this, request, response](const Caller& caller) -> absl::Status {
         if (request->tensors_size() == 0 ||
             static_cast<size_t>(request->tensors_size()) > kMaxDescriptorsPerExchange) {
           return InvalidArgument(Reason::kArgument,

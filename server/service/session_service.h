@@ -11,13 +11,16 @@ class SessionService final : public v1::SessionService::CallbackService {
  public:
   explicit SessionService(const ServiceContext& context);
 
-  grpc::ServerUnaryReactor* OpenSession(grpc::CallbackServerContext* call, const v1::OpenSessionRequest* request,
+  grpc::ServerUnaryReactor* OpenSession(grpc::CallbackServerContext* call,
+                                        const v1::OpenSessionRequest* request,
                                         v1::OpenSessionResponse* response) override;
   grpc::ServerUnaryReactor* KeepAlive(grpc::CallbackServerContext* call, const v1::KeepAliveRequest* request,
                                       v1::KeepAliveResponse* response) override;
-  grpc::ServerUnaryReactor* CloseSession(grpc::CallbackServerContext* call, const v1::CloseSessionRequest* request,
+  grpc::ServerUnaryReactor* CloseSession(grpc::CallbackServerContext* call,
+                                         const v1::CloseSessionRequest* request,
                                          v1::CloseSessionResponse* response) override;
-  grpc::ServerUnaryReactor* ListSessions(grpc::CallbackServerContext* call, const v1::ListSessionsRequest* request,
+  grpc::ServerUnaryReactor* ListSessions(grpc::CallbackServerContext* call,
+                                         const v1::ListSessionsRequest* request,
                                          v1::ListSessionsResponse* response) override;
   grpc::ServerUnaryReactor* ExportDescriptors(grpc::CallbackServerContext* call,
                                               const v1::ExportDescriptorsRequest* request,

@@ -168,13 +168,13 @@ TEST(Wire, DurationsThatAreNegativeMalformedOrAbsurdAreRefused) {
     return DecodeDuration(wire, "deadline", absl::Hours(1));
   };
   for (const auto& [seconds, nanos] : std::vector<std::pair<int64_t, int32_t>>{{-1, 0},
-                                                                              {0, -1},
-                                                                              {1, -1},
-                                                                              {-1, 1},
-                                                                              {0, 1000000000},
-                                                                              {3601, 0},
-                                                                              {INT64_MAX, 0},
-                                                                              {INT64_MIN, INT32_MIN}}) {
+                                                                               {0, -1},
+                                                                               {1, -1},
+                                                                               {-1, 1},
+                                                                               {0, 1000000000},
+                                                                               {3601, 0},
+                                                                               {INT64_MAX, 0},
+                                                                               {INT64_MIN, INT32_MIN}}) {
     const absl::Status status = decode(seconds, nanos).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << seconds << " " << nanos;
     EXPECT_EQ(GetDetails(status)["field"], "deadline");
@@ -214,7 +214,9 @@ TEST(Wire, ALaunchKeepsWhatWasLeftOutForTheSessionToRefuse) {
 
 TEST(Wire, TextThatIsNotUtf8StillMakesAMessage) {
   LaunchResult result;
-  result.printed = "a\xff" "b";
+  result.printed =
+      "a\xff"
+      "b";
   v1::LaunchResult wire;
   EncodeResult(result, &wire);
   v1::LaunchResult parsed;

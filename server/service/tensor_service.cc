@@ -41,11 +41,13 @@ absl::Status TakeChunk(SessionRegistry& sessions, const Caller& caller, const v1
     state.offset = request.offset();
     TRUN_RETURN_IF_ERROR(state.session->GetTensor(state.tensor).status());
   } else if (!request.tensor().empty() && request.tensor() != state.tensor) {
-    return InvalidArgument(Reason::kArgument, "one Write goes to one tensor: name it in the first message only");
+    return InvalidArgument(Reason::kArgument,
+                           "one Write goes to one tensor: name it in the first message only");
   }
   const std::string& data = request.data();
   if (data.size() > kMaxChunkBytes) {
-    return ResourceExhausted(Reason::kTooLarge, absl::StrCat("a chunk is larger than ", kMaxChunkBytes, " bytes"),
+    return ResourceExhausted(Reason::kTooLarge,
+                             absl::StrCat("a chunk is larger than ", kMaxChunkBytes, " bytes"),
                              {{"limit", absl::StrCat(kMaxChunkBytes)}});
   }
   if (state.offset > std::numeric_limits<uint64_t>::max() - data.size()) return PastTheEnd(state.tensor, 0);
@@ -89,20 +91,22 @@ TensorService::TensorService(const ServiceContext& context)
 grpc::ServerUnaryReactor* TensorService::Allocate(grpc::CallbackServerContext* call,
                                                   const v1::AllocateRequest* request,
                                                   v1::AllocateResponse* response) {
-  return UnaryCall::RunOn(
-      context_.workers, context_, allocate_, call, [this, request, response](const Caller& caller) -> absl::Status {
-        TRUN_RETURN_IF_ERROR(CheckCount(request->tensors_size()));
-        TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
-                              context_.sessions->Find(request->session(), caller.tenant));
-        std::vector<TensorSpec> specs;
-        for (const v1::TensorSpec& wire : request->tensors()) {
-          TRUN_ASSIGN_OR_RETURN(TensorSpec spec, DecodeTensorSpec(wire));
-          specs.push_back(std::move(spec));
-        }
-        TRUN_ASSIGN_OR_RETURN(const std::vector<TensorInfo> tensors, session->Allocate(specs));
-        for (const TensorInfo& tensor : tensors) EncodeTensor(tensor, response->add_tensors());
-        return absl::OkStatus();
-      });
+  return UnaryCall::RunOn(context_.workers, context_, allocate_, call,
+                          [this, request, response](const Caller& caller) -> absl::Status {
+                            TRUN_RETURN_IF_ERROR(CheckCount(request->tensors_size()));
+                            TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
+                                                  context_.sessions->Find(request->session(), caller.tenant));
+                            std::vector<TensorSpec> specs;
+                            for (const v1::TensorSpec& wire : request->tensors()) {
+                              TRUN_ASSIGN_OR_RETURN(TensorSpec spec, DecodeTensorSpec(wire));
+                              specs.push_back(std::move(spec));
+                            }
+                            TRUN_ASSIGN_OR_RETURN(const std::vector<TensorInfo> tensors,
+                                                  session->Allocate(specs));
+                            for (const TensorInfo& tensor : tensors)
+                              EncodeTensor(tensor, response->add_tensors());
+                            return absl::OkStatus();
+                          });
 }
 
 grpc::ServerReadReactor<v1::WriteRequest>* TensorService::Write(grpc::CallbackServerContext* call,
@@ -141,29 +145,31 @@ grpc::ServerWriteReactor<v1::ReadResponse>* TensorService::Read(grpc::CallbackSe
       });
 }
 
-grpc::ServerUnaryReactor* TensorService::Fill(grpc::CallbackServerContext* call, const v1::FillRequest* request,
+grpc::ServerUnaryReactor* TensorService::Fill(grpc::CallbackServerContext* call,
+                                              const v1::FillRequest* request,
                                               v1::FillResponse* /*response*/) {
-  return UnaryCall::RunOn(context_.workers, context_, fill_, call,
-                          [this, request](const Caller& caller) -> absl::Status {
-                            TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
-                                                  context_.sessions->Find(request->session(), caller.tenant));
-                            return session->Fill(request->tensor(), request->offset(), request->bytes(),
-                                                 request->pattern());
-                          });
+  return UnaryCall::RunOn(
+      context_.workers, context_, fill_, call, [this, request](const Caller& caller) -> absl::Status {
+        TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
+                              context_.sessions->Find(request->session(), caller.tenant));
+        return session->Fill(request->tensor(), request->offset(), request->bytes(), request->pattern());
+      });
 }
 
-grpc::ServerUnaryReactor* TensorService::Copy(grpc::CallbackServerContext* call, const v1::CopyRequest* request,
+grpc::ServerUnaryReactor* TensorService::Copy(grpc::CallbackServerContext* call,
+                                              const v1::CopyRequest* request,
                                               v1::CopyResponse* /*response*/) {
-  return UnaryCall::RunOn(context_.workers, context_, copy_, call,
-                          [this, request](const Caller& caller) -> absl::Status {
-                            TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
-                                                  context_.sessions->Find(request->session(), caller.tenant));
-                            return session->Copy(request->source(), request->source_offset(), request->destination(),
-                                                 request->destination_offset(), request->bytes());
-                          });
+  return UnaryCall::RunOn(
+      context_.workers, context_, copy_, call, [this, request](const Caller& caller) -> absl::Status {
+        TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
+                              context_.sessions->Find(request->session(), caller.tenant));
+        return session->Copy(request->source(), request->source_offset(), request->destination(),
+                             request->destination_offset(), request->bytes());
+      });
 }
 
-grpc::ServerUnaryReactor* TensorService::Free(grpc::CallbackServerContext* call, const v1::FreeRequest* request,
+grpc::ServerUnaryReactor* TensorService::Free(grpc::CallbackServerContext* call,
+                                              const v1::FreeRequest* request,
                                               v1::FreeResponse* /*response*/) {
   return UnaryCall::RunOn(
       context_.workers, context_, free_, call, [this, request](const Caller& caller) -> absl::Status {

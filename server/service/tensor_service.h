@@ -23,7 +23,8 @@ class TensorService final : public v1::TensorService::CallbackService {
                                  v1::CopyResponse* response) override;
   grpc::ServerUnaryReactor* Free(grpc::CallbackServerContext* call, const v1::FreeRequest* request,
                                  v1::FreeResponse* response) override;
-  grpc::ServerUnaryReactor* ListTensors(grpc::CallbackServerContext* call, const v1::ListTensorsRequest* request,
+  grpc::ServerUnaryReactor* ListTensors(grpc::CallbackServerContext* call,
+                                        const v1::ListTensorsRequest* request,
                                         v1::ListTensorsResponse* response) override;
 
  private:

@@ -35,9 +35,10 @@ absl::StatusOr<std::string> TokenStore::Put(uid_t user, std::vector<UniqueFd> de
   const auto mine = std::count_if(entries_.begin(), entries_.end(),
                                   [user](const auto& entry) { return entry.second.user == user; });
   if (static_cast<size_t>(mine) >= kMaxTokensPerUser) {
-    return ResourceExhausted(Reason::kQuota,
-                             absl::StrCat(kMaxTokensPerUser, " exports wait to be fetched from the descriptor socket"),
-                             {{"limit", absl::StrCat(kMaxTokensPerUser)}});
+    return ResourceExhausted(
+        Reason::kQuota,
+        absl::StrCat(kMaxTokensPerUser, " exports wait to be fetched from the descriptor socket"),
+        {{"limit", absl::StrCat(kMaxTokensPerUser)}});
   }
   entries_[token] = Entry{user, clock_->Now() + kValid, std::move(descriptors)};
   return token;

@@ -26,11 +26,12 @@ class TokenStore {
   // `clock` outlives it.
   explicit TokenStore(Clock* clock) : clock_(clock) {}
 
-  // A token of 256 random bits, in hex. RESOURCE_EXHAUSTED kQuota: this user has too many that nobody fetched.
+  // A token of 256 random bits, in hex. RESOURCE_EXHAUSTED kQuota: this user has too many that nobody
+  // fetched.
   absl::StatusOr<std::string> Put(uid_t user, std::vector<UniqueFd> descriptors);
 
-  // The descriptors, once. NOT_FOUND kHandle for a token that is unknown, used, expired or another user's, with one
-  // message for all; another user's try leaves it in place.
+  // The descriptors, once. NOT_FOUND kHandle for a token that is unknown, used, expired or another user's,
+  // with one message for all; another user's try leaves it in place.
   absl::StatusOr<std::vector<UniqueFd>> Take(absl::string_view token, uid_t user);
 
   // Closes the descriptors of expired tokens; whoever keeps the daemon's clock calls it now and then.

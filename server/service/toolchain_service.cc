@@ -28,45 +28,47 @@ ToolchainService::ToolchainService(const ServiceContext& context)
 grpc::ServerUnaryReactor* ToolchainService::ListToolchains(grpc::CallbackServerContext* call,
                                                            const v1::ListToolchainsRequest* /*request*/,
                                                            v1::ListToolchainsResponse* response) {
-  return UnaryCall::RunOn(context_.workers, context_, list_, call, [this, response](const Caller& /*caller*/) {
-    for (const std::shared_ptr<Toolchain>& toolchain : context_.toolchains->List()) {
-      EncodeToolchain(toolchain->info(), response->add_toolchains());
-    }
-    return absl::OkStatus();
-  });
+  return UnaryCall::RunOn(context_.workers, context_, list_, call,
+                          [this, response](const Caller& /*caller*/) {
+                            for (const std::shared_ptr<Toolchain>& toolchain : context_.toolchains->List()) {
+                              EncodeToolchain(toolchain->info(), response->add_toolchains());
+                            }
+                            return absl::OkStatus();
+                          });
 }
 
 grpc::ServerWriteReactor<v1::InstallToolchainResponse>* ToolchainService::InstallToolchain(
     grpc::CallbackServerContext* call, const v1::InstallToolchainRequest* request) {
   using Stream = EventStream<v1::InstallToolchainResponse>;
   // The request is gone once the stream has ended; an installation may go on after its client has left.
-  return Stream::RunOn(
-      context_.workers, context_, install_, call,
-      [this, version = request->version()](const std::shared_ptr<Stream>& stream) {
-        absl::Status allowed = RequireOwner(stream->scope().caller());
-        if (allowed.ok()) allowed = CheckText(version, "version");
-        if (!allowed.ok()) return stream->Close(allowed);
-        const absl::StatusOr<std::shared_ptr<Toolchain>> installed =
-            context_.toolchains->Install(version, [&stream](const ToolchainProgress& progress) {
-              v1::InstallToolchainResponse event;
-              event.set_step(WireText(progress.step, 1024));
-              event.set_fraction(progress.fraction);
-              stream->Push(std::move(event));
-            });
-        if (!installed.ok()) return stream->Close(installed.status());
-        v1::InstallToolchainResponse last;
-        last.set_step("installed");
-        last.set_fraction(1.0);
-        EncodeToolchain((*installed)->info(), last.mutable_toolchain());
-        stream->CloseWith({std::move(last)}, absl::OkStatus());
-      });
+  return Stream::RunOn(context_.workers, context_, install_, call,
+                       [this, version = request->version()](const std::shared_ptr<Stream>& stream) {
+                         absl::Status allowed = RequireOwner(stream->scope().caller());
+                         if (allowed.ok()) allowed = CheckText(version, "version");
+                         if (!allowed.ok()) return stream->Close(allowed);
+                         const absl::StatusOr<std::shared_ptr<Toolchain>> installed =
+                             context_.toolchains->Install(version,
+                                                          [&stream](const ToolchainProgress& progress) {
+                                                            v1::InstallToolchainResponse event;
+                                                            event.set_step(WireText(progress.step, 1024));
+                                                            event.set_fraction(progress.fraction);
+                                                            stream->Push(std::move(event));
+                                                          });
+                         if (!installed.ok()) return stream->Close(installed.status());
+                         v1::InstallToolchainResponse last;
+                         last.set_step("installed");
+                         last.set_fraction(1.0);
+                         EncodeToolchain((*installed)->info(), last.mutable_toolchain());
+                         stream->CloseWith({std::move(last)}, absl::OkStatus());
+                       });
 }
 
 grpc::ServerUnaryReactor* ToolchainService::AdoptToolchain(grpc::CallbackServerContext* call,
                                                            const v1::AdoptToolchainRequest* request,
                                                            v1::AdoptToolchainResponse* response) {
   return UnaryCall::RunOn(
-      context_.workers, context_, adopt_, call, [this, request, response](const Caller& caller) -> absl::Status {
+      context_.workers, context_, adopt_, call,
+      [this, request, response](const Caller& caller) -> absl::Status {
         TRUN_RETURN_IF_ERROR(RequireOwner(caller));
         TRUN_RETURN_IF_ERROR(CheckText(request->python(), "python"));
         TRUN_RETURN_IF_ERROR(CheckText(request->name(), "name"));
@@ -93,20 +95,21 @@ grpc::ServerUnaryReactor* ToolchainService::RemoveToolchain(grpc::CallbackServer
 grpc::ServerUnaryReactor* ToolchainService::DescribeToolchain(grpc::CallbackServerContext* call,
                                                               const v1::DescribeToolchainRequest* request,
                                                               v1::DescribeToolchainResponse* response) {
-  return UnaryCall::RunOn(
-      context_.compilers, context_, describe_, call, [this, request, response](const Caller&) -> absl::Status {
-        TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Toolchain> toolchain,
-                              context_.toolchains->Find(request->name()));
-        TRUN_ASSIGN_OR_RETURN(const std::vector<ToolchainOption> options, toolchain->Options("cuda"));
-        EncodeToolchain(toolchain->info(), response->mutable_toolchain());
-        for (const ToolchainOption& option : options) {
-          v1::CompileOption* made = response->add_options();
-          made->set_name(WireText(option.name, kMaxNameBytes));
-          made->set_type(WireText(option.type, kMaxNameBytes));
-          made->set_default_json(WireText(option.default_json, kMaxNameBytes));
-        }
-        return absl::OkStatus();
-      });
+  return UnaryCall::RunOn(context_.compilers, context_, describe_, call,
+                          [this, request, response](const Caller&) -> absl::Status {
+                            TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Toolchain> toolchain,
+                                                  context_.toolchains->Find(request->name()));
+                            TRUN_ASSIGN_OR_RETURN(const std::vector<ToolchainOption> options,
+                                                  toolchain->Options("cuda"));
+                            EncodeToolchain(toolchain->info(), response->mutable_toolchain());
+                            for (const ToolchainOption& option : options) {
+                              v1::CompileOption* made = response->add_options();
+                              made->set_name(WireText(option.name, kMaxNameBytes));
+                              made->set_type(WireText(option.type, kMaxNameBytes));
+                              made->set_default_json(WireText(option.default_json, kMaxNameBytes));
+                            }
+                            return absl::OkStatus();
+                          });
 }
 
 }  // namespace trun

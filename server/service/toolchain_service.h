@@ -6,8 +6,8 @@
 
 namespace trun {
 
-// trun.v1.ToolchainService. Thread-safe. `context` outlives it. Only the daemon's own user may change toolchains:
-// PERMISSION_DENIED kNotPermitted.
+// trun.v1.ToolchainService. Thread-safe. `context` outlives it. Only the daemon's own user may change
+// toolchains: PERMISSION_DENIED kNotPermitted.
 class ToolchainService final : public v1::ToolchainService::CallbackService {
  public:
   explicit ToolchainService(const ServiceContext& context);

@@ -25,11 +25,13 @@ absl::StatusOr<Digest> UploadStore::Upload::Finish() {
   File& file = store_->files_[{tenant_, digest}];
   file.last_used = store_->clock_->Now();
   // A file that is there already stays as it is; the destructor gives this copy's bytes back.
-  if (file.data == nullptr) file.data = std::make_shared<const std::string>(std::exchange(data_, std::string()));
+  if (file.data == nullptr)
+    file.data = std::make_shared<const std::string>(std::exchange(data_, std::string()));
   return digest;
 }
 
-absl::StatusOr<std::shared_ptr<const std::string>> UploadStore::Find(absl::string_view tenant, const Digest& digest) {
+absl::StatusOr<std::shared_ptr<const std::string>> UploadStore::Find(absl::string_view tenant,
+                                                                     const Digest& digest) {
   MutexLock lock(&mu_);
   const auto found = files_.find({std::string(tenant), digest});
   if (found == files_.end()) {
@@ -45,9 +47,11 @@ absl::Status UploadStore::Reserve(const std::string& tenant, uint64_t bytes) {
   if (charged_[tenant] + bytes > limits_.tenant_bytes || total_ + bytes > limits_.total_bytes) DropExpired();
   uint64_t& charged = charged_[tenant];
   if (charged + bytes > limits_.tenant_bytes || total_ + bytes > limits_.total_bytes) {
-    const uint64_t limit = charged + bytes > limits_.tenant_bytes ? limits_.tenant_bytes : limits_.total_bytes;
+    const uint64_t limit =
+        charged + bytes > limits_.tenant_bytes ? limits_.tenant_bytes : limits_.total_bytes;
     return ResourceExhausted(
-        Reason::kQuota, absl::StrCat("uploaded files would be over ", limit, " bytes; each is kept for an hour"),
+        Reason::kQuota,
+        absl::StrCat("uploaded files would be over ", limit, " bytes; each is kept for an hour"),
         {{"limit", absl::StrCat(limit)}});
   }
   charged += bytes;

@@ -38,7 +38,8 @@ class UploadStore {
     Upload(const Upload&) = delete;
     Upload& operator=(const Upload&) = delete;
 
-    // RESOURCE_EXHAUSTED: kTooLarge (the file; details: limit), kQuota (the tenant's files together; details: limit).
+    // RESOURCE_EXHAUSTED: kTooLarge (the file; details: limit), kQuota (the tenant's files together; details:
+    // limit).
     absl::Status Append(absl::string_view data);
     // Keeps the file and returns the digest of its bytes. INVALID_ARGUMENT kInvalidIr: it is empty.
     // REQUIRES: called at most once, last.

@@ -18,7 +18,8 @@ constexpr int kMaxRank = 64;
 
 absl::StatusOr<TensorDescriptor> DecodeDescriptor(const v1::TensorDescriptor& wire) {
   if (wire.shape_size() > kMaxRank || wire.strides_size() > kMaxRank || wire.block_shape_size() > kMaxRank) {
-    return InvalidArgument(Reason::kArgument, "a tensor descriptor has more dimensions than any device takes");
+    return InvalidArgument(Reason::kArgument,
+                           "a tensor descriptor has more dimensions than any device takes");
   }
   TensorDescriptor descriptor;
   descriptor.base = {wire.base().tensor(), wire.base().offset()};
@@ -86,7 +87,8 @@ absl::StatusOr<absl::Duration> DecodeDuration(const google::protobuf::Duration& 
 
 absl::StatusOr<Level> DecodeLevel(v1::Level wire, absl::string_view field) {
   if (!v1::Level_IsValid(static_cast<int>(wire))) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat(field, ": ", static_cast<int>(wire), " is no level"),
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat(field, ": ", static_cast<int>(wire), " is no level"),
                            {{"field", std::string(field)}});
   }
   return static_cast<Level>(wire);
@@ -94,7 +96,8 @@ absl::StatusOr<Level> DecodeLevel(v1::Level wire, absl::string_view field) {
 
 absl::StatusOr<TensorSpec> DecodeTensorSpec(const v1::TensorSpec& wire) {
   if (!v1::DType_IsValid(static_cast<int>(wire.dtype())) || wire.dtype() == v1::DTYPE_UNSPECIFIED) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat(static_cast<int>(wire.dtype()), " is no element type"));
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat(static_cast<int>(wire.dtype()), " is no element type"));
   }
   if (wire.shape_size() > kMaxRank) {
     return InvalidArgument(Reason::kArgument, absl::StrCat("a tensor has at most ", kMaxRank, " dimensions"));
@@ -107,8 +110,8 @@ absl::StatusOr<TensorSpec> DecodeTensorSpec(const v1::TensorSpec& wire) {
 
 absl::StatusOr<SessionLaunch> DecodeLaunch(const v1::LaunchRequest& wire) {
   if (wire.arguments_size() > kMaxArguments) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("a launch has at most ", kMaxArguments, " arguments, not ",
-                                                           wire.arguments_size()));
+    return InvalidArgument(Reason::kArgument, absl::StrCat("a launch has at most ", kMaxArguments,
+                                                           " arguments, not ", wire.arguments_size()));
   }
   SessionLaunch launch;
   launch.kernel = wire.kernel();

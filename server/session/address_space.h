@@ -11,8 +11,8 @@
 
 namespace trun {
 
-// Device addresses of arenas: one range of the whole daemon, so that no two sessions have the same address. Addresses
-// of an arena that is gone are handed out again as late as possible. Thread-safe.
+// Device addresses of arenas: one range of the whole daemon, so that no two sessions have the same address.
+// Addresses of an arena that is gone are handed out again as late as possible. Thread-safe.
 class AddressSpace {
  public:
   static constexpr uint64_t kGranule = uint64_t{2} << 20;
@@ -24,7 +24,8 @@ class AddressSpace {
   // The daemon's.
   static AddressSpace* Process();
 
-  // `bytes` of addresses, a multiple of kGranule, with an unused granule behind them; nothing when none are left.
+  // `bytes` of addresses, a multiple of kGranule, with an unused granule behind them; nothing when none are
+  // left.
   std::optional<uint64_t> Reserve(uint64_t bytes);
   void Release(uint64_t address, uint64_t bytes);
 

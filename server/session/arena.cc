@@ -12,7 +12,8 @@ absl::StatusOr<std::unique_ptr<Arena>> Arena::Create(uint64_t id, uint64_t bytes
   TRUN_ASSIGN_OR_RETURN(device::MappedMemory mapping, device::MappedMemory::Map(descriptor, bytes));
   const std::optional<uint64_t> address = addresses->Reserve(bytes);
   if (!address.has_value()) return ResourceExhausted(Reason::kOutOfMemory, "no device addresses are left");
-  return std::unique_ptr<Arena>(new Arena(id, *address, addresses, std::move(descriptor), std::move(mapping)));
+  return std::unique_ptr<Arena>(
+      new Arena(id, *address, addresses, std::move(descriptor), std::move(mapping)));
 }
 
 Arena::~Arena() { addresses_->Release(address_, bytes()); }

@@ -13,8 +13,8 @@
 
 namespace trun {
 
-// A piece of a session's memory: a sealed memfd, its fixed device address, and this process's mapping of it, through
-// which trund reads and writes tensors (sealed, so that no peer can make that a SIGBUS).
+// A piece of a session's memory: a sealed memfd, its fixed device address, and this process's mapping of it,
+// through which trund reads and writes tensors (sealed, so that no peer can make that a SIGBUS).
 // Thread-compatible; copying through memory() needs no lock.
 class Arena {
  public:
@@ -36,7 +36,8 @@ class Arena {
   }
 
  private:
-  Arena(uint64_t id, uint64_t address, AddressSpace* addresses, UniqueFd descriptor, device::MappedMemory mapping)
+  Arena(uint64_t id, uint64_t address, AddressSpace* addresses, UniqueFd descriptor,
+        device::MappedMemory mapping)
       : id_(id),
         address_(address),
         addresses_(addresses),

@@ -82,7 +82,8 @@ uint64_t RoundToFloat(double value, int exponent_bits, int mantissa_bits) {
   const double magnitude = std::frexp(std::fabs(value), &exponent);  // in [0.5, 1)
   // The weight of the last mantissa bit; subnormals have that of the smallest exponent.
   const int last = std::max(exponent - 1, 1 - bias) - mantissa_bits;
-  // nearbyint rounds halves to even in the default mode; the scaled value is exact (at most 53 significant bits).
+  // nearbyint rounds halves to even in the default mode; the scaled value is exact (at most 53 significant
+  // bits).
   const double units = std::nearbyint(std::ldexp(magnitude, exponent - last));
   // A carry into the exponent, also from the subnormals, comes out right because the fields are adjacent.
   const uint64_t biased = static_cast<uint64_t>(last + mantissa_bits + bias - 1) << mantissa_bits;
@@ -117,8 +118,9 @@ class ArgumentChecker {
  private:
   absl::Status Error(absl::string_view what, Reason reason = Reason::kArgument) const {
     const std::string name = wanted_.name.empty() ? "" : absl::StrCat(" ('", wanted_.name, "')");
-    return InvalidArgument(reason, absl::StrCat("argument ", position_, name, " of kernel '", signature_.name, "' ", what),
-                           {{"argument", absl::StrCat(position_)}, {"name", wanted_.name}});
+    return InvalidArgument(
+        reason, absl::StrCat("argument ", position_, name, " of kernel '", signature_.name, "' ", what),
+        {{"argument", absl::StrCat(position_)}, {"name", wanted_.name}});
   }
 
   absl::StatusOr<uint64_t> Address(const TensorReference& reference) const {
@@ -148,7 +150,8 @@ class ArgumentChecker {
     if (const auto* reference = std::get_if<TensorReference>(&given_)) {
       TRUN_ASSIGN_OR_RETURN(address, Address(*reference));
     } else if (!std::holds_alternative<NullPointer>(given_)) {
-      return Error(absl::StrCat("is a pointer; ", KindOf(given_), " was given: pass a tensor or a null pointer"));
+      return Error(
+          absl::StrCat("is a pointer; ", KindOf(given_), " was given: pass a tensor or a null pointer"));
     }
     if (wanted_.divisibility > 1 && address % static_cast<uint64_t>(wanted_.divisibility) != 0) {
       return Error(absl::StrCat("must be aligned to ", wanted_.divisibility,
@@ -164,35 +167,40 @@ class ArgumentChecker {
     const Class wanted = ClassOf(wanted_.type);
     const size_t bytes = wanted_.bytes;
     if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8) {
-      return Error(absl::StrCat("is a scalar of ", bytes, " bytes, which no launch can pass"), Reason::kMetadata);
+      return Error(absl::StrCat("is a scalar of ", bytes, " bytes, which no launch can pass"),
+                   Reason::kMetadata);
     }
     if (const double* value = std::get_if<double>(&given_)) {
       ScalarType type = wanted_.type;
       if (wanted == Class::kUnknown && bytes >= 4) type = bytes == 4 ? ScalarType::kF32 : ScalarType::kF64;
       if (ClassOf(type) != Class::kFloat) {
-        return Error(absl::StrCat("is ", wanted == Class::kUnknown ? absl::StrCat("a scalar of ", bytes, " bytes")
-                                                                   : std::string(ScalarTypeName(wanted_.type)),
+        return Error(absl::StrCat("is ",
+                                  wanted == Class::kUnknown ? absl::StrCat("a scalar of ", bytes, " bytes")
+                                                            : std::string(ScalarTypeName(wanted_.type)),
                                   "; a float was given"));
       }
-      if (ScalarTypeBytes(type) != bytes) return Error("has a type of another size than its parameter", Reason::kMetadata);
+      if (ScalarTypeBytes(type) != bytes)
+        return Error("has a type of another size than its parameter", Reason::kMetadata);
       out_->push_back(EncodeFloat(*value, type));
       return absl::OkStatus();
     }
     const int64_t* const given = std::get_if<int64_t>(&given_);
     const uint64_t* const given_unsigned = std::get_if<uint64_t>(&given_);
     if (given == nullptr && given_unsigned == nullptr) {
-      return Error(absl::StrCat("is ", wanted == Class::kUnknown ? "a scalar" : ScalarTypeName(wanted_.type), "; ",
-                                KindOf(given_), " was given"));
+      return Error(absl::StrCat("is ", wanted == Class::kUnknown ? "a scalar" : ScalarTypeName(wanted_.type),
+                                "; ", KindOf(given_), " was given"));
     }
     if (wanted == Class::kFloat || wanted == Class::kFloat8) {
-      return Error(absl::StrCat("is ", ScalarTypeName(wanted_.type), "; an integer was given: write it as a float"));
+      return Error(
+          absl::StrCat("is ", ScalarTypeName(wanted_.type), "; an integer was given: write it as a float"));
     }
     const bool negative = given != nullptr && *given < 0;
     const uint64_t bits = given != nullptr ? static_cast<uint64_t>(*given) : *given_unsigned;
     const int width = wanted == Class::kBool ? 1 : static_cast<int>(8 * bytes);
     const uint64_t unsigned_max = width == 64 ? ~uint64_t{0} : (uint64_t{1} << width) - 1;
     const uint64_t signed_max = unsigned_max >> 1;
-    // A signed type takes an int64 in its range; given as uint64 it is a bit pattern (MLIR's integers have no sign).
+    // A signed type takes an int64 in its range; given as uint64 it is a bit pattern (MLIR's integers have no
+    // sign).
     const bool is_signed = wanted == Class::kSigned && given != nullptr;
     const bool fits = negative ? (wanted == Class::kSigned || wanted == Class::kUnknown) &&
                                      *given >= -static_cast<int64_t>(signed_max) - 1
@@ -201,13 +209,15 @@ class ArgumentChecker {
       const std::string low = is_signed || wanted == Class::kUnknown
                                   ? absl::StrCat(-static_cast<int64_t>(signed_max) - 1)
                                   : std::string("0");
-      return Error(absl::StrCat("is ", wanted == Class::kUnknown ? absl::StrCat("a scalar of ", bytes, " bytes")
-                                                                 : std::string(ScalarTypeName(wanted_.type)),
+      return Error(absl::StrCat("is ",
+                                wanted == Class::kUnknown ? absl::StrCat("a scalar of ", bytes, " bytes")
+                                                          : std::string(ScalarTypeName(wanted_.type)),
                                 ", from ", low, " to ", is_signed ? signed_max : unsigned_max, "; ",
                                 given != nullptr ? absl::StrCat(*given) : absl::StrCat(bits), " was given"));
     }
     if (wanted_.divisibility > 1 && bits % static_cast<uint64_t>(wanted_.divisibility) != 0) {
-      return Error(absl::StrCat("must be a multiple of ", wanted_.divisibility, ", which is compiled into the kernel; ",
+      return Error(absl::StrCat("must be a multiple of ", wanted_.divisibility,
+                                ", which is compiled into the kernel; ",
                                 given != nullptr ? absl::StrCat(*given) : absl::StrCat(bits),
                                 " was given: compile it for this value"));
     }
@@ -218,7 +228,8 @@ class ArgumentChecker {
   absl::Status EncodeDescriptor() const {
     const auto* const descriptor = std::get_if<TensorDescriptor>(&given_);
     if (descriptor == nullptr) {
-      return Error(absl::StrCat("is a tensor descriptor (", wanted_.descriptor_type, "); ", KindOf(given_), " was given"));
+      return Error(absl::StrCat("is a tensor descriptor (", wanted_.descriptor_type, "); ", KindOf(given_),
+                                " was given"));
     }
     TRUN_ASSIGN_OR_RETURN(const std::vector<uint32_t> sizes, ParameterSizes(wanted_, passing_));
     const size_t rank = (sizes.size() - 1 - (passing_.with_padding ? 1 : 0)) / 4;
@@ -234,10 +245,12 @@ class ArgumentChecker {
       if (extent > std::numeric_limits<int32_t>::max()) return Error("has an extent over 2147483647");
       out_->push_back(LittleEndian(extent, 8));
     }
-    for (const int64_t stride : descriptor->strides) out_->push_back(LittleEndian(static_cast<uint64_t>(stride), 8));
+    for (const int64_t stride : descriptor->strides)
+      out_->push_back(LittleEndian(static_cast<uint64_t>(stride), 8));
     if (passing_.with_padding) out_->push_back(LittleEndian(descriptor->padding_nan ? 1 : 0, 1));
     for (const uint64_t extent : descriptor->shape) out_->push_back(LittleEndian(extent, 4));
-    for (const int64_t stride : descriptor->strides) out_->push_back(LittleEndian(static_cast<uint64_t>(stride), 8));
+    for (const int64_t stride : descriptor->strides)
+      out_->push_back(LittleEndian(static_cast<uint64_t>(stride), 8));
     return absl::OkStatus();
   }
 
@@ -281,7 +294,8 @@ absl::StatusOr<DescriptorPassing> DescriptorPassingOf(const KernelMetadata& meta
   return passing;
 }
 
-absl::StatusOr<std::vector<uint32_t>> ParameterSizes(const KernelArgument& argument, const DescriptorPassing& passing) {
+absl::StatusOr<std::vector<uint32_t>> ParameterSizes(const KernelArgument& argument,
+                                                     const DescriptorPassing& passing) {
   if (argument.kind != KernelArgument::Kind::kTensorDescriptor) return std::vector<uint32_t>{argument.bytes};
   if (passing.by_value) {
     return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedTarget,
@@ -290,7 +304,8 @@ absl::StatusOr<std::vector<uint32_t>> ParameterSizes(const KernelArgument& argum
   // "fp16[64, 64]"
   const size_t open = argument.descriptor_type.find('[');
   if (open == std::string::npos || argument.descriptor_type.back() != ']') {
-    return InvalidArgument(Reason::kMetadata, absl::StrCat("'", argument.descriptor_type, "' is no descriptor type"));
+    return InvalidArgument(Reason::kMetadata,
+                           absl::StrCat("'", argument.descriptor_type, "' is no descriptor type"));
   }
   size_t rank = 1;
   for (const char c : argument.descriptor_type) rank += c == ',' ? 1 : 0;
@@ -309,14 +324,16 @@ absl::Status EncodeArguments(const KernelSignature& signature, const DescriptorP
     std::string list;
     for (size_t i = 0; i < signature.arguments.size(); ++i) {
       const KernelArgument& argument = signature.arguments[i];
-      absl::StrAppend(&list, i == 0 ? "" : ", ", argument.name.empty() ? absl::StrCat(i) : argument.name, ": ",
-                      argument.kind == KernelArgument::Kind::kPointer ? "*" : "",
-                      argument.kind == KernelArgument::Kind::kTensorDescriptor ? absl::string_view(argument.descriptor_type)
-                                                                               : ScalarTypeName(argument.type));
+      absl::StrAppend(&list, i == 0 ? "" : ", ", argument.name.empty() ? absl::StrCat(i) : argument.name,
+                      ": ", argument.kind == KernelArgument::Kind::kPointer ? "*" : "",
+                      argument.kind == KernelArgument::Kind::kTensorDescriptor
+                          ? absl::string_view(argument.descriptor_type)
+                          : ScalarTypeName(argument.type));
     }
     return InvalidArgument(Reason::kArgument,
-                           absl::StrCat("kernel '", signature.name, "' takes ", signature.arguments.size(), " arguments (",
-                                        list, "); ", arguments.size(), " were given (constexprs, and ints that were 1 when "
+                           absl::StrCat("kernel '", signature.name, "' takes ", signature.arguments.size(),
+                                        " arguments (", list, "); ", arguments.size(),
+                                        " were given (constexprs, and ints that were 1 when "
                                         "it was compiled, are not passed)"));
   }
   out->reserve(out->size() + arguments.size());

@@ -1,4 +1,5 @@
-// Kernel arguments as a client gives them, checked against the signature and turned into what an executor takes.
+// Kernel arguments as a client gives them, checked against the signature and turned into what an executor
+// takes.
 #ifndef TRUN_SERVER_SESSION_ARGUMENT_ENCODER_H_
 #define TRUN_SERVER_SESSION_ARGUMENT_ENCODER_H_
 
@@ -35,16 +36,18 @@ absl::StatusOr<DescriptorPassing> DescriptorPassingOf(const KernelMetadata& meta
 
 // The kernel parameters that one argument of the signature takes: sizes in order. A descriptor takes several.
 // INVALID_ARGUMENT kMetadata: a descriptor type that is none. UNIMPLEMENTED kUnsupportedTarget: by_value.
-absl::StatusOr<std::vector<uint32_t>> ParameterSizes(const KernelArgument& argument, const DescriptorPassing& passing);
+absl::StatusOr<std::vector<uint32_t>> ParameterSizes(const KernelArgument& argument,
+                                                     const DescriptorPassing& passing);
 
-// Appends the encoded arguments to `out`. Errors name the argument by its position, and by name where the file has one
-// (details: argument, name): INVALID_ARGUMENT kArgument for a wrong count, kind, dtype, range or divisibility;
-// NOT_FOUND kHandle.
+// Appends the encoded arguments to `out`. Errors name the argument by its position, and by name where the
+// file has one (details: argument, name): INVALID_ARGUMENT kArgument for a wrong count, kind, dtype, range or
+// divisibility; NOT_FOUND kHandle.
 absl::Status EncodeArguments(const KernelSignature& signature, const DescriptorPassing& passing,
                              absl::Span<const LaunchArgument> arguments, TensorResolver resolve,
                              std::vector<ExecutorArgument>* out);
 
-// The little-endian bytes of `value` rounded to nearest even in `type`. REQUIRES: a float type of at least 16 bits.
+// The little-endian bytes of `value` rounded to nearest even in `type`. REQUIRES: a float type of at least 16
+// bits.
 std::string EncodeFloat(double value, ScalarType type);
 
 }  // namespace trun

@@ -25,7 +25,8 @@ absl::StatusOr<ResolvedTensor> Resolve(absl::string_view handle) {
   return NotFound(Reason::kHandle, "no such tensor");
 }
 
-absl::StatusOr<std::vector<ExecutorArgument>> Encode(const KernelArgument& wanted, const LaunchArgument& given,
+absl::StatusOr<std::vector<ExecutorArgument>> Encode(const KernelArgument& wanted,
+                                                     const LaunchArgument& given,
                                                      DescriptorPassing passing = {}) {
   std::vector<ExecutorArgument> out;
   const absl::Status status = EncodeArguments({"k", {wanted}}, passing, {given}, Resolve, &out);
@@ -49,8 +50,8 @@ void ExpectBad(const KernelArgument& wanted, const LaunchArgument& given, absl::
 
 TEST(ArgumentEncoderTest, AWrongCountListsWhatTheKernelTakes) {
   std::vector<ExecutorArgument> out;
-  const absl::Status status = EncodeArguments({"k", {Pointer(ScalarType::kF16), Scalar(ScalarType::kI32)}}, {},
-                                              {LaunchArgument(int64_t{1})}, Resolve, &out);
+  const absl::Status status = EncodeArguments({"k", {Pointer(ScalarType::kF16), Scalar(ScalarType::kI32)}},
+                                              {}, {LaunchArgument(int64_t{1})}, Resolve, &out);
   EXPECT_EQ(GetReason(status), Reason::kArgument);
   EXPECT_NE(status.message().find("x_ptr: *f16, n: i32"), absl::string_view::npos) << status;
 }

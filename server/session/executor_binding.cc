@@ -20,18 +20,20 @@ absl::Status CheckAgainstSignature(const SessionKernel& kernel) {
   }
   const std::vector<device::ParameterLayout>& parameters = kernel.attributes.parameters;
   if (parameters.size() < sizes.size() || parameters.size() > sizes.size() + 2) {
-    return InvalidArgument(Reason::kMetadata,
-                           absl::StrCat("kernel '", signature.name, "' has ", parameters.size(),
-                                        " parameters; its signature has ", sizes.size(),
-                                        " and at most two more are hidden: is the signature of another build?"),
-                           {{"key", "signature"}});
+    return InvalidArgument(
+        Reason::kMetadata,
+        absl::StrCat("kernel '", signature.name, "' has ", parameters.size(),
+                     " parameters; its signature has ", sizes.size(),
+                     " and at most two more are hidden: is the signature of another build?"),
+        {{"key", "signature"}});
   }
   for (size_t i = 0; i < sizes.size(); ++i) {
     if (parameters[i].bytes == sizes[i]) continue;
-    return InvalidArgument(Reason::kMetadata,
-                           absl::StrCat("parameter ", i, " of kernel '", signature.name, "' has ", parameters[i].bytes,
-                                        " bytes; its signature says ", sizes[i], ": is the signature of another build?"),
-                           {{"key", "signature"}, {"argument", absl::StrCat(i)}});
+    return InvalidArgument(
+        Reason::kMetadata,
+        absl::StrCat("parameter ", i, " of kernel '", signature.name, "' has ", parameters[i].bytes,
+                     " bytes; its signature says ", sizes[i], ": is the signature of another build?"),
+        {{"key", "signature"}, {"argument", absl::StrCat(i)}});
   }
   return absl::OkStatus();
 }
@@ -51,10 +53,10 @@ absl::Status ExecutorBinding::Replace() {
   return Apply(snapshot_());
 }
 
-absl::Status ExecutorBinding::Prepare(const std::vector<MemoryChange>& changes, const std::vector<uint64_t>& unloads,
-                                      SessionKernel* kernel) {
-  absl::Status status = executor_ == nullptr ? Unavailable(Reason::kExecutorLost, "there is no executor")
-                                             : executor_->health();
+absl::Status ExecutorBinding::Prepare(const std::vector<MemoryChange>& changes,
+                                      const std::vector<uint64_t>& unloads, SessionKernel* kernel) {
+  absl::Status status =
+      executor_ == nullptr ? Unavailable(Reason::kExecutorLost, "there is no executor") : executor_->health();
   if (status.ok()) {
     status = Apply(changes);
     for (const uint64_t number : unloads) {
@@ -101,10 +103,10 @@ absl::Status ExecutorBinding::Load(SessionKernel* kernel) {
   if (kernel->loaded_in == generation_) return absl::OkStatus();
   const auto artifact = kernel->compiled->artifacts.find(info_.module_level);
   if (artifact == kernel->compiled->artifacts.end()) {
-    return FailedPrecondition(Reason::kUnsupportedLevel,
-                              absl::StrCat("kernel '", kernel->compiled->signature.name, "' has no ",
-                                           LevelName(info_.module_level), ", which ", info_.name,
-                                           " loads: compile it up to there"));
+    return FailedPrecondition(
+        Reason::kUnsupportedLevel,
+        absl::StrCat("kernel '", kernel->compiled->signature.name, "' has no ", LevelName(info_.module_level),
+                     ", which ", info_.name, " loads: compile it up to there"));
   }
   absl::StatusOr<device::KernelAttributes> attributes =
       executor_->LoadKernel(kernel->number, artifact->second.bytes, kernel->compiled->signature.name);

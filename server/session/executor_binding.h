@@ -1,4 +1,5 @@
-// The executor a session has now: started, told of the session's memory and kernels, and replaced when it is lost.
+// The executor a session has now: started, told of the session's memory and kernels, and replaced when it is
+// lost.
 #ifndef TRUN_SERVER_SESSION_EXECUTOR_BINDING_H_
 #define TRUN_SERVER_SESSION_EXECUTOR_BINDING_H_
 
@@ -33,13 +34,16 @@ class ExecutorBinding {
  public:
   ExecutorBinding(ExecutorFactory* factory, std::string device, std::string session,
                   std::function<std::vector<MemoryChange>()> snapshot)
-      : factory_(factory), device_(std::move(device)), session_(std::move(session)), snapshot_(std::move(snapshot)) {}
+      : factory_(factory),
+        device_(std::move(device)),
+        session_(std::move(session)),
+        snapshot_(std::move(snapshot)) {}
 
   // The factory's errors.
   absl::Status Start();
-  // Makes sure of a healthy executor that has applied `changes` and released `unloads`, and has `kernel` (may be null)
-  // loaded. An executor that is lost is replaced, once per call. The factory's and the kernel's errors;
-  // UNAVAILABLE kExecutorLost when the replacement is lost too.
+  // Makes sure of a healthy executor that has applied `changes` and released `unloads`, and has `kernel` (may
+  // be null) loaded. An executor that is lost is replaced, once per call. The factory's and the kernel's
+  // errors; UNAVAILABLE kExecutorLost when the replacement is lost too.
   absl::Status Prepare(const std::vector<MemoryChange>& changes, const std::vector<uint64_t>& unloads,
                        SessionKernel* kernel);
   // Gives the executor up: its callbacks are called before this returns.

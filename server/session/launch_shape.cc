@@ -27,8 +27,10 @@ bool Multiply(uint64_t by, uint64_t* value) { return !__builtin_mul_overflow(*va
 
 }  // namespace
 
-absl::StatusOr<LaunchShape> MakeLaunchShape(const KernelMetadata& metadata, const device::KernelAttributes& attributes,
-                                            const device::DeviceInfo& device, absl::Span<const uint32_t> grid) {
+absl::StatusOr<LaunchShape> MakeLaunchShape(const KernelMetadata& metadata,
+                                            const device::KernelAttributes& attributes,
+                                            const device::DeviceInfo& device,
+                                            absl::Span<const uint32_t> grid) {
   LaunchShape shape;
   device::LaunchDimensions& dimensions = shape.dimensions;
   if (grid.empty() || grid.size() > 3) {
@@ -36,7 +38,8 @@ absl::StatusOr<LaunchShape> MakeLaunchShape(const KernelMetadata& metadata, cons
   }
   for (size_t i = 0; i < grid.size(); ++i) {
     if (grid[i] == 0) {
-      return BadShape(absl::StrCat("the grid (", absl::StrJoin(grid, ", "), ") has no programs: every dimension must be "
+      return BadShape(absl::StrCat("the grid (", absl::StrJoin(grid, ", "),
+                                   ") has no programs: every dimension must be "
                                    "at least 1"));
     }
     dimensions.grid[i] = grid[i];
@@ -53,7 +56,8 @@ absl::StatusOr<LaunchShape> MakeLaunchShape(const KernelMetadata& metadata, cons
     for (int i = 0; i < 3; ++i) {
       const int extent = in_x ? (i == 0 ? metadata.num_ctas : 1) : metadata.cluster[i];
       if (extent < 1 || extent > 16) {
-        return InvalidArgument(Reason::kMetadata, absl::StrCat("a cluster of ", extent, " blocks"), {{"key", "num_ctas"}});
+        return InvalidArgument(Reason::kMetadata, absl::StrCat("a cluster of ", extent, " blocks"),
+                               {{"key", "num_ctas"}});
       }
       dimensions.cluster[i] = static_cast<uint32_t>(extent);
     }
@@ -61,40 +65,50 @@ absl::StatusOr<LaunchShape> MakeLaunchShape(const KernelMetadata& metadata, cons
   for (int i = 0; i < 3; ++i) {
     const uint64_t blocks = uint64_t{dimensions.grid[i]} * dimensions.cluster[i];
     if (blocks > device.max_grid[i]) {
-      return BadShape(absl::StrCat("the grid's ", i == 0 ? "x" : i == 1 ? "y" : "z", " dimension is ", blocks,
-                                   " blocks; the device's limit is ", device.max_grid[i]));
+      return BadShape(absl::StrCat("the grid's ",
+                                   i == 0   ? "x"
+                                   : i == 1 ? "y"
+                                            : "z",
+                                   " dimension is ", blocks, " blocks; the device's limit is ",
+                                   device.max_grid[i]));
     }
     dimensions.grid[i] = static_cast<uint32_t>(blocks);
   }
 
   if (metadata.num_warps < 0 || metadata.num_warps > 64) {
-    return InvalidArgument(Reason::kMetadata, absl::StrCat("num_warps is ", metadata.num_warps), {{"key", "num_warps"}});
+    return InvalidArgument(Reason::kMetadata, absl::StrCat("num_warps is ", metadata.num_warps),
+                           {{"key", "num_warps"}});
   }
   uint64_t threads = static_cast<uint64_t>(metadata.num_warps) * 32;
   const std::array<uint32_t, 3>& required = attributes.required_block;
   if (threads == 0) threads = required[0];
   if (threads == 0) {
-    return InvalidArgument(Reason::kMetadata,
-                           "the number of warps is not known: give the metadata's num_warps, the file does not say",
-                           {{"key", "num_warps"}});
+    return InvalidArgument(
+        Reason::kMetadata,
+        "the number of warps is not known: give the metadata's num_warps, the file does not say",
+        {{"key", "num_warps"}});
   }
   if (required[0] != 0 && (required[0] != threads || required[1] > 1 || required[2] > 1)) {
-    return BadShape(absl::StrCat("the metadata's num_warps (", metadata.num_warps, ") makes blocks of ", threads,
-                                 " threads; the kernel is built for (", absl::StrJoin(required, ", "), ")"));
+    return BadShape(absl::StrCat("the metadata's num_warps (", metadata.num_warps, ") makes blocks of ",
+                                 threads, " threads; the kernel is built for (",
+                                 absl::StrJoin(required, ", "), ")"));
   }
   if (attributes.max_block[0] != 0 && threads > attributes.max_block[0]) {
-    return BadShape(absl::StrCat("the metadata's num_warps (", metadata.num_warps, ") makes blocks of ", threads,
-                                 " threads; the kernel is built for at most ", attributes.max_block[0]));
+    return BadShape(absl::StrCat("the metadata's num_warps (", metadata.num_warps, ") makes blocks of ",
+                                 threads, " threads; the kernel is built for at most ",
+                                 attributes.max_block[0]));
   }
   if (threads > device.max_threads_per_block) {
-    return BadShape(absl::StrCat("a block of ", threads, " threads; the device's limit is ", device.max_threads_per_block));
+    return BadShape(absl::StrCat("a block of ", threads, " threads; the device's limit is ",
+                                 device.max_threads_per_block));
   }
   dimensions.block[0] = static_cast<uint32_t>(threads);
 
   const uint64_t shared = uint64_t{metadata.shared_bytes} + attributes.static_shared_bytes;
   if (shared > device.max_shared_bytes) {
-    return BadShape(absl::StrCat("the kernel needs ", shared, " bytes of shared memory a block; the device has ",
-                                 device.max_shared_bytes, ": compile with fewer num_stages or smaller blocks"));
+    return BadShape(absl::StrCat("the kernel needs ", shared,
+                                 " bytes of shared memory a block; the device has ", device.max_shared_bytes,
+                                 ": compile with fewer num_stages or smaller blocks"));
   }
   dimensions.dynamic_shared_bytes = metadata.shared_bytes;
   dimensions.cooperative = metadata.cooperative_grid;

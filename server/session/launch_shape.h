@@ -17,11 +17,13 @@ struct LaunchShape {
   uint64_t profile_scratch_bytes = 0;
 };
 
-// INVALID_ARGUMENT kLaunchShape: a grid that is empty, zero or over the device's limits, a block that the device or
-// the kernel (.reqntid, .maxntid) does not allow, more shared memory than a block has. INVALID_ARGUMENT kMetadata
-// (details: key): num_warps is not known, or contradicts the kernel.
-absl::StatusOr<LaunchShape> MakeLaunchShape(const KernelMetadata& metadata, const device::KernelAttributes& attributes,
-                                            const device::DeviceInfo& device, absl::Span<const uint32_t> grid);
+// INVALID_ARGUMENT kLaunchShape: a grid that is empty, zero or over the device's limits, a block that the
+// device or the kernel (.reqntid, .maxntid) does not allow, more shared memory than a block has.
+// INVALID_ARGUMENT kMetadata (details: key): num_warps is not known, or contradicts the kernel.
+absl::StatusOr<LaunchShape> MakeLaunchShape(const KernelMetadata& metadata,
+                                            const device::KernelAttributes& attributes,
+                                            const device::DeviceInfo& device,
+                                            absl::Span<const uint32_t> grid);
 
 }  // namespace trun
 

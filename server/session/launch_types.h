@@ -30,7 +30,8 @@ struct TensorDescriptor {
 
 struct NullPointer {};
 
-// int64_t and uint64_t for integer types and i1, double for float types. std::monostate: none was given, an error.
+// int64_t and uint64_t for integer types and i1, double for float types. std::monostate: none was given, an
+// error.
 using LaunchArgument =
     std::variant<std::monostate, TensorReference, int64_t, uint64_t, double, TensorDescriptor, NullPointer>;
 
@@ -54,8 +55,9 @@ struct LaunchFault {
 
 struct LaunchResult {
   uint64_t sequence = 0;
-  // OK; the device's own status (device::LaunchOutcome); UNAVAILABLE kExecutorLost; ABORTED kContextLost (an earlier
-  // launch ended the executor, details: sequence; this one did not run); CANCELLED kCancelled (session closed).
+  // OK; the device's own status (device::LaunchOutcome); UNAVAILABLE kExecutorLost; ABORTED kContextLost (an
+  // earlier launch ended the executor, details: sequence; this one did not run); CANCELLED kCancelled
+  // (session closed).
   absl::Status status;
   LaunchFault fault;  // meaningful when the status is not OK
   std::vector<absl::Duration> device_times;

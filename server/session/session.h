@@ -1,8 +1,8 @@
 // A session: everything one client made on one device, and the executor that runs it.
 //
-// Tensor memory belongs to the session and outlives its executors: when one is lost (crash, kill, hung kernel), the
-// next launch gets a new one with the same memory at the same addresses. Handles ("t-…", "k-…") are minted here,
-// cannot be guessed and mean nothing in another session.
+// Tensor memory belongs to the session and outlives its executors: when one is lost (crash, kill, hung
+// kernel), the next launch gets a new one with the same memory at the same addresses. Handles ("t-…", "k-…")
+// are minted here, cannot be guessed and mean nothing in another session.
 #ifndef TRUN_SERVER_SESSION_SESSION_H_
 #define TRUN_SERVER_SESSION_SESSION_H_
 
@@ -67,9 +67,9 @@ struct SessionStatistics {
   int64_t executor_pid = 0;  // 0 while there is none
 };
 
-// Thread-safe. Every method of a closed session is NOT_FOUND kSessionExpired. "NOT_FOUND kHandle" is a freed, foreign
-// or never-minted handle. Callbacks are called exactly once, from a thread of the executor or from the call itself,
-// under no lock; they must not block and must not call Close.
+// Thread-safe. Every method of a closed session is NOT_FOUND kSessionExpired. "NOT_FOUND kHandle" is a freed,
+// foreign or never-minted handle. Callbacks are called exactly once, from a thread of the executor or from
+// the call itself, under no lock; they must not block and must not call Close.
 class Session {
  public:
   virtual ~Session() = default;
@@ -92,9 +92,10 @@ class Session {
   // These wait for launches queued before. OUT_OF_RANGE kArgument: past the end. NOT_FOUND kHandle.
   virtual absl::Status Write(absl::string_view tensor, uint64_t offset, absl::Span<const char> data) = 0;
   virtual absl::Status Read(absl::string_view tensor, uint64_t offset, absl::Span<char> data) const = 0;
-  // `bytes` 0: to the end. INVALID_ARGUMENT kArgument: a pattern not of 1, 2, 4 or 8 bytes, or that does not divide
-  // `bytes`.
-  virtual absl::Status Fill(absl::string_view tensor, uint64_t offset, uint64_t bytes, absl::string_view pattern) = 0;
+  // `bytes` 0: to the end. INVALID_ARGUMENT kArgument: a pattern not of 1, 2, 4 or 8 bytes, or that does not
+  // divide `bytes`.
+  virtual absl::Status Fill(absl::string_view tensor, uint64_t offset, uint64_t bytes,
+                            absl::string_view pattern) = 0;
   // INVALID_ARGUMENT kArgument: overlapping ranges of one tensor.
   virtual absl::Status Copy(absl::string_view source, uint64_t source_offset, absl::string_view destination,
                             uint64_t destination_offset, uint64_t bytes) = 0;
@@ -102,25 +103,29 @@ class Session {
   // Memory of the tensors as descriptors. Not ordered with launches: Synchronize first.
   virtual absl::StatusOr<DescriptorExport> ExportDescriptors(absl::Span<const std::string> tensors) const = 0;
 
-  // A handle for the kernel; two adds give two handles. Nothing is loaded yet. A kernel without an artifact of the
-  // device's level is taken too (a compile that stops earlier): only PrepareKernel and Launch refuse it, with
-  // FAILED_PRECONDITION kUnsupportedLevel. RESOURCE_EXHAUSTED kQuota: too many kernels.
+  // A handle for the kernel; two adds give two handles. Nothing is loaded yet. A kernel without an artifact
+  // of the device's level is taken too (a compile that stops earlier): only PrepareKernel and Launch refuse
+  // it, with FAILED_PRECONDITION kUnsupportedLevel. RESOURCE_EXHAUSTED kQuota: too many kernels.
   virtual absl::StatusOr<std::string> AddKernel(std::shared_ptr<const CompiledKernel> kernel) = 0;
-  virtual absl::StatusOr<std::shared_ptr<const CompiledKernel>> FindKernel(absl::string_view kernel) const = 0;
+  virtual absl::StatusOr<std::shared_ptr<const CompiledKernel>> FindKernel(
+      absl::string_view kernel) const = 0;
   // Forgets the handle; queued launches of it still run.
   virtual absl::Status ReleaseKernel(absl::string_view kernel) = 0;
-  // Loads it into the executor now instead of at its first launch, and returns what the device says of it. Blocks.
-  // The device's errors (device::Device::LoadModule); INVALID_ARGUMENT kMetadata where artifact and metadata differ.
+  // Loads it into the executor now instead of at its first launch, and returns what the device says of it.
+  // Blocks. The device's errors (device::Device::LoadModule); INVALID_ARGUMENT kMetadata where artifact and
+  // metadata differ.
   virtual absl::StatusOr<device::KernelAttributes> PrepareKernel(absl::string_view kernel) = 0;
 
-  // Checks everything, queues the launch and returns its sequence number (1, 2, …); `done` gets the result. When this
-  // is not OK nothing was queued, no number was used and `done` is not called.
-  // INVALID_ARGUMENT kArgument (details: argument = position, name), kLaunchShape, kMetadata; NOT_FOUND kHandle;
-  // RESOURCE_EXHAUSTED kQuota (too many queued: WaitForRoom); UNAVAILABLE kDraining, kExecutorLost, kUnavailable.
-  // Blocks only while an executor is started or the kernel is loaded.
-  virtual absl::StatusOr<uint64_t> Launch(const SessionLaunch& launch, std::function<void(LaunchResult)> done) = 0;
-  // As Launch; `warmup` runs first, then launch.repetitions measured ones; `done` gets the measured result, or the
-  // warm-up's when that failed. INVALID_ARGUMENT kArgument: repetitions not in 1..10000, warmup over 10000.
+  // Checks everything, queues the launch and returns its sequence number (1, 2, …); `done` gets the result.
+  // When this is not OK nothing was queued, no number was used and `done` is not called. INVALID_ARGUMENT
+  // kArgument (details: argument = position, name), kLaunchShape, kMetadata; NOT_FOUND kHandle;
+  // RESOURCE_EXHAUSTED kQuota (too many queued: WaitForRoom); UNAVAILABLE kDraining, kExecutorLost,
+  // kUnavailable. Blocks only while an executor is started or the kernel is loaded.
+  virtual absl::StatusOr<uint64_t> Launch(const SessionLaunch& launch,
+                                          std::function<void(LaunchResult)> done) = 0;
+  // As Launch; `warmup` runs first, then launch.repetitions measured ones; `done` gets the measured result,
+  // or the warm-up's when that failed. INVALID_ARGUMENT kArgument: repetitions not in 1..10000, warmup over
+  // 10000.
   virtual absl::StatusOr<uint64_t> Benchmark(const SessionLaunch& launch, uint32_t warmup,
                                              std::function<void(LaunchResult)> done) = 0;
   // `done` is called when every launch queued before is done.

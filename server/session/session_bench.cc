@@ -14,7 +14,8 @@ namespace trun {
 namespace {
 
 constexpr char kNothing[] =
-    ".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry nothing()\n.reqntid 32, 1, 1\n{\n  ret;\n}\n";
+    ".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry nothing()\n.reqntid 32, 1, 1\n{\n  "
+    "ret;\n}\n";
 
 class Daemon {
  public:
@@ -60,7 +61,8 @@ void BM_LaunchToResult(benchmark::State& state) {
   launch.grid = {1};
   for (auto _ : state) {
     Awaited<LaunchResult> result;
-    if (!session->Launch(launch, result.callback()).ok() || !result.Wait().status.ok()) state.SkipWithError("failed");
+    if (!session->Launch(launch, result.callback()).ok() || !result.Wait().status.ok())
+      state.SkipWithError("failed");
   }
   daemon.Close(*session);
 }

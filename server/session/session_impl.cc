@@ -83,7 +83,9 @@ void SessionImpl::Close() {
 
 absl::Status SessionImpl::CheckOpen() const { return closed_ ? Expired(options_.id) : absl::OkStatus(); }
 
-uint64_t SessionImpl::Completed() const { return pending_.empty() ? last_sequence_ : pending_.begin()->first - 1; }
+uint64_t SessionImpl::Completed() const {
+  return pending_.empty() ? last_sequence_ : pending_.begin()->first - 1;
+}
 
 absl::Status SessionImpl::WaitUntilDone(uint64_t target, absl::Duration timeout) const {
   const auto until =
@@ -92,7 +94,8 @@ absl::Status SessionImpl::WaitUntilDone(uint64_t target, absl::Duration timeout)
     TRUN_RETURN_IF_ERROR(CheckOpen());
     if (pending_.empty() || pending_.begin()->first > target) return absl::OkStatus();
     if (std::chrono::steady_clock::now() >= until) {
-      return DeadlineExceeded(Reason::kUnavailable, absl::StrCat("launch ", pending_.begin()->first, " still runs"));
+      return DeadlineExceeded(Reason::kUnavailable,
+                              absl::StrCat("launch ", pending_.begin()->first, " still runs"));
     }
     changed_.WaitUntil(&mu_, until);
   }
@@ -111,7 +114,8 @@ absl::Status SessionImpl::WaitForRoom(absl::Duration timeout) const {
     TRUN_RETURN_IF_ERROR(CheckOpen());
     if (pending_.size() < options_.max_queued_launches) return absl::OkStatus();
     if (std::chrono::steady_clock::now() >= until) {
-      return DeadlineExceeded(Reason::kUnavailable, absl::StrCat(pending_.size(), " launches are still queued"));
+      return DeadlineExceeded(Reason::kUnavailable,
+                              absl::StrCat(pending_.size(), " launches are still queued"));
     }
     changed_.WaitUntil(&mu_, until);
   }
@@ -121,9 +125,10 @@ absl::StatusOr<std::string> SessionImpl::AddKernel(std::shared_ptr<const Compile
   MutexLock lock(&mu_);
   TRUN_RETURN_IF_ERROR(CheckOpen());
   if (kernels_.size() >= options_.max_kernels) {
-    return ResourceExhausted(Reason::kQuota,
-                             absl::StrCat("the session has ", kernels_.size(), " kernels, its limit: release some first"),
-                             {{"limit", absl::StrCat(options_.max_kernels)}});
+    return ResourceExhausted(
+        Reason::kQuota,
+        absl::StrCat("the session has ", kernels_.size(), " kernels, its limit: release some first"),
+        {{"limit", absl::StrCat(options_.max_kernels)}});
   }
   std::shared_ptr<SessionKernel>& record = kernel_by_compiled_[kernel.get()];
   if (record == nullptr) {
@@ -145,7 +150,8 @@ absl::StatusOr<std::shared_ptr<SessionKernel>> SessionImpl::FindKernelLocked(abs
                                                 "' in this session: it was released, or belongs to another"));
 }
 
-absl::StatusOr<std::shared_ptr<const CompiledKernel>> SessionImpl::FindKernel(absl::string_view kernel) const {
+absl::StatusOr<std::shared_ptr<const CompiledKernel>> SessionImpl::FindKernel(
+    absl::string_view kernel) const {
   MutexLock lock(&mu_);
   TRUN_RETURN_IF_ERROR(CheckOpen());
   TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<SessionKernel> record, FindKernelLocked(kernel));
@@ -192,7 +198,8 @@ absl::StatusOr<device::KernelAttributes> SessionImpl::PrepareKernel(absl::string
   return record->attributes;
 }
 
-absl::StatusOr<uint64_t> SessionImpl::Launch(const SessionLaunch& launch, std::function<void(LaunchResult)> done) {
+absl::StatusOr<uint64_t> SessionImpl::Launch(const SessionLaunch& launch,
+                                             std::function<void(LaunchResult)> done) {
   MutexLock launch_lock(&launch_mu_);
   return LaunchLocked(launch, std::move(done));
 }
@@ -228,39 +235,42 @@ absl::StatusOr<uint64_t> SessionImpl::LaunchLocked(const SessionLaunch& launch,
     return status;
   }
   const uint64_t sequence = out.sequence;
-  binding_.executor()->Launch(std::move(out), [this, sequence](ExecutorLaunchResult result) {
-    OnDone(sequence, std::move(result));
-  });
+  binding_.executor()->Launch(
+      std::move(out), [this, sequence](ExecutorLaunchResult result) { OnDone(sequence, std::move(result)); });
   return sequence;
 }
 
-absl::Status SessionImpl::Enqueue(const SessionLaunch& launch, const SessionKernel& kernel, ExecutorLaunch* out,
-                                  std::function<void(LaunchResult)> done) {
+absl::Status SessionImpl::Enqueue(const SessionLaunch& launch, const SessionKernel& kernel,
+                                  ExecutorLaunch* out, std::function<void(LaunchResult)> done) {
   if (draining_.load()) {
-    return Unavailable(Reason::kDraining, "the daemon is ending and takes no new launches: retry against the next one");
+    return Unavailable(Reason::kDraining,
+                       "the daemon is ending and takes no new launches: retry against the next one");
   }
   if (launch.deadline < absl::ZeroDuration() || launch.deadline > kMaxDeadline) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("a deadline of ", absl::FormatDuration(launch.deadline),
-                                                           "; it must be between 0 (30 s) and 1 h"));
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat("a deadline of ", absl::FormatDuration(launch.deadline),
+                                        "; it must be between 0 (30 s) and 1 h"));
   }
   if (launch.repetitions < 1 || launch.repetitions > kMaxRepetitions) {
-    return InvalidArgument(Reason::kArgument,
-                           absl::StrCat(launch.repetitions, " repetitions; they must be 1 to ", kMaxRepetitions));
+    return InvalidArgument(
+        Reason::kArgument,
+        absl::StrCat(launch.repetitions, " repetitions; they must be 1 to ", kMaxRepetitions));
   }
   if (pending_.size() >= options_.max_queued_launches) {
-    return ResourceExhausted(Reason::kQuota,
-                             absl::StrCat(pending_.size(), " launches are queued, the session's limit: synchronize first"),
-                             {{"limit", absl::StrCat(options_.max_queued_launches)}});
+    return ResourceExhausted(
+        Reason::kQuota,
+        absl::StrCat(pending_.size(), " launches are queued, the session's limit: synchronize first"),
+        {{"limit", absl::StrCat(options_.max_queued_launches)}});
   }
   TRUN_RETURN_IF_ERROR(kernel.passing.status());
-  const auto resolve = [this](absl::string_view handle) ABSL_NO_THREAD_SAFETY_ANALYSIS
-      -> absl::StatusOr<ResolvedTensor> {
+  const auto resolve = [this](absl::string_view handle)
+                           ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::StatusOr<ResolvedTensor> {
     TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> tensor, tensors_->Find(handle));
     return ResolvedTensor{tensor->info.device_address, tensor->info.bytes, tensor->info.dtype};
   };
   const KernelMetadata& metadata = kernel.compiled->metadata;
-  TRUN_RETURN_IF_ERROR(
-      EncodeArguments(kernel.compiled->signature, *kernel.passing, launch.arguments, resolve, &out->arguments));
+  TRUN_RETURN_IF_ERROR(EncodeArguments(kernel.compiled->signature, *kernel.passing, launch.arguments, resolve,
+                                       &out->arguments));
   out->sequence = ++last_sequence_;
   out->kernel = kernel.number;
   out->global_scratch_align = std::max<uint32_t>(metadata.global_scratch_align, 1);
@@ -328,9 +338,8 @@ void SessionImpl::CollectSynchronized(Calls* calls) {
       waiting.push_back(std::move(synchronize));
       continue;
     }
-    calls->push_back([done = std::move(synchronize.done), result = TakeSynchronizeResult(synchronize.target)] {
-      done(result);
-    });
+    calls->push_back([done = std::move(synchronize.done),
+                      result = TakeSynchronizeResult(synchronize.target)] { done(result); });
   }
   synchronizes_ = std::move(waiting);
 }
@@ -367,13 +376,15 @@ void SessionImpl::Synchronize(std::function<void(SynchronizeResult)> done) {
 absl::StatusOr<uint64_t> SessionImpl::Benchmark(const SessionLaunch& launch, uint32_t warmup,
                                                 std::function<void(LaunchResult)> done) {
   if (warmup > kMaxRepetitions) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("a warm-up of ", warmup, "; the limit is ", kMaxRepetitions));
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat("a warm-up of ", warmup, "; the limit is ", kMaxRepetitions));
   }
   MutexLock launch_lock(&launch_mu_);
   if (warmup == 0) return LaunchLocked(launch, std::move(done));
   if (launch.repetitions < 1 || launch.repetitions > kMaxRepetitions) {
-    return InvalidArgument(Reason::kArgument,
-                           absl::StrCat(launch.repetitions, " repetitions; they must be 1 to ", kMaxRepetitions));
+    return InvalidArgument(
+        Reason::kArgument,
+        absl::StrCat(launch.repetitions, " repetitions; they must be 1 to ", kMaxRepetitions));
   }
   struct WarmUp {
     Mutex mu;

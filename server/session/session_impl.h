@@ -33,8 +33,9 @@ struct SessionImplOptions {
   Clock* clock = nullptr;
 };
 
-// Locks: launch_mu_ orders what is said to the executor and is held across its round trips; mu_ guards the tables and is
-// never held while anything blocks. launch_mu_ is taken first. Callbacks of the executor take mu_ only.
+// Locks: launch_mu_ orders what is said to the executor and is held across its round trips; mu_ guards the
+// tables and is never held while anything blocks. launch_mu_ is taken first. Callbacks of the executor take
+// mu_ only.
 class SessionImpl final : public Session {
  public:
   // Starts the executor. The factory's errors.
@@ -54,7 +55,8 @@ class SessionImpl final : public Session {
   std::vector<TensorInfo> ListTensors() const override;
   absl::Status Write(absl::string_view tensor, uint64_t offset, absl::Span<const char> data) override;
   absl::Status Read(absl::string_view tensor, uint64_t offset, absl::Span<char> data) const override;
-  absl::Status Fill(absl::string_view tensor, uint64_t offset, uint64_t bytes, absl::string_view pattern) override;
+  absl::Status Fill(absl::string_view tensor, uint64_t offset, uint64_t bytes,
+                    absl::string_view pattern) override;
   absl::Status Copy(absl::string_view source, uint64_t source_offset, absl::string_view destination,
                     uint64_t destination_offset, uint64_t bytes) override;
   absl::StatusOr<DescriptorExport> ExportDescriptors(absl::Span<const std::string> tensors) const override;
@@ -62,7 +64,8 @@ class SessionImpl final : public Session {
   absl::StatusOr<std::shared_ptr<const CompiledKernel>> FindKernel(absl::string_view kernel) const override;
   absl::Status ReleaseKernel(absl::string_view kernel) override;
   absl::StatusOr<device::KernelAttributes> PrepareKernel(absl::string_view kernel) override;
-  absl::StatusOr<uint64_t> Launch(const SessionLaunch& launch, std::function<void(LaunchResult)> done) override;
+  absl::StatusOr<uint64_t> Launch(const SessionLaunch& launch,
+                                  std::function<void(LaunchResult)> done) override;
   absl::StatusOr<uint64_t> Benchmark(const SessionLaunch& launch, uint32_t warmup,
                                      std::function<void(LaunchResult)> done) override;
   void Synchronize(std::function<void(SynchronizeResult)> done) override;
@@ -113,11 +116,14 @@ class SessionImpl final : public Session {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Launches up to this one are done.
   uint64_t Completed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status WaitUntilDone(uint64_t target, absl::Duration timeout) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status WaitUntilDone(uint64_t target, absl::Duration timeout) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The tensor, once the launches queued before are done and the range is checked.
-  absl::StatusOr<std::shared_ptr<const Tensor>> Acquire(absl::string_view handle, uint64_t offset, uint64_t bytes) const;
+  absl::StatusOr<std::shared_ptr<const Tensor>> Acquire(absl::string_view handle, uint64_t offset,
+                                                        uint64_t bytes) const;
   absl::StatusOr<std::shared_ptr<const Tensor>> FindRange(absl::string_view handle, uint64_t offset,
-                                                          uint64_t bytes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+                                                          uint64_t bytes) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const SessionImplOptions options_;
   const absl::Time opened_;

@@ -16,8 +16,8 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kPopulateBytes = 256 << 10;
 
-// One system call in place of a fault for each page. Only advice: where it is refused, the pages fault in as they are
-// written.
+// One system call in place of a fault for each page. Only advice: where it is refused, the pages fault in as
+// they are written.
 void Populate(char* begin, uint64_t bytes) {
   if (bytes < kPopulateBytes) return;
   const uintptr_t first = reinterpret_cast<uintptr_t>(begin) / kPageBytes * kPageBytes;
@@ -59,14 +59,14 @@ std::vector<TensorInfo> SessionImpl::ListTensors() const {
   return tensors_.has_value() ? tensors_->List() : std::vector<TensorInfo>();
 }
 
-absl::StatusOr<std::shared_ptr<const Tensor>> SessionImpl::FindRange(absl::string_view handle, uint64_t offset,
-                                                                     uint64_t bytes) const {
+absl::StatusOr<std::shared_ptr<const Tensor>> SessionImpl::FindRange(absl::string_view handle,
+                                                                     uint64_t offset, uint64_t bytes) const {
   TRUN_RETURN_IF_ERROR(CheckOpen());
   TRUN_ASSIGN_OR_RETURN(std::shared_ptr<const Tensor> tensor, tensors_->Find(handle));
   if (offset > tensor->info.bytes || bytes > tensor->info.bytes - offset) {
     return MakeError(absl::StatusCode::kOutOfRange, Reason::kArgument,
-                     absl::StrCat(bytes, " bytes from byte ", offset, " on end past tensor '", handle, "', which has ",
-                                  tensor->info.bytes));
+                     absl::StrCat(bytes, " bytes from byte ", offset, " on end past tensor '", handle,
+                                  "', which has ", tensor->info.bytes));
   }
   return tensor;
 }
@@ -92,7 +92,8 @@ absl::Status SessionImpl::Read(absl::string_view tensor, uint64_t offset, absl::
   return absl::OkStatus();
 }
 
-absl::Status SessionImpl::Fill(absl::string_view tensor, uint64_t offset, uint64_t bytes, absl::string_view pattern) {
+absl::Status SessionImpl::Fill(absl::string_view tensor, uint64_t offset, uint64_t bytes,
+                               absl::string_view pattern) {
   if (pattern.size() != 1 && pattern.size() != 2 && pattern.size() != 4 && pattern.size() != 8) {
     return InvalidArgument(Reason::kArgument,
                            absl::StrCat("a pattern of ", pattern.size(), " bytes; it has 1, 2, 4 or 8"));
@@ -100,8 +101,9 @@ absl::Status SessionImpl::Fill(absl::string_view tensor, uint64_t offset, uint64
   TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> found, Acquire(tensor, offset, bytes));
   if (bytes == 0) bytes = found->info.bytes - offset;
   if (bytes % pattern.size() != 0) {
-    return InvalidArgument(Reason::kArgument,
-                           absl::StrCat(bytes, " bytes are not a multiple of the pattern's ", pattern.size()));
+    return InvalidArgument(
+        Reason::kArgument,
+        absl::StrCat(bytes, " bytes are not a multiple of the pattern's ", pattern.size()));
   }
   char* const begin = found->memory() + offset;
   Populate(begin, bytes);
@@ -116,11 +118,13 @@ absl::Status SessionImpl::Fill(absl::string_view tensor, uint64_t offset, uint64
   return absl::OkStatus();
 }
 
-absl::Status SessionImpl::Copy(absl::string_view source, uint64_t source_offset, absl::string_view destination,
-                               uint64_t destination_offset, uint64_t bytes) {
+absl::Status SessionImpl::Copy(absl::string_view source, uint64_t source_offset,
+                               absl::string_view destination, uint64_t destination_offset, uint64_t bytes) {
   TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> from, Acquire(source, source_offset, bytes));
-  TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> to, Acquire(destination, destination_offset, bytes));
-  if (from == to && source_offset < destination_offset + bytes && destination_offset < source_offset + bytes) {
+  TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> to,
+                        Acquire(destination, destination_offset, bytes));
+  if (from == to && source_offset < destination_offset + bytes &&
+      destination_offset < source_offset + bytes) {
     return InvalidArgument(Reason::kArgument, "the ranges of the copy overlap");
   }
   Populate(to->memory() + destination_offset, bytes);

@@ -18,9 +18,10 @@ namespace trun {
 namespace {
 
 absl::Status NotOpen(absl::string_view session) {
-  return NotFound(Reason::kSessionExpired, absl::StrCat("session '", session,
-                                                        "' is not open: it was closed, its lease ran out, or it is not "
-                                                        "yours; open a new one"));
+  return NotFound(Reason::kSessionExpired,
+                  absl::StrCat("session '", session,
+                               "' is not open: it was closed, its lease ran out, or it is not "
+                               "yours; open a new one"));
 }
 
 absl::Status TooMany(absl::string_view whose, uint32_t limit) {
@@ -58,15 +59,17 @@ class Registry final : public SessionRegistry {
     SessionImplOptions options;
     options.lease = open.lease == absl::ZeroDuration() ? options_.default_lease : open.lease;
     if (options.lease < options_.min_lease || options.lease > options_.max_lease) {
-      return InvalidArgument(Reason::kArgument, absl::StrCat("a lease of ", absl::FormatDuration(open.lease),
-                                                             "; it must be between ", absl::FormatDuration(options_.min_lease),
-                                                             " and ", absl::FormatDuration(options_.max_lease)));
+      return InvalidArgument(Reason::kArgument,
+                             absl::StrCat("a lease of ", absl::FormatDuration(open.lease),
+                                          "; it must be between ", absl::FormatDuration(options_.min_lease),
+                                          " and ", absl::FormatDuration(options_.max_lease)));
     }
     options.id = MintHandle('s');
     options.tenant = open.tenant;
     options.client_name = open.client_name.substr(0, 256);
     options.device = open.device.empty() ? options_.default_device : open.device;
-    options.memory_limit = open.memory_limit_bytes == 0 ? tenant_memory_ : std::min(open.memory_limit_bytes, tenant_memory_);
+    options.memory_limit =
+        open.memory_limit_bytes == 0 ? tenant_memory_ : std::min(open.memory_limit_bytes, tenant_memory_);
     options.max_kernels = options_.max_kernels_per_session;
     options.max_queued_launches = options_.max_queued_launches;
     options.addresses = AddressSpace::Process();
@@ -90,7 +93,8 @@ class Registry final : public SessionRegistry {
     return Hold(*std::move(session));
   }
 
-  absl::StatusOr<std::shared_ptr<Session>> Find(absl::string_view session, absl::string_view tenant) override {
+  absl::StatusOr<std::shared_ptr<Session>> Find(absl::string_view session,
+                                                absl::string_view tenant) override {
     MutexLock lock(&mu_);
     const auto it = sessions_.find(std::string(session));
     if (it == sessions_.end() || it->second->tenant() != tenant) return NotOpen(session);
@@ -175,7 +179,8 @@ class Registry final : public SessionRegistry {
   using Map = std::unordered_map<std::string, std::shared_ptr<SessionImpl>>;
 
   static absl::Status Draining() {
-    return Unavailable(Reason::kDraining, "the daemon is ending and opens no sessions: retry against the next one");
+    return Unavailable(Reason::kDraining,
+                       "the daemon is ending and opens no sessions: retry against the next one");
   }
 
   absl::Status Reserve(const std::string& tenant) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -228,8 +233,8 @@ class Registry final : public SessionRegistry {
     for (const std::shared_ptr<SessionImpl>& session : closing) session->Close();
   }
 
-  // Sleeps until the earliest lease may end. A lease that is renewed ends later, so nothing has to wake it for that; one
-  // in use is looked at again after the shortest lease there is.
+  // Sleeps until the earliest lease may end. A lease that is renewed ends later, so nothing has to wake it
+  // for that; one in use is looked at again after the shortest lease there is.
   void ReapLoop() {
     while (true) {
       {

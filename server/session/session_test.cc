@@ -52,14 +52,15 @@ const KernelArgument kValue = {"value", KernelArgument::Kind::kScalar, ScalarTyp
 class SessionTest : public ::testing::Test {
  protected:
   SessionTest() {
-    executors_.SetKernel("store", Attributes("store", {8, 4, 8, 8}), [](const ExecutorLaunch& launch, FakeExecutors* all) {
-      char* const to = all->At(std::get<uint64_t>(launch.arguments[0]), 4);
-      if (to == nullptr) return Outcome(Internal("the arena is not mapped"));
-      std::memcpy(to, std::get<std::string>(launch.arguments[1]).data(), 4);
-      ExecutorLaunchResult result;
-      result.printed = "stored\n";
-      return result;
-    });
+    executors_.SetKernel("store", Attributes("store", {8, 4, 8, 8}),
+                         [](const ExecutorLaunch& launch, FakeExecutors* all) {
+                           char* const to = all->At(std::get<uint64_t>(launch.arguments[0]), 4);
+                           if (to == nullptr) return Outcome(Internal("the arena is not mapped"));
+                           std::memcpy(to, std::get<std::string>(launch.arguments[1]).data(), 4);
+                           ExecutorLaunchResult result;
+                           result.printed = "stored\n";
+                           return result;
+                         });
     executors_.SetKernel("hang", Attributes("hang", {}), [](const ExecutorLaunch&, FakeExecutors*) {
       return Outcome(DeadlineExceeded(Reason::kHungKernel, "hangs"));
     });
@@ -68,9 +69,8 @@ class SessionTest : public ::testing::Test {
       result.fault.nearest_allocation = all->launch_allocations().begin()->first;
       return result;
     });
-    executors_.SetKernel("other", Attributes("other", {8, 8}), [](const ExecutorLaunch&, FakeExecutors*) {
-      return ExecutorLaunchResult();
-    });
+    executors_.SetKernel("other", Attributes("other", {8, 8}),
+                         [](const ExecutorLaunch&, FakeExecutors*) { return ExecutorLaunchResult(); });
     options_.default_device = "fake:0";
     options_.run_reaper = false;
     options_.tenant_memory_bytes = 256 * kMiB;
@@ -140,14 +140,16 @@ TEST_F(SessionTest, AnUnknownDeviceIsNotFound) {
 
 TEST_F(SessionTest, ALeaseOutsideTheLimitsIsRefused) {
   for (const absl::Duration lease : {absl::Milliseconds(1), absl::Hours(2), -absl::Seconds(1)}) {
-    EXPECT_EQ(registry_->Open({"uid:1", "", "", lease, 0}).status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(registry_->Open({"uid:1", "", "", lease, 0}).status().code(),
+              absl::StatusCode::kInvalidArgument);
   }
 }
 
 TEST_F(SessionTest, AnExecutorThatCannotBeStartedIsUnavailableAndCostsNoQuota) {
   executors_.set_create_status(Unavailable(Reason::kUnavailable, "no process"));
   for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(GetReason(registry_->Open({"uid:1", "", "", absl::ZeroDuration(), 0}).status()), Reason::kUnavailable);
+    EXPECT_EQ(GetReason(registry_->Open({"uid:1", "", "", absl::ZeroDuration(), 0}).status()),
+              Reason::kUnavailable);
   }
   executors_.set_create_status(absl::OkStatus());
   EXPECT_TRUE(registry_->Open({"uid:1", "", "", absl::ZeroDuration(), 0}).ok());
@@ -184,7 +186,8 @@ TEST_F(SessionTest, ALeaseRunsOutUnlessItIsRenewedOrTheSessionIsInUse) {
     EXPECT_EQ(registry_->ReapExpired(), 0);
   }
   clock_.Advance(absl::Seconds(31));
-  EXPECT_EQ(GetReason(registry_->Find(id, "uid:1").status()), Reason::kSessionExpired) << "before the reaper comes by";
+  EXPECT_EQ(GetReason(registry_->Find(id, "uid:1").status()), Reason::kSessionExpired)
+      << "before the reaper comes by";
   EXPECT_EQ(registry_->ReapExpired(), 1);
   EXPECT_EQ(registry_->open_sessions(), 0u);
   EXPECT_EQ(executors_.live(), 0);
@@ -205,7 +208,8 @@ TEST_F(SessionTest, AClosedSessionRefusesEverythingAndItsMemoryIsReturned) {
   const TensorInfo tensor = New(session.get());
   const std::string kernel = Add(session.get(), "store", {kPointer, kValue});
   ASSERT_TRUE(registry_->Close(session->id(), "uid:1").ok());
-  EXPECT_EQ(GetReason(session->Allocate({TensorSpec{ScalarType::kI32, {1}}}).status()), Reason::kSessionExpired);
+  EXPECT_EQ(GetReason(session->Allocate({TensorSpec{ScalarType::kI32, {1}}}).status()),
+            Reason::kSessionExpired);
   EXPECT_EQ(GetReason(session->Write(tensor.handle, 0, "abcd")), Reason::kSessionExpired);
   EXPECT_EQ(GetReason(session->GetTensor(tensor.handle).status()), Reason::kSessionExpired);
   EXPECT_EQ(GetReason(session->PrepareKernel(kernel).status()), Reason::kSessionExpired);
@@ -246,9 +250,13 @@ TEST_F(SessionTest, DrainingRefusesNewWorkAndLetsTheRunningEnd) {
   Awaited<LaunchResult> running;
   ASSERT_TRUE(session->Launch(Store(kernel, tensor, 1), running.callback()).ok());
   std::thread drain([&] { registry_->Drain(absl::Seconds(30)); });
-  const auto open = [&] { return GetReason(registry_->Open({"uid:2", "", "cuda:9", absl::ZeroDuration(), 0}).status()); };
+  const auto open = [&] {
+    return GetReason(registry_->Open({"uid:2", "", "cuda:9", absl::ZeroDuration(), 0}).status());
+  };
   while (open() != Reason::kDraining) std::this_thread::yield();
-  const auto launch = [&] { return GetReason(session->Launch(Store(kernel, tensor, 1), [](LaunchResult) {}).status()); };
+  const auto launch = [&] {
+    return GetReason(session->Launch(Store(kernel, tensor, 1), [](LaunchResult) {}).status());
+  };
   while (launch() != Reason::kDraining) std::this_thread::yield();
   executors_.Release();
   drain.join();
@@ -261,7 +269,9 @@ TEST_F(SessionTest, ADrainThatTakesTooLongCutsWhatRuns) {
   const TensorInfo tensor = New(session.get());
   executors_.Hold();
   Awaited<LaunchResult> running;
-  ASSERT_TRUE(session->Launch(Store(Add(session.get(), "store", {kPointer, kValue}), tensor, 1), running.callback()).ok());
+  ASSERT_TRUE(
+      session->Launch(Store(Add(session.get(), "store", {kPointer, kValue}), tensor, 1), running.callback())
+          .ok());
   registry_->Drain(absl::Milliseconds(1));
   EXPECT_EQ(running.Wait().status.code(), absl::StatusCode::kCancelled);
 }
@@ -287,7 +297,8 @@ TEST_F(SessionTest, RangesPastTheEndAreOutOfRange) {
   const TensorInfo tensor = New(session.get(), 4);
   char word[4] = {};
   EXPECT_EQ(session->Write(tensor.handle, 13, word).code(), absl::StatusCode::kOutOfRange);
-  EXPECT_EQ(session->Read(tensor.handle, ~uint64_t{0}, absl::MakeSpan(word)).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(session->Read(tensor.handle, ~uint64_t{0}, absl::MakeSpan(word)).code(),
+            absl::StatusCode::kOutOfRange);
   EXPECT_EQ(session->Fill(tensor.handle, 0, 17, "x").code(), absl::StatusCode::kOutOfRange);
   EXPECT_EQ(session->Copy(tensor.handle, 0, tensor.handle, 12, 8).code(), absl::StatusCode::kOutOfRange);
   EXPECT_TRUE(session->Write(tensor.handle, 12, word).ok());
@@ -310,7 +321,8 @@ TEST_F(SessionTest, WhatIsWrittenFilledAndCopiedIsRead) {
   ASSERT_TRUE(session->Write(a.handle, 0, bytes).ok());
   ASSERT_TRUE(session->Fill(b.handle, 0, 0, absl::string_view("\1\2\3\4", 4)).ok());
   ASSERT_TRUE(session->Copy(a.handle, 4, b.handle, 8, 4 * kMiB - 8).ok());
-  ASSERT_TRUE(session->Read(b.handle, 0, absl::MakeSpan(reinterpret_cast<char*>(back.data()), 4 * kMiB)).ok());
+  ASSERT_TRUE(
+      session->Read(b.handle, 0, absl::MakeSpan(reinterpret_cast<char*>(back.data()), 4 * kMiB)).ok());
   EXPECT_EQ(back[0], 0x04030201);
   EXPECT_EQ(back[1], 0x04030201);
   EXPECT_TRUE(std::equal(back.begin() + 2, back.end(), values.begin() + 1));
@@ -325,7 +337,8 @@ TEST_F(SessionTest, ExportedMemoryIsTheTensorsAndOneDescriptorServesAnArena) {
   ASSERT_EQ(exported->descriptors.size(), 1u);
   ASSERT_EQ(exported->tensors.size(), 2u);
   char word[4];
-  ASSERT_EQ(pread(exported->descriptors[0].get(), word, 4, static_cast<off_t>(exported->tensors[1].offset)), 4);
+  ASSERT_EQ(pread(exported->descriptors[0].get(), word, 4, static_cast<off_t>(exported->tensors[1].offset)),
+            4);
   EXPECT_EQ(std::memcmp(word, "abcd", 4), 0);
   EXPECT_EQ(exported->tensors[0].bytes, a.bytes);
 }
@@ -335,7 +348,9 @@ TEST_F(SessionTest, ReadsAndWritesWaitForTheLaunchesBefore) {
   const TensorInfo tensor = New(session.get());
   executors_.Hold();
   Awaited<LaunchResult> result;
-  ASSERT_TRUE(session->Launch(Store(Add(session.get(), "store", {kPointer, kValue}), tensor, 42), result.callback()).ok());
+  ASSERT_TRUE(
+      session->Launch(Store(Add(session.get(), "store", {kPointer, kValue}), tensor, 42), result.callback())
+          .ok());
   EXPECT_EQ(session->WaitForLaunches(absl::Milliseconds(1)).code(), absl::StatusCode::kDeadlineExceeded);
   std::thread release([&] { executors_.Release(); });
   EXPECT_EQ(First(session.get(), tensor), 42);
@@ -388,7 +403,8 @@ TEST_F(SessionTest, ASignatureThatContradictsTheKernelIsAMetadataError) {
   EXPECT_EQ(GetReason(session->PrepareKernel(wrong_size).status()), Reason::kMetadata);
   const std::string too_few = Add(session.get(), "store", {kPointer});
   EXPECT_EQ(GetReason(session->PrepareKernel(too_few).status()), Reason::kMetadata);
-  EXPECT_EQ(GetReason(session->PrepareKernel(Add(session.get(), "no such image", {})).status()), Reason::kInvalidIr);
+  EXPECT_EQ(GetReason(session->PrepareKernel(Add(session.get(), "no such image", {})).status()),
+            Reason::kInvalidIr);
 }
 
 TEST_F(SessionTest, ARefusedLaunchUsesNoNumberAndCallsNobody) {
@@ -417,8 +433,10 @@ TEST_F(SessionTest, TooManyQueuedLaunchesAreRefusedUntilThereIsRoom) {
   const TensorInfo tensor = New(session.get());
   const std::string kernel = Add(session.get(), "store", {kPointer, kValue});
   executors_.Hold();
-  for (int i = 0; i < 8; ++i) ASSERT_TRUE(session->Launch(Store(kernel, tensor, i), [](LaunchResult) {}).ok());
-  EXPECT_EQ(GetReason(session->Launch(Store(kernel, tensor, 9), [](LaunchResult) {}).status()), Reason::kQuota);
+  for (int i = 0; i < 8; ++i)
+    ASSERT_TRUE(session->Launch(Store(kernel, tensor, i), [](LaunchResult) {}).ok());
+  EXPECT_EQ(GetReason(session->Launch(Store(kernel, tensor, 9), [](LaunchResult) {}).status()),
+            Reason::kQuota);
   EXPECT_EQ(session->WaitForRoom(absl::Milliseconds(1)).code(), absl::StatusCode::kDeadlineExceeded);
   executors_.Release();
   EXPECT_TRUE(session->WaitForRoom(absl::Seconds(30)).ok());
@@ -598,7 +616,8 @@ TEST_F(SessionTest, NoDescriptorIsLeftBehind) {
   for (int round = 0; round < 5; ++round) {
     auto session = Open();
     const TensorInfo tensor = New(session.get(), 32 * kMiB);
-    EXPECT_TRUE(Run(session.get(), Store(Add(session.get(), "store", {kPointer, kValue}), tensor, 1)).status.ok());
+    EXPECT_TRUE(
+        Run(session.get(), Store(Add(session.get(), "store", {kPointer, kValue}), tensor, 1)).status.ok());
     EXPECT_TRUE(session->ExportDescriptors({tensor.handle}).ok());
     EXPECT_TRUE(registry_->Close(session->id(), "uid:1").ok());
   }

@@ -19,15 +19,16 @@ constexpr size_t kRememberedFrees = 1024;
 constexpr uint64_t kPageBytes = 4096;
 
 absl::Status UnknownTensor(absl::string_view handle) {
-  return NotFound(Reason::kHandle,
-                  absl::StrCat("no tensor '", handle, "' in this session: it was freed, or belongs to another"));
+  return NotFound(Reason::kHandle, absl::StrCat("no tensor '", handle,
+                                                "' in this session: it was freed, or belongs to another"));
 }
 
 absl::Status OverQuota(const MemoryAccount& account, absl::string_view whose, uint64_t bytes) {
-  return ResourceExhausted(Reason::kQuota,
-                           absl::StrCat(bytes, " bytes more would pass the ", whose, "'s memory limit of ",
-                                        account.limit(), " (", account.used(), " are in use): free tensors first"),
-                           {{"limit", absl::StrCat(account.limit())}});
+  return ResourceExhausted(
+      Reason::kQuota,
+      absl::StrCat(bytes, " bytes more would pass the ", whose, "'s memory limit of ", account.limit(), " (",
+                   account.used(), " are in use): free tensors first"),
+      {{"limit", absl::StrCat(account.limit())}});
 }
 
 uint64_t RoundUp(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
@@ -49,8 +50,8 @@ absl::StatusOr<uint64_t> TensorTable::BytesOf(const TensorSpec& spec) {
   uint64_t bytes = ScalarTypeBytes(spec.dtype);
   if (bytes == 0) return InvalidArgument(Reason::kArgument, "a tensor needs an element type");
   if (spec.shape.size() > kMaxDimensions) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("a tensor of ", spec.shape.size(), " dimensions; the limit is ",
-                                                           kMaxDimensions));
+    return InvalidArgument(Reason::kArgument, absl::StrCat("a tensor of ", spec.shape.size(),
+                                                           " dimensions; the limit is ", kMaxDimensions));
   }
   for (const uint64_t extent : spec.shape) {
     if (extent == 0 || extent > kMaxTensorBytes || bytes > kMaxTensorBytes / extent) {
@@ -92,7 +93,8 @@ absl::StatusOr<std::vector<TensorInfo>> TensorTable::Allocate(absl::Span<const T
   infos.reserve(made.size());
   for (std::shared_ptr<Tensor>& tensor : made) {
     infos.push_back(tensor->info);
-    changes_.push_back({MemoryChange::Kind::kAdd, nullptr, tensor->id, tensor->info.device_address, tensor->info.bytes});
+    changes_.push_back(
+        {MemoryChange::Kind::kAdd, nullptr, tensor->id, tensor->info.device_address, tensor->info.bytes});
     bytes_ += tensor->info.bytes;
     handle_by_id_[tensor->id] = tensor->info.handle;
     by_handle_.emplace(tensor->info.handle, std::move(tensor));
@@ -132,16 +134,19 @@ absl::Status TensorTable::Place(uint64_t bytes, Tensor* tensor) {
     }
   }
   const uint64_t last = arenas_.empty() ? kFirstArenaBytes / 2 : arenas_.back()->bytes();
-  const uint64_t wanted = std::max(RoundUp(bytes, kAlignBytes) + kGuardBytes, std::min(2 * last, kMaxGrowthBytes));
+  const uint64_t wanted =
+      std::max(RoundUp(bytes, kAlignBytes) + kGuardBytes, std::min(2 * last, kMaxGrowthBytes));
   TRUN_ASSIGN_OR_RETURN(std::unique_ptr<Arena> grown, Arena::Create(arenas_.size() + 1, wanted, addresses_));
   std::shared_ptr<Arena> arena = std::move(grown);
   arenas_.push_back(arena);
   changes_.push_back({MemoryChange::Kind::kMapArena, arena, 0, 0, 0});
-  if (!PlaceIn(arena, bytes, align, tensor)) return Internal("a fresh arena has no room for its first tensor");
+  if (!PlaceIn(arena, bytes, align, tensor))
+    return Internal("a fresh arena has no room for its first tensor");
   return absl::OkStatus();
 }
 
-bool TensorTable::PlaceIn(const std::shared_ptr<Arena>& arena, uint64_t bytes, uint64_t align, Tensor* tensor) {
+bool TensorTable::PlaceIn(const std::shared_ptr<Arena>& arena, uint64_t bytes, uint64_t align,
+                          Tensor* tensor) {
   const uint64_t reserved = RoundUp(bytes, kAlignBytes) + kGuardBytes;
   const uint64_t touched = arena->ranges()->touched();
   const std::optional<uint64_t> offset = arena->ranges()->Allocate(reserved, align);
@@ -237,7 +242,8 @@ std::vector<MemoryChange> TensorTable::Snapshot() {
   changes_.clear();
   std::vector<MemoryChange> all;
   all.reserve(arenas_.size() + handle_by_id_.size());
-  for (const std::shared_ptr<Arena>& arena : arenas_) all.push_back({MemoryChange::Kind::kMapArena, arena, 0, 0, 0});
+  for (const std::shared_ptr<Arena>& arena : arenas_)
+    all.push_back({MemoryChange::Kind::kMapArena, arena, 0, 0, 0});
   for (const auto& [id, handle] : handle_by_id_) {
     const Tensor& tensor = *by_handle_.at(handle);
     all.push_back({MemoryChange::Kind::kAdd, nullptr, id, tensor.info.device_address, tensor.info.bytes});

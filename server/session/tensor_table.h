@@ -23,9 +23,9 @@ namespace trun {
 // One tensor. Its memory stays its own as long as somebody holds it, also after it was freed. Immutable.
 struct Tensor {
   TensorInfo info;
-  uint64_t id = 0;      // what the executor calls it; never used again
+  uint64_t id = 0;  // what the executor calls it; never used again
   std::shared_ptr<Arena> arena;
-  uint64_t offset = 0;  // in the arena
+  uint64_t offset = 0;    // in the arena
   uint64_t reserved = 0;  // bytes of the arena, guard included
   uint64_t charged = 0;   // against the quotas
 
@@ -42,8 +42,8 @@ struct MemoryChange {
   uint64_t bytes = 0;            // kAdd
 };
 
-// Thread-compatible. Tensors lie at least kGuardBytes apart, so that a store past the end hits none; freed memory
-// is kept aside for a while, so that a use after free does too, and goes back to the system at once.
+// Thread-compatible. Tensors lie at least kGuardBytes apart, so that a store past the end hits none; freed
+// memory is kept aside for a while, so that a use after free does too, and goes back to the system at once.
 class TensorTable {
  public:
   static constexpr uint64_t kAlignBytes = 256;
@@ -60,10 +60,11 @@ class TensorTable {
 
   // As Session::Allocate.
   absl::StatusOr<std::vector<TensorInfo>> Allocate(absl::Span<const TensorSpec> specs);
-  // As Session::Free. The memory is used again only after Reclaim with a `completed` of at least `last_launch`.
+  // As Session::Free. The memory is used again only after Reclaim with a `completed` of at least
+  // `last_launch`.
   absl::Status Free(absl::Span<const std::string> handles, uint64_t last_launch);
-  // Takes back freed memory that no launch after `completed` and no caller uses. True when something is left to wait
-  // for.
+  // Takes back freed memory that no launch after `completed` and no caller uses. True when something is left
+  // to wait for.
   bool Reclaim(uint64_t completed);
 
   // NOT_FOUND kHandle.
@@ -101,7 +102,7 @@ class TensorTable {
   AddressSpace* const addresses_;
   std::vector<std::shared_ptr<Arena>> arenas_;
   std::unordered_map<std::string, std::shared_ptr<Tensor>> by_handle_;
-  std::map<uint64_t, std::string> handle_by_id_;      // live ones
+  std::map<uint64_t, std::string> handle_by_id_;  // live ones
   std::deque<std::pair<uint64_t, std::string>> lately_freed_;
   std::deque<Freed> freed_;
   std::deque<Quarantined> quarantine_;

@@ -34,10 +34,11 @@ class TensorTableTest : public ::testing::Test {
 };
 
 TEST_F(TensorTableTest, NoTypeNoElementsAndAbsurdSizesAreRefused) {
-  for (const TensorSpec& spec : {TensorSpec{ScalarType::kUnspecified, {1}}, TensorSpec{ScalarType::kF32, {4, 0}},
-                                 TensorSpec{ScalarType::kF32, {uint64_t{1} << 62, uint64_t{1} << 62}},
-                                 TensorSpec{ScalarType::kF64, {~uint64_t{0}}},
-                                 TensorSpec{ScalarType::kU8, std::vector<uint64_t>(33, 1)}}) {
+  for (const TensorSpec& spec :
+       {TensorSpec{ScalarType::kUnspecified, {1}}, TensorSpec{ScalarType::kF32, {4, 0}},
+        TensorSpec{ScalarType::kF32, {uint64_t{1} << 62, uint64_t{1} << 62}},
+        TensorSpec{ScalarType::kF64, {~uint64_t{0}}},
+        TensorSpec{ScalarType::kU8, std::vector<uint64_t>(33, 1)}}) {
     const absl::Status status = table_.Allocate({spec}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(GetReason(status), Reason::kArgument);
@@ -92,7 +93,8 @@ TEST_F(TensorTableTest, FreedMemoryIsNotUsedAgainAtOnceAndIsZeroWhenItIs) {
   for (int i = 0; i < 40; ++i) {
     std::shared_ptr<const Tensor> tensor = New(4 * kMiB);
     if (i < 10) EXPECT_TRUE(seen.insert(tensor->info.device_address).second);
-    EXPECT_EQ(std::count(tensor->memory(), tensor->memory() + 4 * kMiB, '\0'), static_cast<int64_t>(4 * kMiB));
+    EXPECT_EQ(std::count(tensor->memory(), tensor->memory() + 4 * kMiB, '\0'),
+              static_cast<int64_t>(4 * kMiB));
     std::memset(tensor->memory(), 'x', 4 * kMiB);
     Free(std::move(tensor));
     table_.Reclaim(0);

@@ -33,7 +33,7 @@ struct ToolchainInfo {
   std::string path;
   bool adopted = false;
   std::vector<std::string> ptxas_versions;
-  absl::Status usable;  // kToolchainBroken with the reason otherwise
+  absl::Status usable;   // kToolchainBroken with the reason otherwise
   int warm_workers = 0;  // idle, ready to compile
   int busy_workers = 0;
 };

@@ -1,6 +1,7 @@
 // What every Toolchain must do, as a parameterised suite: instantiate it with a factory and sample files.
 //
-//   INSTANTIATE_TEST_SUITE_P(Fake, ToolchainConformanceTest, ::testing::Values(ToolchainSamples{...}), SampleName);
+//   INSTANTIATE_TEST_SUITE_P(Fake, ToolchainConformanceTest, ::testing::Values(ToolchainSamples{...}),
+//   SampleName);
 //
 // A sample that is empty skips its case (a fake that parses nothing has no bad IR).
 #ifndef TRUN_SERVER_TOOLCHAIN_TOOLCHAIN_CONFORMANCE_H_
@@ -26,17 +27,19 @@ struct ToolchainSamples {
   std::string name;  // of the instantiation
   std::function<std::shared_ptr<Toolchain>()> make;
   Target target{"cuda", 80, 32};
-  std::string good_ttir;                   // REQUIRED
-  std::map<Level, std::string> bad;        // does not parse; its first error is in line bad_line[level]
+  std::string good_ttir;             // REQUIRED
+  std::map<Level, std::string> bad;  // does not parse; its first error is in line bad_line[level]
   std::map<Level, int> bad_line;
-  std::string crashing_llir;               // the compiler dies on it
+  std::string crashing_llir;  // the compiler dies on it
   // Makes a worker that is in the middle of a compile die, as kill -9 would. Null: cannot.
   std::function<void(Toolchain*)> kill_worker;
-  bool bounded = false;                    // deadlines and memory limits hold
+  bool bounded = false;  // deadlines and memory limits hold
 };
 
 inline void PrintTo(const ToolchainSamples& samples, std::ostream* out) { *out << samples.name; }
-inline std::string SampleName(const ::testing::TestParamInfo<ToolchainSamples>& info) { return info.param.name; }
+inline std::string SampleName(const ::testing::TestParamInfo<ToolchainSamples>& info) {
+  return info.param.name;
+}
 
 class ToolchainConformanceTest : public ::testing::TestWithParam<ToolchainSamples> {
  protected:
@@ -176,11 +179,13 @@ TEST_P(ToolchainConformanceTest, AWorkerKilledInTheMiddleIsWorkerLostAndTheNextC
 TEST_P(ToolchainConformanceTest, RandomBytesAreAnErrorAtEveryLevel) {
   std::string noise;
   uint32_t state = 12345;
-  for (int i = 0; i < 4096; ++i) noise.push_back(static_cast<char>((state = state * 1664525 + 1013904223) >> 24));
+  for (int i = 0; i < 4096; ++i)
+    noise.push_back(static_cast<char>((state = state * 1664525 + 1013904223) >> 24));
   for (Level level : {Level::kTtir, Level::kTtgir, Level::kLlir, Level::kPtx}) {
     if (GetParam().bad.count(level) == 0 && level != Level::kLlir) continue;
     const absl::Status status = Run(Request(level, noise, Level::kCubin));
-    EXPECT_TRUE(GetReason(status) == Reason::kInvalidIr || GetReason(status) == Reason::kCompileFailed) << status;
+    EXPECT_TRUE(GetReason(status) == Reason::kInvalidIr || GetReason(status) == Reason::kCompileFailed)
+        << status;
   }
   ExpectWorks();
 }
@@ -250,7 +255,8 @@ TEST_P(ToolchainConformanceTest, SeveralCompilesRunAtOnce) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
-      const absl::Status status = toolchain_->Compile(Good(), [](StageResult) { return StageDecision::kContinue; });
+      const absl::Status status =
+          toolchain_->Compile(Good(), [](StageResult) { return StageDecision::kContinue; });
       EXPECT_TRUE(status.ok()) << status;
     });
   }

@@ -48,7 +48,8 @@ std::string ReadFile(const std::string& path) {
 std::string BinFolder() {
   char path[PATH_MAX];
   const ssize_t length = readlink("/proc/self/exe", path, sizeof(path));
-  return absl::StrCat(std::filesystem::path(std::string(path, length)).parent_path().parent_path().string(), "/bin");
+  return absl::StrCat(std::filesystem::path(std::string(path, length)).parent_path().parent_path().string(),
+                      "/bin");
 }
 
 std::string ToolchainsFolder() {
@@ -59,7 +60,8 @@ std::string ToolchainsFolder() {
 // One trund under test.
 class Daemon {
  public:
-  Daemon(const std::string& socket, const std::string& cache, std::vector<std::string> flags = {}) : socket_(socket) {
+  Daemon(const std::string& socket, const std::string& cache, std::vector<std::string> flags = {})
+      : socket_(socket) {
     int ends[2];
     EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
     ready_ = UniqueFd(ends[0]);
@@ -67,8 +69,9 @@ class Daemon {
     errors_ = socket + ".stderr";
     const UniqueFd errors(open(errors_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     SubprocessOptions options;
-    options.argv = {BinFolder() + "/trund", "--socket", socket, "--cache-dir", cache, "--toolchains-dir",
-                    ToolchainsFolder(), "--log-file", socket + ".log", "--ready-fd", "3"};
+    options.argv = {
+        BinFolder() + "/trund", "--socket",   socket,          "--cache-dir", cache, "--toolchains-dir",
+        ToolchainsFolder(),     "--log-file", socket + ".log", "--ready-fd",  "3"};
     options.argv.insert(options.argv.end(), flags.begin(), flags.end());
     options.descriptors = {{3, writer.get()}};
     options.stderr_fd = errors.get();
@@ -156,7 +159,8 @@ class Client {
     std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
     return values;
   }
-  absl::StatusOr<v1::ExportDescriptorsResponse> Export(const std::string& session, const std::string& tensor) {
+  absl::StatusOr<v1::ExportDescriptorsResponse> Export(const std::string& session,
+                                                       const std::string& tensor) {
     grpc::ClientContext context;
     v1::ExportDescriptorsRequest request;
     request.set_session(session);
@@ -165,14 +169,16 @@ class Client {
     TRUN_RETURN_IF_ERROR(FromGrpcStatus(sessions->ExportDescriptors(&context, request, &response)));
     return response;
   }
-  // grpc.health.v1.HealthCheckResponse.status: 1 SERVING, 2 NOT_SERVING. Its proto is not installed: the request is
-  // field 1, a string; the response field 1, an enum.
+  // grpc.health.v1.HealthCheckResponse.status: 1 SERVING, 2 NOT_SERVING. Its proto is not installed: the
+  // request is field 1, a string; the response field 1, an enum.
   int Health(const std::string& service) {
     grpc::GenericStub stub(channel);
     grpc::CompletionQueue queue;
     grpc::ClientContext context;
-    grpc::Slice slice(absl::StrCat(std::string(1, '\x0a'), std::string(1, static_cast<char>(service.size())), service));
-    auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::ByteBuffer(&slice, 1), &queue);
+    grpc::Slice slice(
+        absl::StrCat(std::string(1, '\x0a'), std::string(1, static_cast<char>(service.size())), service));
+    auto call =
+        stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::ByteBuffer(&slice, 1), &queue);
     call->StartCall();
     grpc::ByteBuffer answer;
     grpc::Status status;
@@ -296,7 +302,8 @@ TEST_F(DaemonTest, ATokenWorksOnceForTensorsOfItsOwnSessionOnly) {
   EXPECT_EQ(GetReason(client.Export(other.session(), tensor).status()), Reason::kHandle);
   const absl::StatusOr<v1::ExportDescriptorsResponse> exported = client.Export(mine.session(), tensor);
   ASSERT_TRUE(exported.ok()) << exported.status();
-  absl::StatusOr<std::vector<UniqueFd>> received = ReceiveDescriptors(mine.descriptor_socket(), exported->token());
+  absl::StatusOr<std::vector<UniqueFd>> received =
+      ReceiveDescriptors(mine.descriptor_socket(), exported->token());
   ASSERT_TRUE(received.ok()) << received.status();
   EXPECT_EQ(ReceiveDescriptors(mine.descriptor_socket(), exported->token()).status().code(),
             absl::StatusCode::kNotFound);
@@ -409,9 +416,11 @@ TEST_F(DaemonTest, ACompileUnderWayIsCutAtTheDrainDeadlineWithItsWorker) {
   compile.set_session(client.Open().value().session());
   compile.set_level(v1::LEVEL_TTIR);
   // A chain that takes the compiler far longer than the deadline.
-  std::string body = "module {\n  tt.func public @k(%p: !tt.ptr<f32>) {\n    %v0 = tt.load %p : !tt.ptr<f32>\n";
+  std::string body =
+      "module {\n  tt.func public @k(%p: !tt.ptr<f32>) {\n    %v0 = tt.load %p : !tt.ptr<f32>\n";
   for (int i = 0; i < 12000; ++i) {
-    absl::StrAppend(&body, "    %v", i + 1, " = arith.", i % 2 ? "mulf" : "addf", " %v", i, ", %v", i / 2, " : f32\n");
+    absl::StrAppend(&body, "    %v", i + 1, " = arith.", i % 2 ? "mulf" : "addf", " %v", i, ", %v", i / 2,
+                    " : f32\n");
   }
   absl::StrAppend(&body, "    tt.store %p, %v12000 : !tt.ptr<f32>\n    tt.return\n  }\n}\n");
   compile.set_ir(body);

@@ -64,7 +64,8 @@ absl::Status CheckRequest(const DeviceInfo& info, const Program& program, const 
   uint64_t threads = 1;
   for (size_t i = 0; i < 3; ++i) {
     if (d.grid[i] == 0) return shape("the grid has a zero");
-    if (d.grid[i] > info.max_grid[i]) return shape(absl::StrCat("the grid's ", d.grid[i], " is over ", info.max_grid[i]));
+    if (d.grid[i] > info.max_grid[i])
+      return shape(absl::StrCat("the grid's ", d.grid[i], " is over ", info.max_grid[i]));
     if (d.block[i] == 0) return shape("the block has a zero");
     threads *= d.block[i];
     if (threads > info.max_threads_per_block) {
@@ -78,9 +79,9 @@ absl::Status CheckRequest(const DeviceInfo& info, const Program& program, const 
   if (cluster > 1 && info.target.arch < 90) return shape("clusters need sm_90");
   for (size_t i = 0; i < 3; ++i) {
     if (kernel.required_block[0] != 0 && d.block[i] != kernel.required_block[i]) {
-      return shape(absl::StrCat("the block is ", d.block[0], " × ", d.block[1], " × ", d.block[2], ", the kernel needs ",
-                                kernel.required_block[0], " × ", kernel.required_block[1], " × ",
-                                kernel.required_block[2]));
+      return shape(absl::StrCat("the block is ", d.block[0], " × ", d.block[1], " × ", d.block[2],
+                                ", the kernel needs ", kernel.required_block[0], " × ",
+                                kernel.required_block[1], " × ", kernel.required_block[2]));
     }
     if (program.required_cluster[0] != 0 && d.cluster[i] != program.required_cluster[i]) {
       return shape("the cluster is not the one that the kernel requires");
@@ -88,11 +89,13 @@ absl::Status CheckRequest(const DeviceInfo& info, const Program& program, const 
   }
   if (kernel.max_block[0] != 0) {
     const uint64_t most = uint64_t{kernel.max_block[0]} * kernel.max_block[1] * kernel.max_block[2];
-    if (threads > most) return shape(absl::StrCat("the block has ", threads, " threads, the kernel allows ", most));
+    if (threads > most)
+      return shape(absl::StrCat("the block has ", threads, " threads, the kernel allows ", most));
   }
   const uint64_t shared = uint64_t{kernel.static_shared_bytes} + d.dynamic_shared_bytes;
   if (shared > info.max_shared_bytes) {
-    return shape(absl::StrCat(shared, " bytes of shared memory are over the device's ", info.max_shared_bytes));
+    return shape(
+        absl::StrCat(shared, " bytes of shared memory are over the device's ", info.max_shared_bytes));
   }
   if (request.parameters.size() != kernel.parameter_bytes) {
     return InvalidArgument(Reason::kArgument, absl::StrCat("'", kernel.name, "': ", request.parameters.size(),
@@ -182,7 +185,8 @@ class EmulatorStream final : public Stream {
       mu_.Unlock();
       LaunchOutcome outcome;
       if (cancelled_.load() > queued.number) {
-        outcome.status = MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "the launch was cancelled");
+        outcome.status =
+            MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "the launch was cancelled");
         outcome.fault.message = "the launch was cancelled";
       } else {
         LaunchLimits limits;
@@ -221,12 +225,15 @@ class EmulatorDevice final : public Device {
     return LoadEmulatorModule(image, state_->info.target.arch, state_->memory);
   }
 
-  absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes, uint64_t address) override {
+  absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes,
+                                                  uint64_t address) override {
     if (bytes == 0 || address + bytes < address || address + bytes > kModuleBase) {
-      return InvalidArgument(Reason::kArgument, "an arena has to be of some bytes below the emulator's own windows");
+      return InvalidArgument(Reason::kArgument,
+                             "an arena has to be of some bytes below the emulator's own windows");
     }
     struct stat info;
-    if (!fd.valid() || fstat(fd.get(), &info) != 0) return FromErrno(errno, "the arena's descriptor", Reason::kArgument);
+    if (!fd.valid() || fstat(fd.get(), &info) != 0)
+      return FromErrno(errno, "the arena's descriptor", Reason::kArgument);
     if (static_cast<uint64_t>(info.st_size) < bytes) {
       return InvalidArgument(Reason::kArgument, absl::StrCat("the arena's descriptor has ", info.st_size,
                                                              " bytes, ", bytes, " are to be mapped"));
@@ -237,7 +244,8 @@ class EmulatorDevice final : public Device {
     }
     void* host = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
     if (host == MAP_FAILED) {
-      return ResourceExhausted(Reason::kOutOfMemory, absl::StrCat("an arena of ", bytes, " bytes could not be mapped"));
+      return ResourceExhausted(Reason::kOutOfMemory,
+                               absl::StrCat("an arena of ", bytes, " bytes could not be mapped"));
     }
     auto mapping = std::make_shared<HostMapping>(address, bytes, static_cast<uint8_t*>(host), true);
     TRUN_RETURN_IF_ERROR(state_->memory->AddMapping(std::move(mapping)));
@@ -282,8 +290,9 @@ absl::StatusOr<std::unique_ptr<Device>> CreateEmulatorDevice(const EmulatorOptio
     if (row.arch == options.arch) capability = &row;
   }
   if (capability == nullptr) {
-    return InvalidArgument(Reason::kUnsupportedTarget,
-                           absl::StrCat("the emulator has sm_75, 80, 86, 89, 90 and 120, not sm_", options.arch));
+    return InvalidArgument(
+        Reason::kUnsupportedTarget,
+        absl::StrCat("the emulator has sm_75, 80, 86, 89, 90 and 120, not sm_", options.arch));
   }
   const int threads = std::clamp(options.threads > 0 ? options.threads : UsableCores(), 1, 256);
   auto state = std::make_shared<DeviceState>(threads);
@@ -293,7 +302,8 @@ absl::StatusOr<std::unique_ptr<Device>> CreateEmulatorDevice(const EmulatorOptio
   info.target.arch = options.arch;
   info.memory_bytes = options.memory_bytes;
   if (info.memory_bytes == 0) {
-    info.memory_bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE)) / 2;
+    info.memory_bytes =
+        static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE)) / 2;
   }
   info.multiprocessors = static_cast<uint32_t>(threads);
   info.max_shared_bytes = capability->max_shared_bytes;

@@ -89,7 +89,8 @@ absl::Status PlaceVariables(const ptx::Module& ast, ModuleContext* context, Emul
   if (placed.empty()) return absl::OkStatus();
   const uint64_t total = (at + 4095) / 4096 * 4096;
   void* host = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (host == MAP_FAILED) return ResourceExhausted(Reason::kOutOfMemory, "no memory for the module's variables");
+  if (host == MAP_FAILED)
+    return ResourceExhausted(Reason::kOutOfMemory, "no memory for the module's variables");
   const uint64_t base = NextRegion(total);
   auto mapping = std::make_shared<HostMapping>(base, total, static_cast<uint8_t*>(host), true);
   TRUN_RETURN_IF_ERROR(module->memory->AddMapping(mapping));
@@ -101,12 +102,14 @@ absl::Status PlaceVariables(const ptx::Module& ast, ModuleContext* context, Emul
     const ptx::Variable& v = *p.variable;
     const uint32_t element = BitsOf(TypeFromName(v.type)) / 8;
     uint8_t* to = mapping->host + p.offset;
-    if (v.initializers.size() * element > p.bytes) return ErrorAt(v.position, "an initialiser is longer than its variable");
+    if (v.initializers.size() * element > p.bytes)
+      return ErrorAt(v.position, "an initialiser is longer than its variable");
     for (const ptx::Initializer& init : v.initializers) {
       uint64_t value = init.value.value;
       if (init.value.kind == ptx::OperandKind::kName) {
         auto it = context->variables.find(init.value.name);
-        if (it == context->variables.end()) return ErrorAt(init.value.position, "an initialiser that is not declared");
+        if (it == context->variables.end())
+          return ErrorAt(init.value.position, "an initialiser that is not declared");
         value = it->second.address + static_cast<uint64_t>(init.value.offset);
       } else if (init.value.kind == ptx::OperandKind::kFloat && element == 4) {
         double number = 0;
@@ -129,9 +132,12 @@ absl::Status PlaceVariables(const ptx::Module& ast, ModuleContext* context, Emul
 
 absl::StatusOr<std::unique_ptr<Module>> LoadEmulatorModule(absl::string_view image, int arch,
                                                            std::shared_ptr<AllocationTable> memory) {
-  if (image.substr(0, 4) == "\x7f" "ELF") {
-    return FailedPrecondition(Reason::kUnsupportedLevel,
-                              "the emulator runs PTX; a cubin needs a GPU (give the kernel at any level up to PTX)");
+  if (image.substr(0, 4) ==
+      "\x7f"
+      "ELF") {
+    return FailedPrecondition(
+        Reason::kUnsupportedLevel,
+        "the emulator runs PTX; a cubin needs a GPU (give the kernel at any level up to PTX)");
   }
   auto module = std::make_unique<EmulatorModule>();
   module->memory = std::move(memory);

@@ -27,8 +27,8 @@ class EmulatorKernel final : public Kernel {
   const std::shared_ptr<const std::string> text_;  // what the program's string_views point into
 };
 
-// Parses, checks and decodes all of `image`; the statuses are those of Device::LoadModule. The module's variables are
-// added to `memory` until it is destroyed. Thread-safe.
+// Parses, checks and decodes all of `image`; the statuses are those of Device::LoadModule. The module's
+// variables are added to `memory` until it is destroyed. Thread-safe.
 absl::StatusOr<std::unique_ptr<Module>> LoadEmulatorModule(absl::string_view image, int arch,
                                                            std::shared_ptr<AllocationTable> memory);
 

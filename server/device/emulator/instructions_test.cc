@@ -34,7 +34,8 @@ std::string Ptx(const std::string& body) {
 ld.param.u64 %l1, [in]; ld.param.u64 %l2, [out]; mov.u32 %t, %tid.x;
 mul.wide.u32 %l3, %t, 12; add.s64 %l1, %l1, %l3; mul.wide.u32 %l3, %t, 4; add.s64 %l2, %l2, %l3;
 ld.global.u32 %a, [%l1]; ld.global.u32 %b, [%l1+4]; ld.global.u32 %c, [%l1+8]; mov.u32 %d, 0;
-)", body, "\nst.global.u32 [%l2], %d;\nret;\n}\n");
+)",
+                      body, "\nst.global.u32 [%l2], %d;\nret;\n}\n");
 }
 
 struct Inputs {
@@ -55,18 +56,23 @@ class InstructionsTest : public ::testing::Test {
     if (!kernel.ok()) return std::vector<U32>(threads);
     LaunchDimensions dimensions;
     dimensions.block = {static_cast<U32>(threads), 1, 1};
-    const LaunchOutcome outcome = launcher_.Launch(*kernel, dimensions, TestParameters().Add(input).Add(output));
+    const LaunchOutcome outcome =
+        launcher_.Launch(*kernel, dimensions, TestParameters().Add(input).Add(output));
     EXPECT_TRUE(outcome.status.ok()) << body << ": " << outcome.status;
     return launcher_.Download<U32>(output);
   }
 
   static Inputs EdgesAndRandom() {
-    static const U32 kEdges[] = {0, 1, 2, 7, 31, 32, 33, 63, 64, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x10000,
-                                 0x7fffffff, 0x80000000, 0x80000001, 0xffffffff, 0xfffffffe, 0x12345678};
+    static const U32 kEdges[] = {0,          1,          2,          7,         31,         32,
+                                 33,         63,         64,         0x7f,      0x80,       0xff,
+                                 0x7fff,     0x8000,     0xffff,     0x10000,   0x7fffffff, 0x80000000,
+                                 0x80000001, 0xffffffff, 0xfffffffe, 0x12345678};
     std::mt19937 generator(5);
     Inputs in;
     for (int i = 0; i < kThreads; ++i) {
-      const auto pick = [&] { return generator() % 3 != 0 ? kEdges[generator() % std::size(kEdges)] : static_cast<U32>(generator()); };
+      const auto pick = [&] {
+        return generator() % 3 != 0 ? kEdges[generator() % std::size(kEdges)] : static_cast<U32>(generator());
+      };
       in.a.push_back(pick());
       in.b.push_back(pick());
       in.c.push_back(pick());
@@ -94,8 +100,10 @@ TEST_F(InstructionsTest, SumsAndProducts) {
   Expect("mul.hi.s32 %d, %a, %b;", [](U32 a, U32 b, U32) {
     return static_cast<U32>((S64{static_cast<S32>(a)} * static_cast<S32>(b)) >> 32);
   });
-  Expect("mad.hi.u32 %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) { return static_cast<U32>((U64{a} * b) >> 32) + c; });
-  Expect("mul24.lo.u32 %d, %a, %b;", [](U32 a, U32 b, U32) { return static_cast<U32>(U64{a & 0xffffff} * (b & 0xffffff)); });
+  Expect("mad.hi.u32 %d, %a, %b, %c;",
+         [](U32 a, U32 b, U32 c) { return static_cast<U32>((U64{a} * b) >> 32) + c; });
+  Expect("mul24.lo.u32 %d, %a, %b;",
+         [](U32 a, U32 b, U32) { return static_cast<U32>(U64{a & 0xffffff} * (b & 0xffffff)); });
   Expect("mul24.hi.s32 %d, %a, %b;", [](U32 a, U32 b, U32) {
     const S64 x = static_cast<S32>(a << 8) >> 8, y = static_cast<S32>(b << 8) >> 8;
     return static_cast<U32>((x * y) >> 16);
@@ -110,12 +118,17 @@ TEST_F(InstructionsTest, SumsAndProducts) {
   });
   Expect("rem.u32 %d, %a, %b;", [](U32 a, U32 b, U32) { return b == 0 ? a : a % b; });
   Expect("dp4a.s32.u32 %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) {
-    for (int k = 0; k < 32; k += 8) c += static_cast<U32>(static_cast<int8_t>(a >> k) * static_cast<uint8_t>(b >> k));
+    for (int k = 0; k < 32; k += 8)
+      c += static_cast<U32>(static_cast<int8_t>(a >> k) * static_cast<uint8_t>(b >> k));
     return c;
   });
-  Expect("add.s16x2 %d, %a, %b;", [](U32 a, U32 b, U32) { return ((a + b) & 0xffff) | ((a >> 16) + (b >> 16)) << 16; });
+  Expect("add.s16x2 %d, %a, %b;",
+         [](U32 a, U32 b, U32) { return ((a + b) & 0xffff) | ((a >> 16) + (b >> 16)) << 16; });
   Expect("max.s16x2 %d, %a, %b;", [](U32 a, U32 b, U32) {
-    const auto most = [](U32 x, U32 y) { return static_cast<U32>(static_cast<uint16_t>(std::max(static_cast<int16_t>(x), static_cast<int16_t>(y)))); };
+    const auto most = [](U32 x, U32 y) {
+      return static_cast<U32>(
+          static_cast<uint16_t>(std::max(static_cast<int16_t>(x), static_cast<int16_t>(y))));
+    };
     return most(a, b) | most(a >> 16, b >> 16) << 16;
   });
 }
@@ -126,10 +139,10 @@ TEST_F(InstructionsTest, CarriesChain) {
     const U64 high = U64{a} + c + (low >> 32);
     return b + static_cast<U32>(high >> 32);
   });
-  Expect("sub.cc.u32 %r1, %a, %b; subc.u32 %d, %c, %a;", [](U32 a, U32 b, U32 c) { return c - a - (a < b ? 1 : 0); });
-  Expect("mad.lo.cc.u32 %r1, %a, %b, %c; madc.hi.u32 %d, %a, %b, 0;", [](U32 a, U32 b, U32 c) {
-    return static_cast<U32>((U64{a} * b + c) >> 32);
-  });
+  Expect("sub.cc.u32 %r1, %a, %b; subc.u32 %d, %c, %a;",
+         [](U32 a, U32 b, U32 c) { return c - a - (a < b ? 1 : 0); });
+  Expect("mad.lo.cc.u32 %r1, %a, %b, %c; madc.hi.u32 %d, %a, %b, 0;",
+         [](U32 a, U32 b, U32 c) { return static_cast<U32>((U64{a} * b + c) >> 32); });
 }
 
 TEST_F(InstructionsTest, BitsAndFields) {
@@ -162,7 +175,8 @@ TEST_F(InstructionsTest, BitsAndFields) {
     if (static_cast<S32>(a) < 0) a = ~a;
     return a == 0 ? 0xffffffffu : 31u - static_cast<U32>(__builtin_clz(a));
   });
-  Expect("clz.b32 %d, %a;", [](U32 a, U32, U32) { return a == 0 ? 32u : static_cast<U32>(__builtin_clz(a)); });
+  Expect("clz.b32 %d, %a;",
+         [](U32 a, U32, U32) { return a == 0 ? 32u : static_cast<U32>(__builtin_clz(a)); });
   Expect("brev.b32 %d, %a;", [](U32 a, U32, U32) {
     U32 result = 0;
     for (int i = 0; i < 32; ++i) result |= (a >> i & 1) << (31 - i);
@@ -170,15 +184,16 @@ TEST_F(InstructionsTest, BitsAndFields) {
   });
   Expect("lop3.b32 %d, %a, %b, %c, 0xe8;", [](U32 a, U32 b, U32 c) { return (a & b) | (a & c) | (b & c); });
   Expect("shl.b32 %d, %a, %b;", [](U32 a, U32 b, U32) { return b > 31 ? 0 : a << b; });
-  Expect("shr.s32 %d, %a, %b;", [](U32 a, U32 b, U32) { return static_cast<U32>(static_cast<S32>(a) >> std::min(b, 31u)); });
-  Expect("cvt.u16.u32 %h1, %a; shl.b16 %h2, %h1, %b; cvt.u32.u16 %d, %h2;", [](U32 a, U32 b, U32) {
-    return b > 15 ? 0 : (a << b) & 0xffff;
-  });
+  Expect("shr.s32 %d, %a, %b;",
+         [](U32 a, U32 b, U32) { return static_cast<U32>(static_cast<S32>(a) >> std::min(b, 31u)); });
+  Expect("cvt.u16.u32 %h1, %a; shl.b16 %h2, %h1, %b; cvt.u32.u16 %d, %h2;",
+         [](U32 a, U32 b, U32) { return b > 15 ? 0 : (a << b) & 0xffff; });
   Expect("shf.l.clamp.b32 %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) {
     const U32 n = std::min(c, 32u);
     return static_cast<U32>(((U64{b} << 32 | a) << n) >> 32);
   });
-  Expect("shf.r.wrap.b32 %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) { return static_cast<U32>((U64{b} << 32 | a) >> (c & 31)); });
+  Expect("shf.r.wrap.b32 %d, %a, %b, %c;",
+         [](U32 a, U32 b, U32 c) { return static_cast<U32>((U64{b} << 32 | a) >> (c & 31)); });
   Expect("prmt.b32 %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) {
     const U64 both = U64{b} << 32 | a;
     U32 result = 0;
@@ -189,42 +204,53 @@ TEST_F(InstructionsTest, BitsAndFields) {
     }
     return result;
   });
-  Expect("prmt.b32.f4e %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) { return static_cast<U32>((U64{b} << 32 | a) >> (8 * (c & 3))); });
+  Expect("prmt.b32.f4e %d, %a, %b, %c;",
+         [](U32 a, U32 b, U32 c) { return static_cast<U32>((U64{b} << 32 | a) >> (8 * (c & 3))); });
 }
 
 TEST_F(InstructionsTest, ComparisonsAndSelections) {
-  Expect("setp.lt.s32 %p1, %a, %c; setp.gt.or.u32 %p2|%p3, %a, %b, !%p1; selp.b32 %d, 1, 0, %p2; selp.b32 %r1, 2, 0, %p3; or.b32 %d, %d, %r1;",
-         [](U32 a, U32 b, U32 c) {
-           const bool p1 = static_cast<S32>(a) < static_cast<S32>(c);
-           return static_cast<U32>((a > b || !p1) ? 1 : 0) | static_cast<U32>((!(a > b) || !p1) ? 2 : 0);
-         });
-  Expect("set.le.u32.s32 %d, %a, %b;", [](U32 a, U32 b, U32) { return static_cast<S32>(a) <= static_cast<S32>(b) ? 0xffffffffu : 0; });
-  Expect("slct.b32.s32 %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) { return static_cast<S32>(c) >= 0 ? a : b; });
-  Expect("setp.geu.f32 %p1, %a, %b; setp.num.f32 %p2, %a, %b; selp.b32 %d, 1, 0, %p1; selp.b32 %r1, 2, 0, %p2; or.b32 %d, %d, %r1;",
-         [](U32 a, U32 b, U32) {
-           float x, y;
-           memcpy(&x, &a, 4);
-           memcpy(&y, &b, 4);
-           return (!(x < y) ? 1u : 0) | (x == x && y == y ? 2u : 0);
-         });
-  Expect("cvt.sat.s8.s32 %h1, %a; cvt.s32.s8 %d, %h1;", [](U32 a, U32, U32) {
-    return static_cast<U32>(std::clamp(static_cast<S32>(a), -128, 127));
-  });
-  Expect("cvt.sat.u8.s32 %h1, %a; cvt.u32.u8 %d, %h1;", [](U32 a, U32, U32) {
-    return static_cast<U32>(std::clamp(static_cast<S32>(a), 0, 255));
-  });
+  Expect(
+      "setp.lt.s32 %p1, %a, %c; setp.gt.or.u32 %p2|%p3, %a, %b, !%p1; selp.b32 %d, 1, 0, %p2; selp.b32 %r1, "
+      "2, 0, %p3; or.b32 %d, %d, %r1;",
+      [](U32 a, U32 b, U32 c) {
+        const bool p1 = static_cast<S32>(a) < static_cast<S32>(c);
+        return static_cast<U32>((a > b || !p1) ? 1 : 0) | static_cast<U32>((!(a > b) || !p1) ? 2 : 0);
+      });
+  Expect("set.le.u32.s32 %d, %a, %b;",
+         [](U32 a, U32 b, U32) { return static_cast<S32>(a) <= static_cast<S32>(b) ? 0xffffffffu : 0; });
+  Expect("slct.b32.s32 %d, %a, %b, %c;",
+         [](U32 a, U32 b, U32 c) { return static_cast<S32>(c) >= 0 ? a : b; });
+  Expect(
+      "setp.geu.f32 %p1, %a, %b; setp.num.f32 %p2, %a, %b; selp.b32 %d, 1, 0, %p1; selp.b32 %r1, 2, 0, %p2; "
+      "or.b32 %d, %d, %r1;",
+      [](U32 a, U32 b, U32) {
+        float x, y;
+        memcpy(&x, &a, 4);
+        memcpy(&y, &b, 4);
+        return (!(x < y) ? 1u : 0) | (x == x && y == y ? 2u : 0);
+      });
+  Expect("cvt.sat.s8.s32 %h1, %a; cvt.s32.s8 %d, %h1;",
+         [](U32 a, U32, U32) { return static_cast<U32>(std::clamp(static_cast<S32>(a), -128, 127)); });
+  Expect("cvt.sat.u8.s32 %h1, %a; cvt.u32.u8 %d, %h1;",
+         [](U32 a, U32, U32) { return static_cast<U32>(std::clamp(static_cast<S32>(a), 0, 255)); });
   Expect("cvt.pack.sat.s8.s32.b32 %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) {
-    const auto clamped = [](U32 x) { return static_cast<U32>(std::clamp(static_cast<S32>(x), -128, 127)) & 0xff; };
+    const auto clamped = [](U32 x) {
+      return static_cast<U32>(std::clamp(static_cast<S32>(x), -128, 127)) & 0xff;
+    };
     return clamped(a) << 8 | clamped(b) | c << 16;
   });
-  Expect("cvt.s64.s32 %l4, %a; mov.b64 {%r1, %d}, %l4;", [](U32 a, U32, U32) { return static_cast<S32>(a) < 0 ? 0xffffffffu : 0; });
-  Expect("mov.b32 {%h1, %h2}, %a; mov.b32 %d, {%h2, %h1};", [](U32 a, U32, U32) { return a >> 16 | a << 16; });
+  Expect("cvt.s64.s32 %l4, %a; mov.b64 {%r1, %d}, %l4;",
+         [](U32 a, U32, U32) { return static_cast<S32>(a) < 0 ? 0xffffffffu : 0; });
+  Expect("mov.b32 {%h1, %h2}, %a; mov.b32 %d, {%h2, %h1};",
+         [](U32 a, U32, U32) { return a >> 16 | a << 16; });
 }
 
 TEST_F(InstructionsTest, GuardsAndIndexedBranchesTakeEachLaneItsWay) {
-  Expect("and.b32 %r1, %a, 3; ts: .branchtargets $zero, $one, $two, $three; brx.idx %r1, ts;\n"
-         "$zero: mov.u32 %d, 10; bra $end; $one: mov.u32 %d, 11; bra $end; $two: mov.u32 %d, 12; bra $end; $three: mov.u32 %d, 13;\n$end:",
-         [](U32 a, U32, U32) { return 10 + (a & 3); });
+  Expect(
+      "and.b32 %r1, %a, 3; ts: .branchtargets $zero, $one, $two, $three; brx.idx %r1, ts;\n"
+      "$zero: mov.u32 %d, 10; bra $end; $one: mov.u32 %d, 11; bra $end; $two: mov.u32 %d, 12; bra $end; "
+      "$three: mov.u32 %d, 13;\n$end:",
+      [](U32 a, U32, U32) { return 10 + (a & 3); });
   Expect("setp.eq.u32 %p1, %a, 0; @%p1 mov.u32 %d, 5; @!%p1 mov.u32 %d, %b; @%p1 ret;",
          [](U32 a, U32 b, U32) { return a == 0 ? 0 : b; });
 }
@@ -240,15 +266,20 @@ TEST_F(InstructionsTest, WarpCollectives) {
     const auto result = Run(body, in);
     for (U32 i = 0; i < 32; ++i) EXPECT_EQ(result[i], expected(i)) << body << " lane " << i;
   };
-  expect("shfl.sync.up.b32 %d|%p1, %a, 3, 0, -1; @!%p1 mov.u32 %d, 999;", [](U32 i) { return i < 3 ? 999 : (i - 3) * (i - 3); });
-  expect("shfl.sync.down.b32 %d|%p1, %a, 3, 31, -1; @!%p1 mov.u32 %d, 999;", [](U32 i) { return i > 28 ? 999 : (i + 3) * (i + 3); });
+  expect("shfl.sync.up.b32 %d|%p1, %a, 3, 0, -1; @!%p1 mov.u32 %d, 999;",
+         [](U32 i) { return i < 3 ? 999 : (i - 3) * (i - 3); });
+  expect("shfl.sync.down.b32 %d|%p1, %a, 3, 31, -1; @!%p1 mov.u32 %d, 999;",
+         [](U32 i) { return i > 28 ? 999 : (i + 3) * (i + 3); });
   expect("shfl.sync.bfly.b32 %d, %a, 5, 31, -1;", [](U32 i) { return (i ^ 5) * (i ^ 5); });
   // Segments of 8 lanes.
   expect("shfl.sync.idx.b32 %d, %a, 2, 6175, -1;", [](U32 i) { return (i / 8 * 8 + 2) * (i / 8 * 8 + 2); });
-  expect("shfl.sync.up.b32 %d|%p1, %a, 1, 6144, -1; @!%p1 mov.u32 %d, 999;", [](U32 i) { return i % 8 == 0 ? 999 : (i - 1) * (i - 1); });
+  expect("shfl.sync.up.b32 %d|%p1, %a, 1, 6144, -1; @!%p1 mov.u32 %d, 999;",
+         [](U32 i) { return i % 8 == 0 ? 999 : (i - 1) * (i - 1); });
   expect("setp.lt.u32 %p1, %c, 7; vote.sync.ballot.b32 %d, %p1, -1;", [](U32) { return 0x7fu; });
-  expect("setp.lt.u32 %p1, %c, 7; vote.sync.any.pred %p2, %p1, -1; selp.b32 %d, 1, 0, %p2;", [](U32) { return 1u; });
-  expect("setp.lt.u32 %p1, %c, 7; vote.sync.all.pred %p2, !%p1, -1; selp.b32 %d, 1, 0, %p2;", [](U32) { return 0u; });
+  expect("setp.lt.u32 %p1, %c, 7; vote.sync.any.pred %p2, %p1, -1; selp.b32 %d, 1, 0, %p2;",
+         [](U32) { return 1u; });
+  expect("setp.lt.u32 %p1, %c, 7; vote.sync.all.pred %p2, !%p1, -1; selp.b32 %d, 1, 0, %p2;",
+         [](U32) { return 0u; });
   expect("match.any.sync.b32 %d, %b, -1;", [](U32 i) {
     U32 mask = 0;
     for (U32 k = 0; k < 32; ++k) mask |= static_cast<U32>(k % 5 == i % 5) << k;
@@ -263,21 +294,27 @@ TEST_F(InstructionsTest, WarpCollectives) {
 TEST_F(InstructionsTest, BarriersAndSharedAtomics) {
   Inputs in = EdgesAndRandom();
   const auto result = Run(
-      "mov.u32 %r1, s; setp.eq.u32 %p1, %t, 0; @%p1 st.shared.u32 [s], 0; bar.sync 0; atom.shared.add.u32 %r2, [%r1], 2; bar.sync 0;\n"
-      "setp.lt.u32 %p2, %t, 50; bar.red.popc.u32 %r3, 0, %p2; ld.shared.u32 %r4, [s]; add.u32 %d, %r3, %r4;", in);
+      "mov.u32 %r1, s; setp.eq.u32 %p1, %t, 0; @%p1 st.shared.u32 [s], 0; bar.sync 0; atom.shared.add.u32 "
+      "%r2, [%r1], 2; bar.sync 0;\n"
+      "setp.lt.u32 %p2, %t, 50; bar.red.popc.u32 %r3, 0, %p2; ld.shared.u32 %r4, [s]; add.u32 %d, %r3, %r4;",
+      in);
   for (U32 value : result) EXPECT_EQ(value, 256u + 50);
   // Half of the warps arrive, the others wait.
-  const auto split = Run(
-      "setp.lt.u32 %p1, %t, 64; @%p1 bra $first; bar.sync 3, 128; ld.shared.u32 %d, [s+64]; bra $end;\n"
-      "$first: st.shared.u32 [s+64], 77; bar.arrive 3, 128; mov.u32 %d, 1; $end:", in);
+  const auto split =
+      Run("setp.lt.u32 %p1, %t, 64; @%p1 bra $first; bar.sync 3, 128; ld.shared.u32 %d, [s+64]; bra $end;\n"
+          "$first: st.shared.u32 [s+64], 77; bar.arrive 3, 128; mov.u32 %d, 1; $end:",
+          in);
   for (size_t i = 0; i < split.size(); ++i) EXPECT_EQ(split[i], i < 64 ? 1u : 77u);
 }
 
 TEST_F(InstructionsTest, AsynchronousCopiesFillWhatTheyDoNotRead) {
   Inputs in = EdgesAndRandom();
-  const auto result = Run(
-      "mul.lo.u32 %r1, %t, 8; mov.u32 %r2, s; add.u32 %r1, %r1, %r2; st.shared.u32 [%r1+4], 9; ld.param.u64 %l5, [in];\n"
-      "cp.async.ca.shared.global [%r1], [%l5], 8, 4; cp.async.commit_group; cp.async.wait_group 0; ld.shared.v2.u32 {%d, %r3}, [%r1]; add.u32 %d, %d, %r3;", in);
+  const auto result =
+      Run("mul.lo.u32 %r1, %t, 8; mov.u32 %r2, s; add.u32 %r1, %r1, %r2; st.shared.u32 [%r1+4], 9; "
+          "ld.param.u64 %l5, [in];\n"
+          "cp.async.ca.shared.global [%r1], [%l5], 8, 4; cp.async.commit_group; cp.async.wait_group 0; "
+          "ld.shared.v2.u32 {%d, %r3}, [%r1]; add.u32 %d, %d, %r3;",
+          in);
   for (U32 value : result) EXPECT_EQ(value, in.a[0]);
 }
 

@@ -82,7 +82,8 @@ TEST_P(TritonKernelTest, VectorAddEndsInsideAMaskedBlock) {
   const int n = 5000;
   const auto x = Random(n, 1), y = Random(n, 2);
   const TestTensor tx = launcher_.Upload(x), ty = launcher_.Upload(y), out = launcher_.Allocate(n * 4);
-  const LaunchOutcome outcome = Run("vector_add", {5, 1, 1}, TestParameters().Add(tx).Add(ty).Add(out).Add(n));
+  const LaunchOutcome outcome =
+      Run("vector_add", {5, 1, 1}, TestParameters().Add(tx).Add(ty).Add(out).Add(n));
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   const auto result = launcher_.Download<float>(out);
   for (int i = 0; i < n; ++i) ASSERT_EQ(result[i], x[i] + y[i]) << i;
@@ -92,8 +93,8 @@ TEST_P(TritonKernelTest, SoftmaxOfRowsThatAreNotAPowerOfTwo) {
   const int rows = 17, columns = 1000;
   const auto x = Random(rows * columns, 3);
   const TestTensor tx = launcher_.Upload(x), out = launcher_.Allocate(rows * columns * 4);
-  const LaunchOutcome outcome =
-      Run("row_softmax", {rows, 1, 1}, TestParameters().Add(out).Add(tx).Add(columns).Add(columns).Add(columns));
+  const LaunchOutcome outcome = Run("row_softmax", {rows, 1, 1},
+                                    TestParameters().Add(out).Add(tx).Add(columns).Add(columns).Add(columns));
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   const auto result = launcher_.Download<float>(out);
   for (int r = 0; r < rows; ++r) {
@@ -114,8 +115,9 @@ TEST_P(TritonKernelTest, LayerNormLoopsOverColumns) {
   for (size_t i = 0; i < x.size(); ++i) half[i] = ToHalf(x[i]);
   const TestTensor tx = launcher_.Upload(half), tw = launcher_.Upload(weight), tb = launcher_.Upload(bias);
   const TestTensor out = launcher_.Allocate(half.size() * 2);
-  const LaunchOutcome outcome = Run("layer_norm", {rows, 1, 1},
-      TestParameters().Add(tx).Add(out).Add(tw).Add(tb).Add(columns).Add(columns).Add(1e-5f));
+  const LaunchOutcome outcome =
+      Run("layer_norm", {rows, 1, 1},
+          TestParameters().Add(tx).Add(out).Add(tw).Add(tb).Add(columns).Add(columns).Add(1e-5f));
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   const auto result = launcher_.Download<uint16_t>(out);
   for (int r = 0; r < rows; ++r) {
@@ -127,13 +129,14 @@ TEST_P(TritonKernelTest, LayerNormLoopsOverColumns) {
     for (int c = 0; c < columns; ++c) {
       const double expected =
           (FromHalf(half[r * columns + c]) - mean) / std::sqrt(variance + 1e-5) * weight[c] + bias[c];
-      ASSERT_NEAR(FromHalf(result[r * columns + c]), expected, 2e-3 * (1 + std::fabs(expected))) << r << " " << c;
+      ASSERT_NEAR(FromHalf(result[r * columns + c]), expected, 2e-3 * (1 + std::fabs(expected)))
+          << r << " " << c;
     }
   }
 }
 
-void ExpectProduct(const std::vector<float>& a, const std::vector<float>& b, const std::vector<float>& c, int m, int n,
-                   int k, double tolerance) {
+void ExpectProduct(const std::vector<float>& a, const std::vector<float>& b, const std::vector<float>& c,
+                   int m, int n, int k, double tolerance) {
   for (int i = 0; i < m; ++i) {
     for (int j = 0; j < n; ++j) {
       double sum = 0, magnitude = 0;
@@ -150,8 +153,9 @@ TEST_P(TritonKernelTest, MatmulByFmaWithOddSizes) {
   const int m = 70, n = 45, k = 33;
   const auto a = Random(m * k, 7), b = Random(k * n, 8);
   const TestTensor ta = launcher_.Upload(a), tb = launcher_.Upload(b), tc = launcher_.Allocate(m * n * 4);
-  const LaunchOutcome outcome = Run("matmul_fma", {3, 2, 1},
-      TestParameters().Add(ta).Add(tb).Add(tc).Add(m).Add(n).Add(k).Add(k).Add(n).Add(n));
+  const LaunchOutcome outcome =
+      Run("matmul_fma", {3, 2, 1},
+          TestParameters().Add(ta).Add(tb).Add(tc).Add(m).Add(n).Add(k).Add(k).Add(n).Add(n));
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   ExpectProduct(a, b, launcher_.Download<float>(tc), m, n, k, 1e-6);
 }
@@ -179,8 +183,9 @@ TEST_P(TritonKernelTest, MatmulByTensorCoresWithPipelinedCopies) {
       tb = launcher_.Upload(hb);
     }
     const TestTensor tc = launcher_.Allocate(m * n * 4);
-    const LaunchOutcome outcome = Run("matmul_" + kind, {3, 2, 1},
-        TestParameters().Add(ta).Add(tb).Add(tc).Add(m).Add(n).Add(k).Add(k).Add(n).Add(n));
+    const LaunchOutcome outcome =
+        Run("matmul_" + kind, {3, 2, 1},
+            TestParameters().Add(ta).Add(tb).Add(tc).Add(m).Add(n).Add(k).Add(k).Add(n).Add(n));
     ASSERT_TRUE(outcome.status.ok()) << kind << ": " << outcome.status;
     ExpectProduct(a, b, launcher_.Download<float>(tc), m, n, k, kind == "tf32" ? 2e-3 : 1e-5);
     if (HasFatalFailure()) FAIL() << kind;
@@ -272,7 +277,8 @@ TEST_P(TritonKernelTest, AttentionOfOneHead) {
 TEST_P(TritonKernelTest, ProgramsThatTakeALockWaitForEachOther) {
   const TestTensor lock = launcher_.Upload(std::vector<int32_t>{0});
   const TestTensor counter = launcher_.Upload(std::vector<int32_t>{0});
-  const LaunchOutcome outcome = Run("spin_lock", {20, 1, 1}, TestParameters().Add(lock).Add(counter).Add(int32_t{10}));
+  const LaunchOutcome outcome =
+      Run("spin_lock", {20, 1, 1}, TestParameters().Add(lock).Add(counter).Add(int32_t{10}));
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   EXPECT_EQ(launcher_.Download<int32_t>(counter)[0], 200);
 }
@@ -292,8 +298,10 @@ TEST_P(TritonKernelTest, AFailedDeviceAssertIsReportedWithItsMessage) {
   const int n = 128;
   std::vector<int32_t> index(n, 3);
   index[77] = 500;
-  const TestTensor x = launcher_.Upload(Random(n, 16)), ti = launcher_.Upload(index), out = launcher_.Allocate(n * 4);
-  const LaunchOutcome outcome = Run("checked_gather", {1, 1, 1}, TestParameters().Add(x).Add(ti).Add(out).Add(n));
+  const TestTensor x = launcher_.Upload(Random(n, 16)), ti = launcher_.Upload(index),
+                   out = launcher_.Allocate(n * 4);
+  const LaunchOutcome outcome =
+      Run("checked_gather", {1, 1, 1}, TestParameters().Add(x).Add(ti).Add(out).Add(n));
   EXPECT_EQ(GetReason(outcome.status), Reason::kDeviceAssert) << outcome.status;
   EXPECT_NE(outcome.fault.message.find("index is out of range"), std::string::npos) << outcome.fault.message;
   EXPECT_EQ(outcome.fault.thread[0], 77u);
@@ -333,9 +341,10 @@ void ExpectIntegers(const std::vector<T>& a, const std::vector<T>& b, const std:
   for (size_t i = 0; i < n; ++i) {
     ASSERT_EQ(result[i], a[i] / b[i]) << i;
     ASSERT_EQ(result[n + i], a[i] % b[i]) << i;
-    ASSERT_EQ(result[2 * n + i], static_cast<T>((static_cast<U>(a[i]) << 3) ^ static_cast<U>(b[i] >> 2))) << i;
-    ASSERT_EQ(result[3 * n + i],
-              static_cast<T>(static_cast<U>(a[i]) * static_cast<U>(b[i]) + static_cast<U>(std::min(a[i], b[i]))))
+    ASSERT_EQ(result[2 * n + i], static_cast<T>((static_cast<U>(a[i]) << 3) ^ static_cast<U>(b[i] >> 2)))
+        << i;
+    ASSERT_EQ(result[3 * n + i], static_cast<T>(static_cast<U>(a[i]) * static_cast<U>(b[i]) +
+                                                static_cast<U>(std::min(a[i], b[i]))))
         << i;
   }
 }
@@ -357,7 +366,8 @@ TEST_P(TritonKernelTest, IntegerArithmetic) {
   LaunchOutcome outcome = Run("integers_s32", {1, 1, 1}, TestParameters().Add(ta).Add(tb).Add(out));
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   ExpectIntegers(a, b, launcher_.Download<int32_t>(out));
-  const TestTensor tla = launcher_.Upload(la), tlb = launcher_.Upload(lb), lout = launcher_.Allocate(4 * n * 8);
+  const TestTensor tla = launcher_.Upload(la), tlb = launcher_.Upload(lb),
+                   lout = launcher_.Allocate(4 * n * 8);
   outcome = Run("integers_s64", {1, 1, 1}, TestParameters().Add(tla).Add(tlb).Add(lout));
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   ExpectIntegers(la, lb, launcher_.Download<int64_t>(lout));

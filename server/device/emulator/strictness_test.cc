@@ -11,11 +11,15 @@
 namespace trun::device {
 namespace {
 
-// A kernel with parameters p (u64) and n (u32), registers of all kinds, and `body`, whose first line is line 12.
-std::string Ptx(const std::string& body, const std::string& target = "sm_80", const std::string& declarations = "") {
-  return absl::StrCat(".version 8.4\n.target ", target, "\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u32 n)\n{\n",
-                      ".reg .pred %p<8>;\n.reg .b16 %h<8>;\n.reg .b32 %r<32>;\n.reg .b64 %d<16>;\n", declarations,
-                      "\nld.param.u64 %d0, [p]; ld.param.u32 %r0, [n]; mov.u32 %r1, %tid.x;\n", body, "\nret;\n}\n");
+// A kernel with parameters p (u64) and n (u32), registers of all kinds, and `body`, whose first line is
+// line 12.
+std::string Ptx(const std::string& body, const std::string& target = "sm_80",
+                const std::string& declarations = "") {
+  return absl::StrCat(".version 8.4\n.target ", target,
+                      "\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u32 n)\n{\n",
+                      ".reg .pred %p<8>;\n.reg .b16 %h<8>;\n.reg .b32 %r<32>;\n.reg .b64 %d<16>;\n",
+                      declarations, "\nld.param.u64 %d0, [p]; ld.param.u32 %r0, [n]; mov.u32 %r1, %tid.x;\n",
+                      body, "\nret;\n}\n");
 }
 
 class StrictnessTest : public ::testing::Test {
@@ -60,9 +64,10 @@ TEST_F(StrictnessTest, TextThatDoesNotParseHasALineAndAColumn) {
 }
 
 TEST_F(StrictnessTest, UndeclaredNamesAndWrongWidthsAreRefused) {
-  for (const char* body : {"add.s32 %r1, %q, %r3;", "add.s64 %d1, %r2, %d3;", "bra $nowhere;", "@%r1 bra $x; $x:",
-                           "ld.global.u32 %r1, [%nothing];", "add.s32 %r1, %r2;", "st.global.u64 [%d0], %r1;",
-                           "setp.eq.s32 %r1, %r2, %r3;", "ld.param.u32 %r1, [p+12];"}) {
+  for (const char* body :
+       {"add.s32 %r1, %q, %r3;", "add.s64 %d1, %r2, %d3;", "bra $nowhere;",
+        "@%r1 bra $x; $x:", "ld.global.u32 %r1, [%nothing];", "add.s32 %r1, %r2;",
+        "st.global.u64 [%d0], %r1;", "setp.eq.s32 %r1, %r2, %r3;", "ld.param.u32 %r1, [p+12];"}) {
     const auto kernel = launcher_.Load(Ptx(body));
     EXPECT_EQ(GetReason(kernel.status()), Reason::kInvalidIr) << body << ": " << kernel.status();
   }
@@ -75,7 +80,10 @@ TEST_F(StrictnessTest, AModuleForANewerTargetIsRefused) {
 }
 
 TEST_F(StrictnessTest, ACubinIsRefusedWithTheReason) {
-  const auto kernel = launcher_.Load(std::string("\x7f" "ELF\x02\x01", 6));
+  const auto kernel =
+      launcher_.Load(std::string("\x7f"
+                                 "ELF\x02\x01",
+                                 6));
   EXPECT_EQ(kernel.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(GetReason(kernel.status()), Reason::kUnsupportedLevel);
 }
@@ -89,10 +97,10 @@ TEST_F(StrictnessTest, ARecursiveFunctionIsRefused) {
 
 TEST_F(StrictnessTest, AReadOneElementPastTheEndNamesEverything) {
   const TestTensor x = launcher_.Upload(std::vector<uint32_t>(31));
-  const LaunchOutcome outcome = Run(
-      Ptx(".loc 1 42 7\nmul.wide.u32 %d1, %r1, 4; add.s64 %d2, %d0, %d1;\nld.global.u32 %r2, [%d2];") +
-          ".file 1 \"softmax.py\"\n",
-      x.address);
+  const LaunchOutcome outcome =
+      Run(Ptx(".loc 1 42 7\nmul.wide.u32 %d1, %r1, 4; add.s64 %d2, %d0, %d1;\nld.global.u32 %r2, [%d2];") +
+              ".file 1 \"softmax.py\"\n",
+          x.address);
   EXPECT_EQ(GetReason(outcome.status), Reason::kIllegalAddress) << outcome.status;
   const FaultReport& fault = outcome.fault;
   EXPECT_EQ(fault.instruction, "ld.global.u32");
@@ -142,16 +150,19 @@ TEST_F(StrictnessTest, SharedAndLocalMemoryHaveBounds) {
   outcome = Run(Ptx("st.local.u32 [l+16], %r1;", "sm_80", local), 0);
   EXPECT_EQ(GetReason(outcome.status), Reason::kIllegalAddress) << outcome.status;
   EXPECT_EQ(outcome.fault.space, "local");
-  outcome = Run(Ptx("mov.u64 %d1, l; cvta.local.u64 %d2, %d1; st.u32 [%d2+12], %r1; ld.local.u32 %r2, [l+12];",
-                    "sm_80", local), 0);
+  outcome =
+      Run(Ptx("mov.u64 %d1, l; cvta.local.u64 %d2, %d1; st.u32 [%d2+12], %r1; ld.local.u32 %r2, [l+12];",
+              "sm_80", local),
+          0);
   EXPECT_TRUE(outcome.status.ok()) << outcome.status;
 }
 
 TEST_F(StrictnessTest, ConstantMemoryCannotBeWritten) {
-  const std::string ptx = ".version 8.4\n.target sm_80\n.address_size 64\n.const .align 4 .b32 c[2] = {7, 8};\n"
-                          ".visible .entry k(.param .u64 p, .param .u32 n) { .reg .b64 %d<3>; .reg .b32 %r<3>;\n"
-                          "mov.u64 %d1, c; ld.const.u32 %r1, [c+4]; ld.param.u64 %d2, [p]; st.global.u32 [%d2], %r1;\n"
-                          "st.global.u32 [%d1], 0; ret; }\n";
+  const std::string ptx =
+      ".version 8.4\n.target sm_80\n.address_size 64\n.const .align 4 .b32 c[2] = {7, 8};\n"
+      ".visible .entry k(.param .u64 p, .param .u32 n) { .reg .b64 %d<3>; .reg .b32 %r<3>;\n"
+      "mov.u64 %d1, c; ld.const.u32 %r1, [c+4]; ld.param.u64 %d2, [p]; st.global.u32 [%d2], %r1;\n"
+      "st.global.u32 [%d1], 0; ret; }\n";
   const TestTensor x = launcher_.Upload(std::vector<uint32_t>(1));
   const LaunchOutcome outcome = Run(ptx, x.address);
   EXPECT_EQ(GetReason(outcome.status), Reason::kIllegalAddress) << outcome.status;
@@ -159,26 +170,30 @@ TEST_F(StrictnessTest, ConstantMemoryCannotBeWritten) {
 }
 
 TEST_F(StrictnessTest, ABarrierThatNotAllThreadsReach) {
-  const LaunchOutcome outcome = Run(Ptx("setp.lt.u32 %p1, %r1, 32; @%p1 bra $end; bar.sync 0; $end:"), 0, 0, 64);
+  const LaunchOutcome outcome =
+      Run(Ptx("setp.lt.u32 %p1, %r1, 32; @%p1 bra $end; bar.sync 0; $end:"), 0, 0, 64);
   EXPECT_EQ(GetReason(outcome.status), Reason::kBarrierDivergence) << outcome.status;
   EXPECT_EQ(outcome.fault.instruction, "bar.sync");
   EXPECT_NE(outcome.fault.message.find("32 of 64"), std::string::npos) << outcome.fault.message;
 }
 
 TEST_F(StrictnessTest, LanesThatNeverMeetAtASyncInstructionAreReported) {
-  const LaunchOutcome outcome = Run(
-      Ptx("setp.lt.u32 %p1, %r1, 16; @%p1 bra $other; shfl.sync.bfly.b32 %r2, %r1, 1, 31, -1; bra $end;\n"
-          "$other: shfl.sync.bfly.b32 %r3, %r1, 1, 31, -1;\n$end:"), 0);
+  const LaunchOutcome outcome =
+      Run(Ptx("setp.lt.u32 %p1, %r1, 16; @%p1 bra $other; shfl.sync.bfly.b32 %r2, %r1, 1, 31, -1; bra $end;\n"
+              "$other: shfl.sync.bfly.b32 %r3, %r1, 1, 31, -1;\n$end:"),
+          0);
   EXPECT_EQ(GetReason(outcome.status), Reason::kBarrierDivergence) << outcome.status;
 }
 
 TEST_F(StrictnessTest, DivergentLanesMeetAgain) {
   const TestTensor x = launcher_.Allocate(32 * 4);
-  const LaunchOutcome outcome = Run(
-      Ptx("and.b32 %r2, %r1, 3; mov.u32 %r3, 0;\n$loop: setp.eq.u32 %p1, %r2, 0; @%p1 bra $out;\n"
-          "add.u32 %r3, %r3, 10; sub.u32 %r2, %r2, 1; bra $loop;\n$out: shfl.sync.idx.b32 %r4, %r3, 3, 31, -1;\n"
-          "add.u32 %r3, %r3, %r4; mul.wide.u32 %d1, %r1, 4; add.s64 %d2, %d0, %d1; st.global.u32 [%d2], %r3;"),
-      x.address);
+  const LaunchOutcome outcome =
+      Run(Ptx("and.b32 %r2, %r1, 3; mov.u32 %r3, 0;\n$loop: setp.eq.u32 %p1, %r2, 0; @%p1 bra $out;\n"
+              "add.u32 %r3, %r3, 10; sub.u32 %r2, %r2, 1; bra $loop;\n$out: shfl.sync.idx.b32 %r4, %r3, 3, "
+              "31, -1;\n"
+              "add.u32 %r3, %r3, %r4; mul.wide.u32 %d1, %r1, 4; add.s64 %d2, %d0, %d1; st.global.u32 [%d2], "
+              "%r3;"),
+          x.address);
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   const auto result = launcher_.Download<uint32_t>(x);
   for (uint32_t i = 0; i < 32; ++i) EXPECT_EQ(result[i], (i & 3) * 10 + 30);
@@ -186,15 +201,17 @@ TEST_F(StrictnessTest, DivergentLanesMeetAgain) {
 
 TEST_F(StrictnessTest, ALaneThatSpinsOnAnotherLaneOfItsWarpLetsItRun) {
   const TestTensor flag = launcher_.Upload(std::vector<uint32_t>{0});
-  const LaunchOutcome outcome = Run(
-      Ptx("setp.eq.u32 %p1, %r1, 31; @%p1 bra $set;\n$spin: ld.volatile.global.u32 %r2, [%d0]; setp.eq.u32 %p2, %r2, 0;\n"
-          "@%p2 bra $spin; bra $end;\n$set: st.volatile.global.u32 [%d0], 1;\n$end:"), flag.address);
+  const LaunchOutcome outcome =
+      Run(Ptx("setp.eq.u32 %p1, %r1, 31; @%p1 bra $set;\n$spin: ld.volatile.global.u32 %r2, [%d0]; "
+              "setp.eq.u32 %p2, %r2, 0;\n"
+              "@%p2 bra $spin; bra $end;\n$set: st.volatile.global.u32 [%d0], 1;\n$end:"),
+          flag.address);
   EXPECT_TRUE(outcome.status.ok()) << outcome.status;
 }
 
 TEST_F(StrictnessTest, AnEndlessLoopPassesItsDeadlineAndSaysWhere) {
-  const LaunchOutcome outcome = Run(Ptx("$again: add.u32 %r2, %r2, 1;\nbra $again;"), 0, 0, 64, 0, 4,
-                                    absl::Milliseconds(30));
+  const LaunchOutcome outcome =
+      Run(Ptx("$again: add.u32 %r2, %r2, 1;\nbra $again;"), 0, 0, 64, 0, 4, absl::Milliseconds(30));
   EXPECT_EQ(GetReason(outcome.status), Reason::kHungKernel) << outcome.status;
   EXPECT_GE(outcome.fault.ptx_line, 12u);
 }
@@ -202,7 +219,8 @@ TEST_F(StrictnessTest, AnEndlessLoopPassesItsDeadlineAndSaysWhere) {
 TEST_F(StrictnessTest, TheFaultOfTheLowestProgramIsReportedWhateverTheThreads) {
   for (int threads : {1, 2, 5}) {
     TestLauncher launcher(80, threads);
-    auto kernel = launcher.Load(Ptx("mov.u32 %r2, %ctaid.x; setp.lt.u32 %p1, %r2, 37; @%p1 bra $end; trap; $end:"));
+    auto kernel =
+        launcher.Load(Ptx("mov.u32 %r2, %ctaid.x; setp.lt.u32 %p1, %r2, 37; @%p1 bra $end; trap; $end:"));
     ASSERT_TRUE(kernel.ok()) << kernel.status();
     LaunchDimensions dimensions;
     dimensions.grid = {200, 1, 1};
@@ -216,10 +234,14 @@ TEST_F(StrictnessTest, TheFaultOfTheLowestProgramIsReportedWhateverTheThreads) {
 
 TEST_F(StrictnessTest, AMissingWaitShowsWhenCopiesAreLate) {
   const TestTensor x = launcher_.Upload(std::vector<uint32_t>{5, 6}), out = launcher_.Allocate(8);
-  const std::string begin = "mov.u32 %r2, s; add.s64 %d1, %d0, 4; cp.async.ca.shared.global [%r2], [%d0], 4; cp.async.commit_group;\n"
-                            "cp.async.ca.shared.global [%r2+4], [%d1], 4; cp.async.commit_group;\n";
-  const std::string end = "ld.shared.u32 %r3, [%r2]; ld.shared.u32 %r4, [%r2+4]; mul.lo.u32 %r4, %r4, 10; add.u32 %r3, %r3, %r4;\n"
-                          "mov.b64 %d2, {%r0, 0}; add.s64 %d2, %d0, %d2; st.global.u32 [%d2], %r3;";
+  const std::string begin =
+      "mov.u32 %r2, s; add.s64 %d1, %d0, 4; cp.async.ca.shared.global [%r2], [%d0], 4; "
+      "cp.async.commit_group;\n"
+      "cp.async.ca.shared.global [%r2+4], [%d1], 4; cp.async.commit_group;\n";
+  const std::string end =
+      "ld.shared.u32 %r3, [%r2]; ld.shared.u32 %r4, [%r2+4]; mul.lo.u32 %r4, %r4, 10; add.u32 %r3, %r3, "
+      "%r4;\n"
+      "mov.b64 %d2, {%r0, 0}; add.s64 %d2, %d0, %d2; st.global.u32 [%d2], %r3;";
   const std::string shared = ".shared .align 16 .b8 s[16];";
   const auto result = [&](const std::string& wait) {
     const LaunchOutcome outcome = Run(Ptx(begin + wait + end, "sm_80", shared), x.address,
@@ -247,11 +269,14 @@ TEST_F(StrictnessTest, FunctionsAreCalledWithTheirParameters) {
   const TestTensor x = launcher_.Allocate(32 * 4);
   const LaunchOutcome outcome = Run(
       absl::StrReplaceAll(
-          Ptx("{ .param .b32 a; .param .b32 r; st.param.b32 [a], %r1; call.uni (r), twice, (a); ld.param.b32 %r2, [r]; }\n"
-              "{ .param .b32 a; .param .b32 r; st.param.b32 [a], %r2; call.uni (r), twice, (a); ld.param.b32 %r3, [r]; }\n"
+          Ptx("{ .param .b32 a; .param .b32 r; st.param.b32 [a], %r1; call.uni (r), twice, (a); ld.param.b32 "
+              "%r2, [r]; }\n"
+              "{ .param .b32 a; .param .b32 r; st.param.b32 [a], %r2; call.uni (r), twice, (a); ld.param.b32 "
+              "%r3, [r]; }\n"
               "mul.wide.u32 %d1, %r1, 4; add.s64 %d2, %d0, %d1; st.global.u32 [%d2], %r3;"),
           {{".visible .entry",
-            ".func (.param .b32 out) twice(.param .b32 in) { .reg .b32 %r<3>; .reg .pred %p<2>; ld.param.b32 %r1, [in];"
+            ".func (.param .b32 out) twice(.param .b32 in) { .reg .b32 %r<3>; .reg .pred %p<2>; ld.param.b32 "
+            "%r1, [in];"
             " setp.eq.u32 %p1, %r1, 5; @%p1 bra $five; add.u32 %r2, %r1, %r1; st.param.b32 [out], %r2; ret;"
             " $five: st.param.b32 [out], 1000; ret; }\n.visible .entry"}}),
       x.address);

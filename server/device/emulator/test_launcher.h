@@ -68,8 +68,8 @@ class TestLauncher {
   }
 
   absl::StatusOr<const Kernel*> Load(absl::string_view ptx);
-  LaunchOutcome Launch(const Kernel* kernel, const LaunchDimensions& dimensions, const TestParameters& parameters,
-                       absl::Duration deadline = absl::Seconds(30));
+  LaunchOutcome Launch(const Kernel* kernel, const LaunchDimensions& dimensions,
+                       const TestParameters& parameters, absl::Duration deadline = absl::Seconds(30));
 
   Device& device() { return *device_; }
   Stream& stream() { return *stream_; }

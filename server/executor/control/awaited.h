@@ -29,7 +29,8 @@ class Awaited {
   T Wait() {
     const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     MutexLock lock(&state_->mu);
-    while (state_->calls == 0 && std::chrono::steady_clock::now() < until) state_->changed.WaitUntil(&state_->mu, until);
+    while (state_->calls == 0 && std::chrono::steady_clock::now() < until)
+      state_->changed.WaitUntil(&state_->mu, until);
     EXPECT_EQ(state_->calls, 1) << "no callback within a minute";
     return state_->calls == 0 ? T() : std::move(*state_->value);
   }

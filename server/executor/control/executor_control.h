@@ -58,7 +58,8 @@ class ExecutorControl {
   virtual int64_t pid() const = 0;  // 0 for an executor in this process
   // OK, or why nothing more can run here: kExecutorLost, kContextLost. Never OK again after that.
   virtual absl::Status health() const = 0;
-  // Called once, when health stops being OK; at once (from a thread of the implementation) when it already has.
+  // Called once, when health stops being OK; at once (from a thread of the implementation) when it already
+  // has.
   virtual void OnLost(std::function<void(absl::Status)> callback) = 0;
 
   // As device::Device; they block for one round trip. UNAVAILABLE kExecutorLost.

@@ -1,5 +1,6 @@
-// What every ExecutorControl has to do: a case for each method, documented status and REQUIRES. An implementation's
-// test instantiates the suite with a way to make one (INSTANTIATE_TEST_SUITE_P(..., ExecutorControlConformance, ...)).
+// What every ExecutorControl has to do: a case for each method, documented status and REQUIRES. An
+// implementation's test instantiates the suite with a way to make one (INSTANTIATE_TEST_SUITE_P(...,
+// ExecutorControlConformance, ...)).
 #ifndef TRUN_SERVER_EXECUTOR_CONTROL_EXECUTOR_CONTROL_CONFORMANCE_H_
 #define TRUN_SERVER_EXECUTOR_CONTROL_EXECUTOR_CONTROL_CONFORMANCE_H_
 
@@ -29,7 +30,9 @@ struct ExecutorControlSubject {
   uint32_t block = 1;       // threads of "store" and "hang"
 };
 
-inline std::ostream& operator<<(std::ostream& out, const ExecutorControlSubject& subject) { return out << subject.name; }
+inline std::ostream& operator<<(std::ostream& out, const ExecutorControlSubject& subject) {
+  return out << subject.name;
+}
 
 class ExecutorControlConformance : public ::testing::TestWithParam<ExecutorControlSubject> {
  protected:
@@ -107,9 +110,11 @@ TEST_P(ExecutorControlConformance, WhatIsThereAlreadyIsRefused) {
   Map();
   EXPECT_EQ(executor_->MapArena(1, memory_, kArenaBytes, address_).code(), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(executor_->MapArena(2, memory_, kArenaBytes, address_).code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(executor_->AddAllocation(8, address_ + 4096 + 512, 16).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(executor_->AddAllocation(8, address_ + 4096 + 512, 16).code(),
+            absl::StatusCode::kInvalidArgument);
   ASSERT_TRUE(executor_->LoadKernel(1, GetParam().store, "store").ok());
-  EXPECT_EQ(executor_->LoadKernel(1, GetParam().store, "store").status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(executor_->LoadKernel(1, GetParam().store, "store").status().code(),
+            absl::StatusCode::kAlreadyExists);
 }
 
 TEST_P(ExecutorControlConformance, AModuleThatDoesNotParseIsInvalidIr) {
@@ -166,7 +171,8 @@ TEST_P(ExecutorControlConformance, LaunchesRunInTheOrderOfTheCalls) {
   ASSERT_TRUE(executor_->LoadKernel(1, GetParam().store, "store").ok());
   std::vector<Awaited<ExecutorLaunchResult>> results(50);
   Awaited<absl::Status> synchronized;
-  for (uint32_t i = 0; i < 50; ++i) executor_->Launch(Store(i + 1, address_ + 4096, i), results[i].callback());
+  for (uint32_t i = 0; i < 50; ++i)
+    executor_->Launch(Store(i + 1, address_ + 4096, i), results[i].callback());
   executor_->Synchronize(synchronized.callback());
   EXPECT_TRUE(synchronized.Wait().ok());
   EXPECT_EQ(Word(4096), 49u);
@@ -176,7 +182,8 @@ TEST_P(ExecutorControlConformance, LaunchesRunInTheOrderOfTheCalls) {
   }
 }
 
-TEST_P(ExecutorControlConformance, AStoreOutsideTheAllocationsIsAFaultThatNamesTheNearestAndCostsNothingElse) {
+TEST_P(ExecutorControlConformance,
+       AStoreOutsideTheAllocationsIsAFaultThatNamesTheNearestAndCostsNothingElse) {
   Map();
   ASSERT_TRUE(executor_->LoadKernel(1, GetParam().store, "store").ok());
   const ExecutorLaunchResult result = Run(Store(1, address_ + 4096 + 1024, 1));

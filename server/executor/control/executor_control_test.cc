@@ -129,24 +129,30 @@ std::shared_ptr<ExecutorFactory> MakeSubprocess(const ExecutorCommand& command) 
 }
 
 std::vector<ExecutorControlSubject> Subjects() {
-  const auto on_fake_device = [](const std::string& name, std::function<std::shared_ptr<ExecutorFactory>()> make) {
+  const auto on_fake_device = [](const std::string& name,
+                                 std::function<std::shared_ptr<ExecutorFactory>()> make) {
     return ExecutorControlSubject{name,          std::move(make), "fake:0", "store store 8 4",
                                   "hang hang\n", "unsupported",   "broken", 1};
   };
-  const auto on_emulator = [](const std::string& name, std::function<std::shared_ptr<ExecutorFactory>()> make) {
-    return ExecutorControlSubject{name,     std::move(make), "emulator:0",       kStorePtx,
+  const auto on_emulator = [](const std::string& name,
+                              std::function<std::shared_ptr<ExecutorFactory>()> make) {
+    return ExecutorControlSubject{name,     std::move(make), "emulator:0",        kStorePtx,
                                   kHangPtx, kUnsupportedPtx, "this is not PTX {", 32};
   };
   return {
       {"Fake", MakeFake, "fake:0", "store image", "hang image", "", "no image", 1},
-      on_fake_device("InProcess", [] { return MakeInProcess("fake:0", [] { return device::CreateFakeDevice(); }); }),
-      on_fake_device("Subprocess", [] { return MakeSubprocess({"fake:0", {Binary("fake_device_executor")}}); }),
+      on_fake_device("InProcess",
+                     [] { return MakeInProcess("fake:0", [] { return device::CreateFakeDevice(); }); }),
+      on_fake_device("Subprocess",
+                     [] { return MakeSubprocess({"fake:0", {Binary("fake_device_executor")}}); }),
       on_emulator("InProcessEmulator",
                   [] {
-                    return MakeInProcess("emulator:0", [] { return device::CreateEmulatorDevice({80, 2, 0}); });
+                    return MakeInProcess("emulator:0",
+                                         [] { return device::CreateEmulatorDevice({80, 2, 0}); });
                   }),
-      on_emulator("SubprocessEmulator",
-                  [] { return MakeSubprocess(EmulatorExecutorCommand(Binary("trun-executor"), 0, 80, 2, 0)); }),
+      on_emulator(
+          "SubprocessEmulator",
+          [] { return MakeSubprocess(EmulatorExecutorCommand(Binary("trun-executor"), 0, 80, 2, 0)); }),
   };
 }
 

@@ -42,7 +42,10 @@ struct FakeExecutors::State {
 class FakeExecutor final : public ExecutorControl {
  public:
   FakeExecutor(FakeExecutors* owner, std::shared_ptr<FakeExecutors::State> state)
-      : owner_(owner), state_(std::move(state)), info_(FakeExecutorDeviceInfo()), thread_([this] { Loop(); }) {}
+      : owner_(owner),
+        state_(std::move(state)),
+        info_(FakeExecutorDeviceInfo()),
+        thread_([this] { Loop(); }) {}
 
   ~FakeExecutor() override {
     {
@@ -79,7 +82,8 @@ class FakeExecutor final : public ExecutorControl {
     TRUN_ASSIGN_OR_RETURN(device::MappedMemory memory, device::MappedMemory::Map(fd, bytes));
     MutexLock lock(&state_->mu);
     for (const auto& [id, other] : state_->arenas) {
-      if (id == arena || (address < other.range.address + other.range.bytes && other.range.address < address + bytes)) {
+      if (id == arena ||
+          (address < other.range.address + other.range.bytes && other.range.address < address + bytes)) {
         return MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument, "something is mapped there");
       }
     }
@@ -105,7 +109,8 @@ class FakeExecutor final : public ExecutorControl {
   absl::Status RemoveAllocation(uint64_t id) override {
     TRUN_RETURN_IF_ERROR(health());
     MutexLock lock(&state_->mu);
-    return state_->allocations.erase(id) == 1 ? absl::OkStatus() : NotFound(Reason::kArgument, "no such allocation");
+    return state_->allocations.erase(id) == 1 ? absl::OkStatus()
+                                              : NotFound(Reason::kArgument, "no such allocation");
   }
   absl::StatusOr<device::KernelAttributes> LoadKernel(uint64_t kernel, absl::string_view image,
                                                       absl::string_view name) override {
@@ -113,7 +118,8 @@ class FakeExecutor final : public ExecutorControl {
     MutexLock lock(&state_->mu);
     ++state_->loads;
     const auto it = state_->kernels.find(std::string(image));
-    if (it == state_->kernels.end()) return InvalidArgument(Reason::kInvalidIr, "the fake does not know this image");
+    if (it == state_->kernels.end())
+      return InvalidArgument(Reason::kInvalidIr, "the fake does not know this image");
     if (!name.empty() && it->second.attributes.name != name) {
       return NotFound(Reason::kArgument, absl::StrCat("no kernel '", name, "'"));
     }
@@ -137,7 +143,8 @@ class FakeExecutor final : public ExecutorControl {
       allocations = state_->allocations;
     }
     MutexLock lock(&mu_);
-    queue_.push_back({std::move(launch), std::move(done), nullptr, std::move(behaviour), std::move(allocations)});
+    queue_.push_back(
+        {std::move(launch), std::move(done), nullptr, std::move(behaviour), std::move(allocations)});
     wake_.SignalAll();
   }
   void Synchronize(std::function<void(absl::Status)> done) override {
@@ -180,7 +187,8 @@ class FakeExecutor final : public ExecutorControl {
       bool stopping = false;
       {
         MutexLock lock(&mu_);
-        while (!stopping_ && (told || health_.ok() || !on_lost_) && (queue_.empty() || (health_.ok() && Held()))) {
+        while (!stopping_ && (told || health_.ok() || !on_lost_) &&
+               (queue_.empty() || (health_.ok() && Held()))) {
           wake_.Wait(&mu_);
         }
         stopping = stopping_;
@@ -197,7 +205,8 @@ class FakeExecutor final : public ExecutorControl {
       }
       if (on_lost) on_lost(health);
       absl::Status refused = health;
-      if (stopping) refused = MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "the session ended");
+      if (stopping)
+        refused = MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "the session ended");
       if (item.synchronized) item.synchronized(refused);
       if (!item.done) continue;
       ExecutorLaunchResult result;
@@ -254,7 +263,8 @@ class FakeExecutor final : public ExecutorControl {
 
 FakeExecutors::FakeExecutors() : state_(std::make_shared<State>()) {}
 
-void FakeExecutors::SetKernel(absl::string_view image, device::KernelAttributes attributes, Behaviour behaviour) {
+void FakeExecutors::SetKernel(absl::string_view image, device::KernelAttributes attributes,
+                              Behaviour behaviour) {
   MutexLock lock(&state_->mu);
   state_->kernels[std::string(image)] = {std::move(attributes), std::move(behaviour)};
 }
@@ -325,7 +335,8 @@ int FakeExecutors::loads() const {
 
 absl::StatusOr<std::unique_ptr<ExecutorControl>> FakeExecutorFactory::Create(absl::string_view device,
                                                                              absl::string_view session) {
-  if (device != "fake:0") return NotFound(Reason::kArgument, absl::StrCat("no device '", device, "'; there are: fake:0"));
+  if (device != "fake:0")
+    return NotFound(Reason::kArgument, absl::StrCat("no device '", device, "'; there are: fake:0"));
   const std::shared_ptr<FakeExecutors::State> state = executors_->state_;
   {
     MutexLock lock(&state->mu);

@@ -21,9 +21,10 @@ class FakeExecutors {
     uint64_t bytes = 0;
     friend bool operator==(const Range&, const Range&) = default;
   };
-  // What one launch does. It may look at the allocations it sees (launch_allocations) and at the memory behind
-  // `launch`'s addresses (At).
-  using Behaviour = std::function<ExecutorLaunchResult(const ExecutorLaunch& launch, FakeExecutors* executors)>;
+  // What one launch does. It may look at the allocations it sees (launch_allocations) and at the memory
+  // behind `launch`'s addresses (At).
+  using Behaviour =
+      std::function<ExecutorLaunchResult(const ExecutorLaunch& launch, FakeExecutors* executors)>;
 
   FakeExecutors();
 

@@ -17,7 +17,8 @@ constexpr uint64_t kScratchSlots = 4096;
 
 class ThreadHost final : public ExecutorHost {
  public:
-  ThreadHost(UniqueFd socket, int peer, const DeviceRegistry* devices, const ExecutorLoopOptions& options) : peer_(peer) {
+  ThreadHost(UniqueFd socket, int peer, const DeviceRegistry* devices, const ExecutorLoopOptions& options)
+      : peer_(peer) {
     thread_ = std::thread([socket = std::move(socket), devices, options]() mutable {
       ExecutorLoop(std::move(socket), devices, options).Run().IgnoreError();  // the other end sees it close
     });
@@ -37,8 +38,8 @@ class ThreadHost final : public ExecutorHost {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SocketExecutor>> InProcessExecutorFactory::Start(absl::string_view device,
-                                                                                absl::string_view session) const {
+absl::StatusOr<std::unique_ptr<SocketExecutor>> InProcessExecutorFactory::Start(
+    absl::string_view device, absl::string_view session) const {
   static std::atomic<uint64_t> next_slot{0};
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return FromErrno(errno, "socketpair");

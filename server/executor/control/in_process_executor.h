@@ -10,7 +10,8 @@
 
 namespace trun {
 
-// Thread-safe. `devices` must outlive the executors. No isolation: a kernel that kills its process kills this one.
+// Thread-safe. `devices` must outlive the executors. No isolation: a kernel that kills its process kills this
+// one.
 class InProcessExecutorFactory final : public ExecutorFactory {
  public:
   InProcessExecutorFactory(const DeviceRegistry* devices, std::vector<std::string> names,
@@ -22,7 +23,8 @@ class InProcessExecutorFactory final : public ExecutorFactory {
   std::vector<DeviceDescription> Devices() const override;
 
  private:
-  absl::StatusOr<std::unique_ptr<SocketExecutor>> Start(absl::string_view device, absl::string_view session) const;
+  absl::StatusOr<std::unique_ptr<SocketExecutor>> Start(absl::string_view device,
+                                                        absl::string_view session) const;
 
   const DeviceRegistry* const devices_;
   const std::vector<std::string> names_;

@@ -44,7 +44,8 @@ ExecutorLaunchResult Failed(absl::Status status) {
 
 }  // namespace
 
-SocketExecutor::SocketExecutor(UniqueFd socket, std::unique_ptr<ExecutorHost> host, const SocketExecutorOptions& options)
+SocketExecutor::SocketExecutor(UniqueFd socket, std::unique_ptr<ExecutorHost> host,
+                               const SocketExecutorOptions& options)
     : options_(options),
       socket_(std::move(socket)),
       host_(std::move(host)),
@@ -84,8 +85,9 @@ absl::Status SocketExecutor::Flush() {
   while (!outgoing_.empty()) {
     Outgoing& first = outgoing_.front();
     const int descriptor = first.sent == 0 ? first.descriptor.get() : -1;
-    TRUN_ASSIGN_OR_RETURN(const size_t sent,
-                          SendSome(socket_.get(), absl::string_view(first.bytes).substr(first.sent), descriptor));
+    TRUN_ASSIGN_OR_RETURN(
+        const size_t sent,
+        SendSome(socket_.get(), absl::string_view(first.bytes).substr(first.sent), descriptor));
     if (sent == 0) return absl::OkStatus();
     first.sent += sent;
     if (first.sent == first.bytes.size()) outgoing_.pop_front();
@@ -126,8 +128,8 @@ absl::Status SocketExecutor::Post(ExecutorRequest* request, int descriptor, Pend
   return absl::OkStatus();
 }
 
-absl::Status SocketExecutor::Call(ExecutorRequest* request, int descriptor, Check check, absl::Duration timeout,
-                                  Reply* reply) {
+absl::Status SocketExecutor::Call(ExecutorRequest* request, int descriptor, Check check,
+                                  absl::Duration timeout, Reply* reply) {
   struct Waiting {
     Mutex mu;
     CondVar done;
@@ -255,7 +257,8 @@ void SocketExecutor::Launch(ExecutorLaunch launch, std::function<void(ExecutorLa
   out->set_global_scratch_align(launch.global_scratch_align);
   out->set_profile_scratch_bytes(launch.profile_scratch_bytes);
   out->set_profile_scratch_align(launch.profile_scratch_align);
-  out->set_deadline_ns(static_cast<uint64_t>(std::max<int64_t>(absl::ToInt64Nanoseconds(launch.deadline), 0)));
+  out->set_deadline_ns(
+      static_cast<uint64_t>(std::max<int64_t>(absl::ToInt64Nanoseconds(launch.deadline), 0)));
   out->set_repetitions(repetitions);
 
   Pending pending;
@@ -350,8 +353,10 @@ absl::Status SocketExecutor::HandleReply(absl::string_view frame) {
   {
     MutexLock lock(&mu_);
     const auto it = pending_.find(reply.request_id());
-    if (it == pending_.end()) return ProtocolError(absl::StrCat("an answer to request ", reply.request_id(), ", which is none"));
-    if (said.ok() ? !it->second.check(reply) : reply.reply_case() != Reply::REPLY_NOT_SET && !it->second.check(reply)) {
+    if (it == pending_.end())
+      return ProtocolError(absl::StrCat("an answer to request ", reply.request_id(), ", which is none"));
+    if (said.ok() ? !it->second.check(reply)
+                  : reply.reply_case() != Reply::REPLY_NOT_SET && !it->second.check(reply)) {
       return ProtocolError("an answer of another kind than its request");
     }
     pending = std::move(it->second);
@@ -385,12 +390,14 @@ absl::Status SocketExecutor::FinishLaunch(const Reply& reply, absl::Status statu
     }
   }
   if (!bad.ok()) {
-    launch->done(Failed(Lost(absl::StrCat("the executor's answer to launch ", launch->sequence, " is broken: ", bad.message()))));
+    launch->done(Failed(Lost(
+        absl::StrCat("the executor's answer to launch ", launch->sequence, " is broken: ", bad.message()))));
     return bad;
   }
   constexpr uint64_t kMaxNanoseconds = std::numeric_limits<int64_t>::max();
   for (const uint64_t nanoseconds : in.device_time_ns()) {
-    result.device_times.push_back(absl::Nanoseconds(static_cast<int64_t>(std::min(nanoseconds, kMaxNanoseconds))));
+    result.device_times.push_back(
+        absl::Nanoseconds(static_cast<int64_t>(std::min(nanoseconds, kMaxNanoseconds))));
   }
   result.warp_instructions = in.warp_instructions();
   result.printed = in.printed();
@@ -412,8 +419,8 @@ void SocketExecutor::MarkLost(absl::Status status) {
   if (health_.ok()) health_ = std::move(status);
 }
 
-// `hung`: the oldest launch is overdue. Ends the host; everything pending fails, the oldest launch as the one that did
-// it and the others as not run.
+// `hung`: the oldest launch is overdue. Ends the host; everything pending fails, the oldest launch as the one
+// that did it and the others as not run.
 void SocketExecutor::EndAndFailAll(const absl::Status& why, bool hung) {
   {
     MutexLock lock(&mu_);
@@ -454,8 +461,10 @@ void SocketExecutor::EndAndFailAll(const absl::Status& why, bool hung) {
     } else if (culprit.has_value() && sequence != *culprit) {
       status = BehindLost(*culprit);
     } else if (hung) {
-      status = DeadlineExceeded(Reason::kHungKernel, absl::StrCat("launch ", sequence, " passed its deadline, and its executor did "
-                                                                  "not answer any more and was killed"));
+      status =
+          DeadlineExceeded(Reason::kHungKernel, absl::StrCat("launch ", sequence,
+                                                             " passed its deadline, and its executor did "
+                                                             "not answer any more and was killed"));
     } else if (culprit.has_value()) {
       status = Annotate(health, absl::StrCat("in launch ", sequence));
     }

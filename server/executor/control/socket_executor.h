@@ -28,8 +28,8 @@ class ExecutorHost {
  public:
   virtual ~ExecutorHost() = default;
   virtual int64_t pid() const = 0;  // 0: in this process
-  // Ends it at once, if it has not ended, and says how it did: "exit code 3", "signal 9 (Killed)". `gone`: it has
-  // closed its end of the socket, so that it may be about to end with a status of its own.
+  // Ends it at once, if it has not ended, and says how it did: "exit code 3", "signal 9 (Killed)". `gone`: it
+  // has closed its end of the socket, so that it may be about to end with a status of its own.
   virtual std::string End(bool gone) = 0;
 };
 
@@ -40,16 +40,17 @@ struct SocketExecutorOptions {
   absl::Duration hang_grace = absl::Seconds(5);
 };
 
-// Sends from the caller's thread as long as the socket takes it; a thread of its own reads answers, sends the rest,
-// watches deadlines and runs the callbacks. The executor is not trusted: an answer that nobody waits for, of the wrong
-// kind or out of bounds ends the connection. The destructor ends the host; it must not run on a callback.
+// Sends from the caller's thread as long as the socket takes it; a thread of its own reads answers, sends the
+// rest, watches deadlines and runs the callbacks. The executor is not trusted: an answer that nobody waits
+// for, of the wrong kind or out of bounds ends the connection. The destructor ends the host; it must not run
+// on a callback.
 class SocketExecutor final : public ExecutorControl {
  public:
   SocketExecutor(UniqueFd socket, std::unique_ptr<ExecutorHost> host, const SocketExecutorOptions& options);
   ~SocketExecutor() override;
 
-  // Greets the executor; first, and once more when a spare (greeted with an empty `session`) is taken by a session.
-  // The executor's errors; UNAVAILABLE kExecutorLost.
+  // Greets the executor; first, and once more when a spare (greeted with an empty `session`) is taken by a
+  // session. The executor's errors; UNAVAILABLE kExecutorLost.
   absl::Status Hello(absl::string_view device, absl::string_view session);
 
   const device::DeviceInfo& device_info() const override { return info_; }
@@ -90,8 +91,8 @@ class SocketExecutor final : public ExecutorControl {
     UniqueFd descriptor;
   };
 
-  absl::Status Call(internal::v1::ExecutorRequest* request, int descriptor, Check check, absl::Duration timeout,
-                    Reply* reply);
+  absl::Status Call(internal::v1::ExecutorRequest* request, int descriptor, Check check,
+                    absl::Duration timeout, Reply* reply);
   absl::Status Post(internal::v1::ExecutorRequest* request, int descriptor, Pending pending)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -107,7 +108,7 @@ class SocketExecutor final : public ExecutorControl {
   const SocketExecutorOptions options_;
   const UniqueFd socket_;
   const std::unique_ptr<ExecutorHost> host_;
-  const UniqueFd wake_;  // eventfd
+  const UniqueFd wake_;      // eventfd
   device::DeviceInfo info_;  // written by Hello before the object is shared
 
   mutable Mutex mu_;

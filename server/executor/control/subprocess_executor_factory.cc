@@ -38,8 +38,9 @@ ExecutorCommand EmulatorExecutorCommand(absl::string_view executor_path, int ind
                                         uint64_t memory_bytes) {
   ExecutorCommand command;
   command.device = absl::StrCat("emulator:", index);
-  command.argv = {std::string(executor_path), absl::StrCat("--device=", command.device), absl::StrCat("--arch=", arch),
-                  absl::StrCat("--threads=", threads), absl::StrCat("--memory=", memory_bytes)};
+  command.argv = {std::string(executor_path), absl::StrCat("--device=", command.device),
+                  absl::StrCat("--arch=", arch), absl::StrCat("--threads=", threads),
+                  absl::StrCat("--memory=", memory_bytes)};
   return command;
 }
 
@@ -49,7 +50,8 @@ absl::StatusOr<std::unique_ptr<SubprocessExecutorFactory>> SubprocessExecutorFac
   std::map<std::string, int> seen;
   for (const ExecutorCommand& command : options.devices) {
     if (++seen[command.device] > 1) {
-      return InvalidArgument(Reason::kArgument, absl::StrCat("device '", command.device, "' is configured twice"));
+      return InvalidArgument(Reason::kArgument,
+                             absl::StrCat("device '", command.device, "' is configured twice"));
     }
   }
   return std::unique_ptr<SubprocessExecutorFactory>(new SubprocessExecutorFactory(options));
@@ -70,8 +72,8 @@ SubprocessExecutorFactory::~SubprocessExecutorFactory() {
   refill_.join();
 }
 
-absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start(const ExecutorCommand& command,
-                                                                                 absl::string_view session) const {
+absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start(
+    const ExecutorCommand& command, absl::string_view session) const {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return FromErrno(errno, "making an executor's socket", Reason::kUnavailable);
@@ -84,21 +86,21 @@ absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start
   start.stderr_fd = options_.stderr_fd;
   absl::StatusOr<std::unique_ptr<Subprocess>> process = Subprocess::Start(start);
   if (!process.ok()) {
-    return Unavailable(Reason::kUnavailable, absl::StrCat("no executor for ", command.device, " could be started: ",
-                                                          process.status().message()));
+    return Unavailable(Reason::kUnavailable, absl::StrCat("no executor for ", command.device,
+                                                          " could be started: ", process.status().message()));
   }
   auto executor = std::make_unique<SocketExecutor>(
       std::move(ours), std::make_unique<SubprocessHost>(*std::move(process)), options_.executor);
   const absl::Status hello = executor->Hello(command.device, session);
   if (!hello.ok()) {
-    return Unavailable(Reason::kUnavailable,
-                       absl::StrCat("the executor for ", command.device, " did not start: ", hello.message()));
+    return Unavailable(Reason::kUnavailable, absl::StrCat("the executor for ", command.device,
+                                                          " did not start: ", hello.message()));
   }
   return executor;
 }
 
-absl::StatusOr<std::unique_ptr<ExecutorControl>> SubprocessExecutorFactory::Create(absl::string_view device,
-                                                                                   absl::string_view session) {
+absl::StatusOr<std::unique_ptr<ExecutorControl>> SubprocessExecutorFactory::Create(
+    absl::string_view device, absl::string_view session) {
   ExecutorCommand command;
   std::unique_ptr<SocketExecutor> executor;
   {

@@ -24,8 +24,8 @@ struct ExecutorCommand {
   std::vector<std::string> argv;  // argv[0]: the path of the binary
 };
 
-// The command for emulator number `index` ("emulator:INDEX"). `threads` 0: one per core; `memory_bytes` 0: the
-// emulator's default.
+// The command for emulator number `index` ("emulator:INDEX"). `threads` 0: one per core; `memory_bytes` 0:
+// the emulator's default.
 ExecutorCommand EmulatorExecutorCommand(absl::string_view executor_path, int index, int arch, int threads,
                                         uint64_t memory_bytes);
 
@@ -39,7 +39,8 @@ struct SubprocessExecutorFactoryOptions {
 // Thread-safe. The destructor ends the spares; executors that were handed out are their owners'.
 class SubprocessExecutorFactory final : public ExecutorFactory {
  public:
-  // Starts the first spares in the background and returns at once. INVALID_ARGUMENT: no device, or one named twice.
+  // Starts the first spares in the background and returns at once. INVALID_ARGUMENT: no device, or one named
+  // twice.
   static absl::StatusOr<std::unique_ptr<SubprocessExecutorFactory>> Create(
       const SubprocessExecutorFactoryOptions& options);
   ~SubprocessExecutorFactory() override;
@@ -60,7 +61,8 @@ class SubprocessExecutorFactory final : public ExecutorFactory {
   };
 
   explicit SubprocessExecutorFactory(const SubprocessExecutorFactoryOptions& options);
-  absl::StatusOr<std::unique_ptr<SocketExecutor>> Start(const ExecutorCommand& command, absl::string_view session) const;
+  absl::StatusOr<std::unique_ptr<SocketExecutor>> Start(const ExecutorCommand& command,
+                                                        absl::string_view session) const;
   void RefillLoop();
 
   const SubprocessExecutorFactoryOptions options_;

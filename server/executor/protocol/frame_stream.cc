@@ -31,10 +31,10 @@ absl::Status PeerGone() { return Unavailable(Reason::kExecutorLost, "the peer cl
 absl::Status AppendFrame(const google::protobuf::MessageLite& message, std::string* out) {
   const size_t size = message.ByteSizeLong();
   if (size > kMaxExecutorFrameBytes) {
-    return ResourceExhausted(
-        Reason::kTooLarge,
-        absl::StrCat("a message of ", size, " bytes is over the limit of ", kMaxExecutorFrameBytes, " to an executor"),
-        {{"limit", absl::StrCat(kMaxExecutorFrameBytes)}});
+    return ResourceExhausted(Reason::kTooLarge,
+                             absl::StrCat("a message of ", size, " bytes is over the limit of ",
+                                          kMaxExecutorFrameBytes, " to an executor"),
+                             {{"limit", absl::StrCat(kMaxExecutorFrameBytes)}});
   }
   const size_t at = out->size();
   out->resize(at + kPrefixBytes + size);
@@ -108,7 +108,8 @@ absl::StatusOr<bool> FrameReader::Receive(int socket, bool wait) {
   if (got < 0 && errno != ECONNRESET) return FromErrno(errno, "recvmsg on an executor's socket");
   if (got <= 0) return PeerGone();
   if (accept_descriptors_) {
-    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+         header = CMSG_NXTHDR(&message, header)) {
       if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
       const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
       for (size_t i = 0; i < count; ++i) {
@@ -131,8 +132,8 @@ absl::Status FrameReader::CheckLength() const {
   while (end_ - at >= kPrefixBytes) {
     const size_t length = LoadLength(buffer_.data() + at);
     if (length > kMaxExecutorFrameBytes) {
-      return DataLoss(Reason::kProtocol, absl::StrCat("the peer announced a frame of ", length, " bytes; the limit is ",
-                                                      kMaxExecutorFrameBytes));
+      return DataLoss(Reason::kProtocol, absl::StrCat("the peer announced a frame of ", length,
+                                                      " bytes; the limit is ", kMaxExecutorFrameBytes));
     }
     if (end_ - at - kPrefixBytes < length) break;
     at += kPrefixBytes + length;

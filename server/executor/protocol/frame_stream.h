@@ -1,5 +1,5 @@
-// Frames between trund and an executor: a 4-byte little-endian length and that many bytes of protobuf, with descriptors
-// beside them (proto/trun/internal/v1/executor.proto, docs/formats/executor.md).
+// Frames between trund and an executor: a 4-byte little-endian length and that many bytes of protobuf, with
+// descriptors beside them (proto/trun/internal/v1/executor.proto, docs/formats/executor.md).
 #ifndef TRUN_SERVER_EXECUTOR_PROTOCOL_FRAME_STREAM_H_
 #define TRUN_SERVER_EXECUTOR_PROTOCOL_FRAME_STREAM_H_
 
@@ -22,16 +22,18 @@ namespace trun {
 
 constexpr size_t kMaxExecutorFrameBytes = size_t{16} << 20;
 
-// Appends the frame of `message` to `out`. RESOURCE_EXHAUSTED kTooLarge when it is over kMaxExecutorFrameBytes.
+// Appends the frame of `message` to `out`. RESOURCE_EXHAUSTED kTooLarge when it is over
+// kMaxExecutorFrameBytes.
 absl::Status AppendFrame(const google::protobuf::MessageLite& message, std::string* out);
 
-// One sendmsg of as much of `bytes` as the socket takes now, with `descriptor` (-1: none) on the first byte. The count
-// sent; 0 when the socket is full. UNAVAILABLE kExecutorLost when the peer is gone.
+// One sendmsg of as much of `bytes` as the socket takes now, with `descriptor` (-1: none) on the first byte.
+// The count sent; 0 when the socket is full. UNAVAILABLE kExecutorLost when the peer is gone.
 absl::StatusOr<size_t> SendSome(int socket, absl::string_view bytes, int descriptor);
 // The same until all is sent; waits while the socket is full.
 absl::Status SendAll(int socket, absl::string_view bytes, int descriptor);
 
-// Cuts what arrives into frames. Thread-compatible. Memory grows with what has arrived, not with what was announced.
+// Cuts what arrives into frames. Thread-compatible. Memory grows with what has arrived, not with what was
+// announced.
 class FrameReader {
  public:
   // With `accept_descriptors` false the kernel drops what a peer attaches.

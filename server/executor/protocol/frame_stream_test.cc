@@ -72,7 +72,8 @@ TEST_F(FrameStreamTest, FramesArriveWholeWhereverTheyAreCutAndDescriptorsWithThe
   uint64_t next = 1;
   bool first = true;
   for (size_t at = 0; at < bytes.size(); at += 777) {
-    ASSERT_TRUE(SendAll(peers_.get(), absl::string_view(bytes).substr(at, 777), first ? memory.get() : -1).ok());
+    ASSERT_TRUE(
+        SendAll(peers_.get(), absl::string_view(bytes).substr(at, 777), first ? memory.get() : -1).ok());
     first = false;
     ASSERT_TRUE(reader_.Receive(ours_.get(), true).ok());
     absl::string_view frame;
@@ -86,7 +87,7 @@ TEST_F(FrameStreamTest, FramesArriveWholeWhereverTheyAreCutAndDescriptorsWithThe
   }
   EXPECT_EQ(next, 4u);
   UniqueFd arrived = reader_.TakeDescriptor();
-  struct stat facts {};
+  struct stat facts{};
   ASSERT_EQ(fstat(arrived.get(), &facts), 0);
   EXPECT_EQ(facts.st_size, 12345);
   EXPECT_FALSE(reader_.TakeDescriptor().valid());

@@ -25,7 +25,8 @@ absl::Status DecodeTriple(const RepeatedTriple& in, absl::string_view name, Trip
 }  // namespace
 
 absl::Status ProtocolError(absl::string_view what) {
-  return DataLoss(Reason::kProtocol, absl::StrCat("a message that is not of the executor's protocol: ", what));
+  return DataLoss(Reason::kProtocol,
+                  absl::StrCat("a message that is not of the executor's protocol: ", what));
 }
 
 void EncodeStatus(const absl::Status& status, internal::v1::Status* out) {
@@ -77,7 +78,8 @@ absl::StatusOr<device::DeviceInfo> DecodeDeviceInfo(const internal::v1::HelloRep
   info.max_shared_bytes = in.max_shared_bytes();
   info.max_threads_per_block = in.max_threads_per_block();
   TRUN_RETURN_IF_ERROR(DecodeTriple(in.max_grid(), "max_grid", &info.max_grid));
-  if (in.kind() > static_cast<uint32_t>(device::DeviceKind::kCuda)) return ProtocolError("an unknown kind of device");
+  if (in.kind() > static_cast<uint32_t>(device::DeviceKind::kCuda))
+    return ProtocolError("an unknown kind of device");
   info.kind = static_cast<device::DeviceKind>(in.kind());
   if (in.module_level() != static_cast<uint32_t>(Level::kPtx) &&
       in.module_level() != static_cast<uint32_t>(Level::kCubin)) {
@@ -107,8 +109,8 @@ absl::StatusOr<device::KernelAttributes> DecodeKernelAttributes(const internal::
   device::KernelAttributes attributes;
   attributes.name = in.name();
   if (in.parameters_size() > kMaxParameters || in.parameter_bytes() > kMaxParameterBytes) {
-    return ProtocolError(absl::StrCat("a kernel with ", in.parameters_size(), " parameters of ", in.parameter_bytes(),
-                                      " bytes"));
+    return ProtocolError(absl::StrCat("a kernel with ", in.parameters_size(), " parameters of ",
+                                      in.parameter_bytes(), " bytes"));
   }
   uint64_t end = 0;
   attributes.parameters.reserve(static_cast<size_t>(in.parameters_size()));

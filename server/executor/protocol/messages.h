@@ -1,5 +1,5 @@
-// Values of the executor seam as messages and back. Decoding checks everything: the other side is not trusted.
-// Pure functions. Decoders return DATA_LOSS kProtocol for a message that is not of the protocol.
+// Values of the executor seam as messages and back. Decoding checks everything: the other side is not
+// trusted. Pure functions. Decoders return DATA_LOSS kProtocol for a message that is not of the protocol.
 #ifndef TRUN_SERVER_EXECUTOR_PROTOCOL_MESSAGES_H_
 #define TRUN_SERVER_EXECUTOR_PROTOCOL_MESSAGES_H_
 

@@ -59,7 +59,8 @@ absl::Status ExecutorLoop::HandleFrame(absl::string_view frame) {
 
 absl::Status ExecutorLoop::Handle(const ExecutorRequest& request) {
   const uint64_t id = request.request_id();
-  if (device_ == nullptr && !request.has_hello() && !request.has_shutdown()) return ProtocolError("no hello came first");
+  if (device_ == nullptr && !request.has_hello() && !request.has_shutdown())
+    return ProtocolError("no hello came first");
   switch (request.request_case()) {
     case ExecutorRequest::kHello:
       return HandleHello(id, request.hello());
@@ -72,8 +73,9 @@ absl::Status ExecutorLoop::Handle(const ExecutorRequest& request) {
       return absl::OkStatus();
     case ExecutorRequest::kAddAllocation: {
       const auto& add = request.add_allocation();
-      Reply(id, add.id() >> 63 != 0 ? InvalidArgument(Reason::kArgument, "ids with the top bit set are the executor's")
-                                    : device_->AddAllocation(add.id(), add.address(), add.bytes()));
+      Reply(id, add.id() >> 63 != 0
+                    ? InvalidArgument(Reason::kArgument, "ids with the top bit set are the executor's")
+                    : device_->AddAllocation(add.id(), add.address(), add.bytes()));
       return absl::OkStatus();
     }
     case ExecutorRequest::kRemoveAllocation: {
@@ -87,8 +89,9 @@ absl::Status ExecutorLoop::Handle(const ExecutorRequest& request) {
       return HandleLoadKernel(id, request.load_kernel());
     case ExecutorRequest::kUnloadKernel:
       // Launches in the stream hold the module: it goes when they are done.
-      Reply(id, kernels_.erase(request.unload_kernel().kernel()) == 1 ? absl::OkStatus()
-                                                                      : UnknownKernel(request.unload_kernel().kernel()));
+      Reply(id, kernels_.erase(request.unload_kernel().kernel()) == 1
+                    ? absl::OkStatus()
+                    : UnknownKernel(request.unload_kernel().kernel()));
       return absl::OkStatus();
     case ExecutorRequest::kLaunch:
       return HandleLaunch(id, request.launch());
@@ -106,9 +109,9 @@ absl::Status ExecutorLoop::Handle(const ExecutorRequest& request) {
 
 absl::Status ExecutorLoop::HandleHello(uint64_t id, const internal::v1::HelloRequest& hello) {
   if (hello.protocol_version() != kExecutorProtocolVersion) {
-    Reply(id, FailedPrecondition(Reason::kProtocol, absl::StrCat("this executor speaks version ",
-                                                                 kExecutorProtocolVersion, ", not ",
-                                                                 hello.protocol_version())));
+    Reply(id, FailedPrecondition(Reason::kProtocol,
+                                 absl::StrCat("this executor speaks version ", kExecutorProtocolVersion,
+                                              ", not ", hello.protocol_version())));
     shutdown_ = true;
     return absl::OkStatus();
   }
@@ -124,7 +127,8 @@ absl::Status ExecutorLoop::HandleHello(uint64_t id, const internal::v1::HelloReq
       device_ = std::move(*device);
       stream_ = std::move(*stream);
       device_name_ = hello.device();
-      scratch_ = std::make_unique<ScratchPool>(device_.get(), options_.scratch_address, options_.scratch_limit);
+      scratch_ =
+          std::make_unique<ScratchPool>(device_.get(), options_.scratch_address, options_.scratch_limit);
     } else {
       Reply(id, device.status());
       return absl::OkStatus();
@@ -225,8 +229,8 @@ absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRe
     }
     job->profile_scratch = *profile;
   }
-  auto parameters =
-      PackParameters(attributes, launch.arguments(), job->global_scratch.address, job->profile_scratch.address);
+  auto parameters = PackParameters(attributes, launch.arguments(), job->global_scratch.address,
+                                   job->profile_scratch.address);
   if (!parameters.ok()) {
     scratch_->Release(job->global_scratch);
     scratch_->Release(job->profile_scratch);
@@ -243,8 +247,8 @@ absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRe
   request.kernel = job->kernel->kernel;
   request.dimensions = dimensions;
   request.parameters = *parameters;
-  request.deadline = absl::Nanoseconds(static_cast<int64_t>(
-      std::min<uint64_t>(launch.deadline_ns(), static_cast<uint64_t>(absl::ToInt64Nanoseconds(absl::Hours(24))))));
+  request.deadline = absl::Nanoseconds(static_cast<int64_t>(std::min<uint64_t>(
+      launch.deadline_ns(), static_cast<uint64_t>(absl::ToInt64Nanoseconds(absl::Hours(24))))));
   for (uint32_t i = 0; i < repetitions; ++i) {
     stream_->Launch(request, [this, job, number, stream = stream_.get()](device::LaunchOutcome outcome) {
       OnRepetitionDone(job.get(), stream, std::move(outcome));

@@ -28,11 +28,13 @@ struct ExecutorLoopOptions {
   uint64_t scratch_limit = uint64_t{4} << 30;
 };
 
-// One device context. Run is called once; it returns when the peer is gone or asks for the end (OK), or breaks the
-// protocol (DATA_LOSS kProtocol). By then every launch is cancelled and done, and everything is unmapped.
+// One device context. Run is called once; it returns when the peer is gone or asks for the end (OK), or
+// breaks the protocol (DATA_LOSS kProtocol). By then every launch is cancelled and done, and everything is
+// unmapped.
 //
-// Frames are handled on the calling thread; launches go straight into the device's stream, so that one that is queued
-// sees the allocations as they were when its frame arrived. Replies of launches are sent by the device's threads.
+// Frames are handled on the calling thread; launches go straight into the device's stream, so that one that
+// is queued sees the allocations as they were when its frame arrived. Replies of launches are sent by the
+// device's threads.
 class ExecutorLoop {
  public:
   // `devices` must outlive the loop.
@@ -92,13 +94,14 @@ class ExecutorLoop {
   Mutex send_mu_;
   std::string send_buffer_ ABSL_GUARDED_BY(send_mu_);
 
-  // Held while a launch goes into the stream and while a launch ends the context, so that none slips in between the two.
-  // Before mu_.
+  // Held while a launch goes into the stream and while a launch ends the context, so that none slips in
+  // between the two. Before mu_.
   Mutex submit_mu_;
   Mutex mu_ ABSL_ACQUIRED_AFTER(submit_mu_);
   uint64_t issued_ ABSL_GUARDED_BY(mu_) = 0;
   std::set<uint64_t> outstanding_ ABSL_GUARDED_BY(mu_);  // numbers from issued_
-  std::vector<std::pair<uint64_t, uint64_t>> synchronizes_ ABSL_GUARDED_BY(mu_);  // (issued before, request id)
+  std::vector<std::pair<uint64_t, uint64_t>> synchronizes_
+      ABSL_GUARDED_BY(mu_);                               // (issued before, request id)
   std::optional<uint64_t> lost_by_ ABSL_GUARDED_BY(mu_);  // sequence of the launch that ended the context
   std::vector<std::shared_ptr<Job>> finished_ ABSL_GUARDED_BY(mu_);  // kernels and scratch to let go of
 

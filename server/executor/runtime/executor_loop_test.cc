@@ -1,4 +1,5 @@
-// The executor against a peer that does not keep to the protocol. What a good peer gets is the conformance suite's.
+// The executor against a peer that does not keep to the protocol. What a good peer gets is the conformance
+// suite's.
 #include "server/executor/runtime/executor_loop.h"
 
 #include <gtest/gtest.h>
@@ -144,7 +145,8 @@ TEST_F(ExecutorLoopTest, AnUnsealedArenaIsRefused) {
   request.mutable_map_arena()->set_arena(1);
   request.mutable_map_arena()->set_bytes(4096);
   request.mutable_map_arena()->set_address(0x3900'0000'0000);
-  EXPECT_EQ(Call(request, unsealed.get()).status().code(), static_cast<int>(absl::StatusCode::kInvalidArgument));
+  EXPECT_EQ(Call(request, unsealed.get()).status().code(),
+            static_cast<int>(absl::StatusCode::kInvalidArgument));
   request.mutable_map_arena()->set_address(0x4a00'0000'0000);
   const UniqueFd sealed = *device::CreateSealedMemory(4096);
   EXPECT_EQ(Call(request, sealed.get()).status().code(), static_cast<int>(absl::StatusCode::kInvalidArgument))

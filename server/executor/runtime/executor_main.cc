@@ -13,7 +13,8 @@ int ExecutorMain(const DeviceRegistry& devices) {
   int type = 0;
   socklen_t size = sizeof(type);
   if (getsockopt(kExecutorSocket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) {
-    std::fprintf(stderr, "trun-executor is started by trund, with a socket as descriptor %d\n", kExecutorSocket);
+    std::fprintf(stderr, "trun-executor is started by trund, with a socket as descriptor %d\n",
+                 kExecutorSocket);
     return 1;
   }
   std::signal(SIGPIPE, SIG_IGN);

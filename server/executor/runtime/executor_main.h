@@ -8,8 +8,8 @@ namespace trun {
 // The descriptor on which trund talks to an executor it has spawned.
 constexpr int kExecutorSocket = 3;
 
-// What an executor's main does once its devices are registered: serves kExecutorSocket to its end. The exit code: 0, or
-// 1 after a line on stderr.
+// What an executor's main does once its devices are registered: serves kExecutorSocket to its end. The exit
+// code: 0, or 1 after a line on stderr.
 int ExecutorMain(const DeviceRegistry& devices);
 
 }  // namespace trun

@@ -22,14 +22,16 @@ absl::Status WrongSize(int position, size_t given, size_t wanted) {
 absl::StatusOr<int> HiddenParameters(const device::KernelAttributes& attributes, int arguments) {
   const int hidden = static_cast<int>(attributes.parameters.size()) - arguments;
   if (hidden < 0 || hidden > kMaxHidden) {
-    return InvalidArgument(Reason::kArgument,
-                           absl::StrCat("kernel '", attributes.name, "' has ", attributes.parameters.size(),
-                                        " parameters, at most two of them hidden; ", arguments, " arguments were given"));
+    return InvalidArgument(
+        Reason::kArgument,
+        absl::StrCat("kernel '", attributes.name, "' has ", attributes.parameters.size(),
+                     " parameters, at most two of them hidden; ", arguments, " arguments were given"));
   }
   for (size_t i = static_cast<size_t>(arguments); i < attributes.parameters.size(); ++i) {
     if (attributes.parameters[i].bytes != sizeof(uint64_t)) {
-      return InvalidArgument(Reason::kArgument, absl::StrCat("parameter ", i, " of kernel '", attributes.name,
-                                                             "' has no argument and is not a scratch pointer"));
+      return InvalidArgument(Reason::kArgument,
+                             absl::StrCat("parameter ", i, " of kernel '", attributes.name,
+                                          "' has no argument and is not a scratch pointer"));
     }
   }
   return hidden;
@@ -61,7 +63,8 @@ absl::StatusOr<std::vector<std::byte>> PackParameters(
   const uint64_t scratch[kMaxHidden] = {global_scratch, profile_scratch};
   for (int i = 0; i < hidden; ++i) {
     const device::ParameterLayout& layout = attributes.parameters[static_cast<size_t>(arguments.size() + i)];
-    if (uint64_t{layout.offset} + sizeof(uint64_t) > buffer.size()) return WrongSize(arguments.size() + i, 8, 0);
+    if (uint64_t{layout.offset} + sizeof(uint64_t) > buffer.size())
+      return WrongSize(arguments.size() + i, 8, 0);
     std::memcpy(buffer.data() + layout.offset, &scratch[i], sizeof(uint64_t));
   }
   return buffer;

@@ -11,12 +11,12 @@
 
 namespace trun {
 
-// How many trailing parameters are the executor's to fill: 0 (Triton 3.0–3.2), 1 (3.3, 3.4: global scratch) or 2 (3.5
-// on: global and profile scratch). INVALID_ARGUMENT kArgument: `arguments` do not fit the kernel.
+// How many trailing parameters are the executor's to fill: 0 (Triton 3.0–3.2), 1 (3.3, 3.4: global scratch)
+// or 2 (3.5 on: global and profile scratch). INVALID_ARGUMENT kArgument: `arguments` do not fit the kernel.
 absl::StatusOr<int> HiddenParameters(const device::KernelAttributes& attributes, int arguments);
 
-// The parameter buffer: each argument at its parameter's offset, then the scratch addresses in the hidden ones.
-// INVALID_ARGUMENT kArgument (details: argument): one that is not exactly as long as its parameter.
+// The parameter buffer: each argument at its parameter's offset, then the scratch addresses in the hidden
+// ones. INVALID_ARGUMENT kArgument (details: argument): one that is not exactly as long as its parameter.
 absl::StatusOr<std::vector<std::byte>> PackParameters(
     const device::KernelAttributes& attributes,
     const google::protobuf::RepeatedPtrField<internal::v1::Argument>& arguments, uint64_t global_scratch,

@@ -56,8 +56,8 @@ TEST(ParameterPackingTest, AnArgumentOfAnotherSizeIsRefusedByItsPosition) {
 }
 
 TEST(ParameterPackingTest, ArgumentsLieAtTheirOffsetsAndScratchFollows) {
-  const auto packed =
-      PackParameters(Kernel({4, 8, 8, 8}), Given({std::string("\1\2\3\4", 4), uint64_t{0x1122334455667788}}), 0xaa, 0xbb);
+  const auto packed = PackParameters(
+      Kernel({4, 8, 8, 8}), Given({std::string("\1\2\3\4", 4), uint64_t{0x1122334455667788}}), 0xaa, 0xbb);
   ASSERT_TRUE(packed.ok()) << packed.status();
   ASSERT_EQ(packed->size(), 32u);
   const uint64_t words[3] = {0x1122334455667788, 0xaa, 0xbb};

@@ -36,8 +36,8 @@ absl::StatusOr<ScratchPool::Block> ScratchPool::Acquire(uint64_t bytes, uint64_t
   }
   if (!offset.has_value()) {
     return ResourceExhausted(Reason::kOutOfMemory,
-                             absl::StrCat("no room for ", bytes, " bytes of scratch; the executor has ", limit_,
-                                          ": launch a smaller grid"));
+                             absl::StrCat("no room for ", bytes, " bytes of scratch; the executor has ",
+                                          limit_, ": launch a smaller grid"));
   }
   block.address = address_ + *offset;
   block.bytes = bytes;

@@ -1,4 +1,5 @@
-// Scratch memory of launches: Triton's global and profile scratch, which the kernel gets through hidden parameters.
+// Scratch memory of launches: Triton's global and profile scratch, which the kernel gets through hidden
+// parameters.
 #ifndef TRUN_SERVER_EXECUTOR_RUNTIME_SCRATCH_POOL_H_
 #define TRUN_SERVER_EXECUTOR_RUNTIME_SCRATCH_POOL_H_
 
@@ -29,7 +30,8 @@ class ScratchPool {
   ScratchPool(device::Device* device, uint64_t address, uint64_t limit)
       : device_(device), address_(address), limit_(limit), ranges_(0, limit) {}
 
-  // Zeroed memory. RESOURCE_EXHAUSTED kOutOfMemory; INVALID_ARGUMENT kMetadata: an alignment that is no power of two.
+  // Zeroed memory. RESOURCE_EXHAUSTED kOutOfMemory; INVALID_ARGUMENT kMetadata: an alignment that is no power
+  // of two.
   absl::StatusOr<Block> Acquire(uint64_t bytes, uint64_t align);
   // REQUIRES: the block is this pool's, and no launch uses it any more.
   void Release(const Block& block);

@@ -32,7 +32,9 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxSmallFile = size_t{16} << 20;
 
-absl::Status Broken(absl::string_view message) { return FailedPrecondition(Reason::kToolchainBroken, message); }
+absl::Status Broken(absl::string_view message) {
+  return FailedPrecondition(Reason::kToolchainBroken, message);
+}
 
 std::optional<std::string> ReadFile(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -49,7 +51,8 @@ std::vector<fs::path> PackageFolders(const fs::path& root) {
   for (const char* lib : {"lib", "lib64"}) {
     for (const auto& entry : fs::directory_iterator(root / lib, error)) {
       if (!absl::StartsWith(entry.path().filename().string(), "python3")) continue;
-      for (const char* packages : {"site-packages", "dist-packages"}) folders.push_back(entry.path() / packages);
+      for (const char* packages : {"site-packages", "dist-packages"})
+        folders.push_back(entry.path() / packages);
     }
   }
   std::sort(folders.begin(), folders.end());
@@ -94,7 +97,7 @@ absl::StatusOr<std::string> HashFile(const fs::path& path, uint64_t size) {
 
 absl::StatusOr<std::string> DigestOf(const fs::path& package, const fs::path& record_file) {
   const std::map<std::string, Recorded> recorded = ReadRecord(record_file);
-  struct stat record_state {};
+  struct stat record_state{};
   const bool has_record = stat(record_file.c_str(), &record_state) == 0;
   std::map<std::string, std::string> files;
   std::error_code error;
@@ -105,7 +108,7 @@ absl::StatusOr<std::string> DigestOf(const fs::path& package, const fs::path& re
       it.disable_recursion_pending();
       continue;
     }
-    struct stat state {};
+    struct stat state{};
     if (path.extension() == ".pyc" || stat(path.c_str(), &state) != 0 || !S_ISREG(state.st_mode)) continue;
     const std::string name = fs::relative(path, package.parent_path()).string();
     const auto entry = recorded.find(name);
@@ -138,7 +141,8 @@ absl::StatusOr<TritonEnvironment> InspectEnvironment(absl::string_view path) {
   }
   environment.path = root.lexically_normal().string();
   for (const char* name : {"bin/python", "bin/python3"}) {
-    if (environment.python.empty() && fs::exists(root / name, error)) environment.python = (root / name).string();
+    if (environment.python.empty() && fs::exists(root / name, error))
+      environment.python = (root / name).string();
   }
   if (environment.python.empty() || access(environment.python.c_str(), X_OK) != 0) {
     return Broken(absl::StrCat(path, " has no bin/python: it is no Python environment"));
@@ -154,18 +158,21 @@ absl::StatusOr<TritonEnvironment> InspectEnvironment(absl::string_view path) {
     break;
   }
   if (environment.triton.empty()) {
-    return Broken(absl::StrCat("there is no Triton in ", environment.path, " (looked for lib/python3*/site-packages/triton)"));
+    return Broken(absl::StrCat("there is no Triton in ", environment.path,
+                               " (looked for lib/python3*/site-packages/triton)"));
   }
   const fs::path package(environment.triton);
   for (const char* name : {"ptxas", "ptxas-blackwell"}) {
     const fs::path binary = package / "backends/nvidia/bin" / name;
     if (fs::exists(binary, error)) environment.ptxas.push_back(binary.string());
   }
-  if (environment.ptxas.empty()) return Broken(absl::StrCat("the Triton in ", environment.path, " has no ptxas"));
+  if (environment.ptxas.empty())
+    return Broken(absl::StrCat("the Triton in ", environment.path, " has no ptxas"));
   fs::path record;
   for (const auto& entry : fs::directory_iterator(package.parent_path(), error)) {
     const std::string name = entry.path().filename().string();
-    if (absl::StartsWith(name, "triton-") && absl::EndsWith(name, ".dist-info")) record = entry.path() / "RECORD";
+    if (absl::StartsWith(name, "triton-") && absl::EndsWith(name, ".dist-info"))
+      record = entry.path() / "RECORD";
   }
   TRUN_ASSIGN_OR_RETURN(environment.digest, DigestOf(package, record));
   return environment;

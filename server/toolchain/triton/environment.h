@@ -19,12 +19,13 @@ struct TritonEnvironment {
   std::string digest;              // hex, of every file of the package but byte code
 };
 
-// `path` is the environment's folder or its python. Reads only. FAILED_PRECONDITION kToolchainBroken: no Python, no
-// Triton, or a file of it missing.
+// `path` is the environment's folder or its python. Reads only. FAILED_PRECONDITION kToolchainBroken: no
+// Python, no Triton, or a file of it missing.
 //
-// The digest is over (relative path, SHA-256) of the files, sorted by path. A file's SHA-256 is taken from the wheel's
-// RECORD where the size is RECORD's and the file is not newer than RECORD (pip writes it last); anything else is read
-// and hashed. So the digest is the same for one wheel on every machine, and changes when somebody edits the package.
+// The digest is over (relative path, SHA-256) of the files, sorted by path. A file's SHA-256 is taken from
+// the wheel's RECORD where the size is RECORD's and the file is not newer than RECORD (pip writes it last);
+// anything else is read and hashed. So the digest is the same for one wheel on every machine, and changes
+// when somebody edits the package.
 absl::StatusOr<TritonEnvironment> InspectEnvironment(absl::string_view path);
 
 // "12.8.93" of each ptxas, by running it with --version. FAILED_PRECONDITION kToolchainBroken.

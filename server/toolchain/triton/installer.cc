@@ -38,7 +38,8 @@ std::map<std::string, std::string> PipEnvironment(const std::string& scratch) {
   std::map<std::string, std::string> env = {
       {"PATH", "/usr/local/bin:/usr/bin:/bin"}, {"LANG", "C.UTF-8"}, {"TMPDIR", scratch}};
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::pair<absl::string_view, absl::string_view> setting = absl::StrSplit(*entry, absl::MaxSplits('=', 1));
+    const std::pair<absl::string_view, absl::string_view> setting =
+        absl::StrSplit(*entry, absl::MaxSplits('=', 1));
     const absl::string_view name = setting.first;
     if (absl::StartsWith(name, "PIP_") || absl::EndsWithIgnoreCase(name, "_proxy") || name == "HOME" ||
         name == "SSL_CERT_FILE" || name == "SSL_CERT_DIR" || name == "REQUESTS_CA_BUNDLE" ||
@@ -50,7 +51,7 @@ std::map<std::string, std::string> PipEnvironment(const std::string& scratch) {
 }
 
 std::string ReadAll(const UniqueFd& file) {
-  struct stat state {};
+  struct stat state{};
   if (fstat(file.get(), &state) != 0 || state.st_size <= 0) return "";
   std::string text(static_cast<size_t>(std::min<off_t>(state.st_size, 8 << 20)), '\0');
   const ssize_t got = pread(file.get(), text.data(), text.size(), 0);
@@ -70,7 +71,8 @@ double LargestFile(const std::string& folder) {
 }
 
 // Runs a command to its end, calling `tick` with its output so far about four times a second.
-absl::StatusOr<ExitStatus> RunWithTicks(std::vector<std::string> argv, const std::string& scratch, std::string* output,
+absl::StatusOr<ExitStatus> RunWithTicks(std::vector<std::string> argv, const std::string& scratch,
+                                        std::string* output,
                                         const std::function<void(absl::string_view)>& tick) {
   UniqueFd log(memfd_create("trun-install-log", MFD_CLOEXEC));
   if (!log.valid()) return FromErrno(errno, "cannot make a log", Reason::kUnavailable);
@@ -103,8 +105,8 @@ PipState ParsePipOutput(absl::string_view output) {
     const std::string line(view.substr(0, 1000));
     std::smatch found;
     if (std::regex_search(line, found, download)) {
-      state.step = absl::StrCat("downloading ", found[1].str(), " ", found[2].str(), " (", found[3].str(), " ",
-                                found[4].str(), ")");
+      state.step = absl::StrCat("downloading ", found[1].str(), " ", found[2].str(), " (", found[3].str(),
+                                " ", found[4].str(), ")");
       state.download_bytes = BytesOf(found[3], found[4]);
     } else if (absl::StrContains(line, "Using cached")) {
       state.step = "taking the wheel from pip's cache";
@@ -117,17 +119,19 @@ PipState ParsePipOutput(absl::string_view output) {
 }
 
 absl::Status StatusOfPip(absl::string_view version, absl::string_view output) {
-  const std::string tail = PrintableText(output.substr(output.size() - std::min<size_t>(output.size(), 1500)));
+  const std::string tail =
+      PrintableText(output.substr(output.size() - std::min<size_t>(output.size(), 1500)));
   if (absl::StrContains(output, "No space left on device")) {
     return ResourceExhausted(Reason::kOutOfMemory, absl::StrCat("the disk is full: triton ", version,
                                                                 " needs up to 2 GB while it is installed"));
   }
-  for (absl::string_view sign : {"Retrying (Retry(", "NewConnectionError", "ConnectionError", "Could not fetch URL",
-                                 "Max retries exceeded", "ReadTimeoutError", "ProxyError", "SSLError",
-                                 "Temporary failure in name resolution"}) {
+  for (absl::string_view sign : {"Retrying (Retry(", "NewConnectionError", "ConnectionError",
+                                 "Could not fetch URL", "Max retries exceeded", "ReadTimeoutError",
+                                 "ProxyError", "SSLError", "Temporary failure in name resolution"}) {
     if (absl::StrContains(output, sign)) {
-      return Unavailable(Reason::kUnavailable,
-                         absl::StrCat("the package index cannot be reached (is a proxy or PIP_INDEX_URL needed?)\n", tail));
+      return Unavailable(
+          Reason::kUnavailable,
+          absl::StrCat("the package index cannot be reached (is a proxy or PIP_INDEX_URL needed?)\n", tail));
     }
   }
   if (absl::StrContains(output, "No matching distribution") ||
@@ -141,7 +145,8 @@ absl::Status StatusOfPip(absl::string_view version, absl::string_view output) {
                                         listed ? absl::StrCat("; there are: ", found[1].str()) : ""),
                            {{"argument", "version"}});
   }
-  return FailedPrecondition(Reason::kToolchainBroken, absl::StrCat("pip failed to install triton ", version, "\n", tail));
+  return FailedPrecondition(Reason::kToolchainBroken,
+                            absl::StrCat("pip failed to install triton ", version, "\n", tail));
 }
 
 absl::Status InstallTriton(const InstallRequest& request,
@@ -171,30 +176,32 @@ absl::Status InstallTriton(const InstallRequest& request,
 
   std::string output;
   report("making a virtual environment", 0.01);
-  absl::StatusOr<ExitStatus> exit = RunWithTicks({request.python, "-m", "venv", building}, scratch, &output,
-                                                 [](absl::string_view) {});
+  absl::StatusOr<ExitStatus> exit =
+      RunWithTicks({request.python, "-m", "venv", building}, scratch, &output, [](absl::string_view) {});
   if (!exit.ok() || exit->signaled || exit->code != 0) {
-    return FailedPrecondition(Reason::kToolchainBroken,
-                              absl::StrCat(request.python, " cannot make a virtual environment (is python3-venv "
-                                                           "installed?): ",
-                                           exit.ok() ? PrintableText(output) : std::string(exit.status().message())));
+    return FailedPrecondition(
+        Reason::kToolchainBroken,
+        absl::StrCat(request.python,
+                     " cannot make a virtual environment (is python3-venv "
+                     "installed?): ",
+                     exit.ok() ? PrintableText(output) : std::string(exit.status().message())));
   }
 
   const std::string python = absl::StrCat(building, "/bin/python");
-  exit = RunWithTicks({python, "-m", "pip", "install", "--no-deps", "--no-input", "--disable-pip-version-check",
-                       "--retries", "2", "--timeout", "20", absl::StrCat("triton==", request.version), "setuptools",
-                       "filelock"},
-                      scratch, &output, [&](absl::string_view so_far) {
-                        const PipState state = ParsePipOutput(so_far);
-                        double fraction = kVenvDone;
-                        if (state.installing) {
-                          fraction = kDownloadDone + 0.01;
-                        } else if (state.download_bytes > 0) {
-                          const double part = std::min(1.0, LargestFile(scratch) / state.download_bytes);
-                          fraction = kVenvDone + (kDownloadDone - kVenvDone) * part;
-                        }
-                        report(state.step, fraction);
-                      });
+  exit = RunWithTicks(
+      {python, "-m", "pip", "install", "--no-deps", "--no-input", "--disable-pip-version-check", "--retries",
+       "2", "--timeout", "20", absl::StrCat("triton==", request.version), "setuptools", "filelock"},
+      scratch, &output, [&](absl::string_view so_far) {
+        const PipState state = ParsePipOutput(so_far);
+        double fraction = kVenvDone;
+        if (state.installing) {
+          fraction = kDownloadDone + 0.01;
+        } else if (state.download_bytes > 0) {
+          const double part = std::min(1.0, LargestFile(scratch) / state.download_bytes);
+          fraction = kVenvDone + (kDownloadDone - kVenvDone) * part;
+        }
+        report(state.step, fraction);
+      });
   if (!exit.ok()) return exit.status();
   if (exit->signaled) {
     return Unavailable(Reason::kUnavailable, absl::StrCat("pip was ended by ", exit->ToString()));

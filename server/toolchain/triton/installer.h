@@ -19,10 +19,10 @@ struct InstallRequest {
   std::string version;  // Triton's, checked
 };
 
-// Blocks; `on_progress` is called from the calling thread. The environment is built beside its place and renamed into
-// it, so that a half-made one is never seen. INVALID_ARGUMENT kArgument: no such version. UNAVAILABLE kUnavailable: the
-// index cannot be reached. FAILED_PRECONDITION kToolchainBroken: python cannot make environments.
-// RESOURCE_EXHAUSTED kOutOfMemory: the disk is full.
+// Blocks; `on_progress` is called from the calling thread. The environment is built beside its place and
+// renamed into it, so that a half-made one is never seen. INVALID_ARGUMENT kArgument: no such version.
+// UNAVAILABLE kUnavailable: the index cannot be reached. FAILED_PRECONDITION kToolchainBroken: python cannot
+// make environments. RESOURCE_EXHAUSTED kOutOfMemory: the disk is full.
 absl::Status InstallTriton(const InstallRequest& request,
                            const std::function<void(const ToolchainProgress&)>& on_progress);
 

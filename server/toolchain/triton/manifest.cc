@@ -27,9 +27,11 @@ std::string PathOf(const std::string& folder, absl::string_view name) {
 }  // namespace
 
 bool IsToolchainName(absl::string_view name) {
-  return !name.empty() && name.size() <= 64 && name[0] != '.' && std::all_of(name.begin(), name.end(), [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '+' || c == '-';
-  });
+  return !name.empty() && name.size() <= 64 && name[0] != '.' &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '+' ||
+                  c == '-';
+         });
 }
 
 absl::Status WriteManifest(const std::string& folder, const ToolchainManifest& manifest) {
@@ -89,6 +91,8 @@ std::map<std::string, ToolchainManifest> ReadManifests(const std::string& folder
   return manifests;
 }
 
-void DeleteManifest(const std::string& folder, absl::string_view name) { unlink(PathOf(folder, name).c_str()); }
+void DeleteManifest(const std::string& folder, absl::string_view name) {
+  unlink(PathOf(folder, name).c_str());
+}
 
 }  // namespace trun

@@ -1,4 +1,5 @@
-// What trund remembers of a toolchain, in a folder of its own: one NAME.json each (docs/formats/toolchain-manifest.md).
+// What trund remembers of a toolchain, in a folder of its own: one NAME.json each
+// (docs/formats/toolchain-manifest.md).
 #ifndef TRUN_SERVER_TOOLCHAIN_TRITON_MANIFEST_H_
 #define TRUN_SERVER_TOOLCHAIN_TRITON_MANIFEST_H_
 
@@ -14,10 +15,10 @@ namespace trun {
 
 struct ToolchainManifest {
   std::string name;
-  std::string path;     // the environment's folder
+  std::string path;  // the environment's folder
   std::string python;
   std::string version;
-  std::string digest;   // TritonEnvironment::digest when this was written
+  std::string digest;  // TritonEnvironment::digest when this was written
   std::vector<std::string> ptxas_versions;
   bool adopted = false;
 };

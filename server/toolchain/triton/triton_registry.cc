@@ -94,7 +94,8 @@ absl::Status TritonRegistry::Prepare() {
   TRUN_RETURN_IF_ERROR(MakeFolder(options_.scratch_directory, 0700));
   SweepScratch(options_.scratch_directory);
   worker_digest_ = Digest::Of(WorkerSource()).ToHex();
-  worker_script_ = absl::StrCat(options_.scratch_directory, "/trun_worker-", worker_digest_.substr(0, 16), ".py");
+  worker_script_ =
+      absl::StrCat(options_.scratch_directory, "/trun_worker-", worker_digest_.substr(0, 16), ".py");
   const std::string temporary = absl::StrCat(worker_script_, ".", getpid());
   std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
   file.write(WorkerSource().data(), static_cast<std::streamsize>(WorkerSource().size()));
@@ -119,7 +120,8 @@ void TritonRegistry::Scan() {
         continue;
       }
       const auto manifest = known.find(name);
-      found[name] = Load(name, entry.path().string(), false, manifest != known.end() ? &manifest->second : nullptr);
+      found[name] =
+          Load(name, entry.path().string(), false, manifest != known.end() ? &manifest->second : nullptr);
     }
   }
   for (const auto& [name, manifest] : known) {
@@ -129,8 +131,8 @@ void TritonRegistry::Scan() {
   toolchains_ = std::move(found);
 }
 
-std::shared_ptr<TritonToolchain> TritonRegistry::Load(const std::string& name, const std::string& path, bool adopted,
-                                                      const ToolchainManifest* known) {
+std::shared_ptr<TritonToolchain> TritonRegistry::Load(const std::string& name, const std::string& path,
+                                                      bool adopted, const ToolchainManifest* known) {
   TritonToolchainOptions options;
   options.info.name = name;
   options.info.path = path;
@@ -142,7 +144,8 @@ std::shared_ptr<TritonToolchain> TritonRegistry::Load(const std::string& name, c
   if (environment.ok()) {
     options.info.path = environment->path;
     options.info.version = environment->version;
-    options.info.id = Hasher().Add("trun-toolchain-1").Add(environment->digest).Add(worker_digest_).Finish().ToHex();
+    options.info.id =
+        Hasher().Add("trun-toolchain-1").Add(environment->digest).Add(worker_digest_).Finish().ToHex();
     options.pool.command.argv = {environment->python, "-s", "-B", "-X", "utf8", worker_script_};
     if (known != nullptr && known->digest == environment->digest && !known->ptxas_versions.empty()) {
       options.info.ptxas_versions = known->ptxas_versions;
@@ -150,7 +153,8 @@ std::shared_ptr<TritonToolchain> TritonRegistry::Load(const std::string& name, c
       absl::StatusOr<std::vector<std::string>> versions = PtxasVersions(*environment);
       if (versions.ok()) {
         options.info.ptxas_versions = *versions;
-        // A manifest that cannot be written costs the next start a ptxas --version; an adopted one is checked by Adopt.
+        // A manifest that cannot be written costs the next start a ptxas --version; an adopted one is checked
+        // by Adopt.
         WriteManifest(manifests_, {name, environment->path, environment->python, environment->version,
                                    environment->digest, *versions, adopted})
             .IgnoreError();
@@ -229,13 +233,15 @@ absl::StatusOr<std::shared_ptr<Toolchain>> TritonRegistry::Install(
   return std::shared_ptr<Toolchain>(toolchain);
 }
 
-absl::StatusOr<std::shared_ptr<Toolchain>> TritonRegistry::Adopt(absl::string_view path, absl::string_view name) {
+absl::StatusOr<std::shared_ptr<Toolchain>> TritonRegistry::Adopt(absl::string_view path,
+                                                                 absl::string_view name) {
   TRUN_ASSIGN_OR_RETURN(const TritonEnvironment environment, InspectEnvironment(path));
   const std::string chosen(name.empty() ? absl::string_view(environment.version) : name);
   if (!IsToolchainName(chosen)) {
-    return InvalidArgument(Reason::kArgument,
-                           absl::StrCat("'", chosen, "' is no name for a toolchain: letters, digits and ._+- only"),
-                           {{"argument", "name"}});
+    return InvalidArgument(
+        Reason::kArgument,
+        absl::StrCat("'", chosen, "' is no name for a toolchain: letters, digits and ._+- only"),
+        {{"argument", "name"}});
   }
   TRUN_RETURN_IF_ERROR(Reserve(chosen));
   const auto release = absl::MakeCleanup([&] { Release(chosen); });

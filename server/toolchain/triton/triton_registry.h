@@ -21,12 +21,13 @@ struct TritonRegistryOptions {
   std::string state_directory;    // manifests; made when missing
   std::string scratch_directory;  // the workers' temporary files and script; made when missing, 0700
   std::string python = "/usr/bin/python3";
-  int max_workers = 0;            // of each toolchain; 0: as many as cores
+  int max_workers = 0;  // of each toolchain; 0: as many as cores
   absl::Duration idle_retirement = absl::Minutes(10);
   uint64_t memory_limit_bytes = uint64_t{8} << 30;  // of one compile
 };
 
-// Thread-safe. Creating it looks at files and starts no Python (a ptxas --version where a toolchain is new or changed).
+// Thread-safe. Creating it looks at files and starts no Python (a ptxas --version where a toolchain is new or
+// changed).
 class TritonRegistry final : public ToolchainRegistry {
  public:
   // FromErrno's statuses where a folder cannot be made. A toolchain that is broken is listed as broken.

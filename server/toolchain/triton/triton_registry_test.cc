@@ -1,4 +1,5 @@
-// The registry over environments made of empty files: what it finds, remembers, refuses and deletes. No network.
+// The registry over environments made of empty files: what it finds, remembers, refuses and deletes. No
+// network.
 #include "server/toolchain/triton/triton_registry.h"
 
 #include <gmock/gmock.h>
@@ -54,7 +55,8 @@ class TritonRegistryTest : public ::testing::Test {
   fs::path MakeEnvironment(const fs::path& path, const std::string& version) {
     const fs::path packages = path / "lib/python3.11/site-packages";
     Write(path / "bin/python", Python(version), true);
-    Write(packages / "triton/__init__.py", absl::StrCat("\"\"\"isort:skip_file\"\"\"\n__version__ = '", version, "'\n"));
+    Write(packages / "triton/__init__.py",
+          absl::StrCat("\"\"\"isort:skip_file\"\"\"\n__version__ = '", version, "'\n"));
     Write(packages / "triton/_C/libtriton.so", "code");
     Write(packages / "triton/backends/nvidia/bin/ptxas", "#!/bin/sh\necho release 12.8, V12.8.93\n", true);
     return path;
@@ -83,7 +85,8 @@ TEST_F(TritonRegistryTest, AnUnknownNameIsNotFoundAndSaysHowToInstall) {
 }
 
 TEST_F(TritonRegistryTest, EnvironmentsInTheFolderAreFoundNewestFirst) {
-  for (const char* version : {"3.4.0", "3.10.0", "3.9.0"}) MakeEnvironment(root_ / "toolchains" / version, version);
+  for (const char* version : {"3.4.0", "3.10.0", "3.9.0"})
+    MakeEnvironment(root_ / "toolchains" / version, version);
   fs::create_directories(root_ / "toolchains/.installing-3.6.0-1/bin");
   auto registry = Open();
   std::vector<std::string> names;
@@ -133,11 +136,13 @@ TEST_F(TritonRegistryTest, AFileOfRecordNeedNotBeReadUnlessItIsNewer) {
   const std::string plain = InspectEnvironment(environment.string())->digest;
   std::string hash = absl::WebSafeBase64Escape(Digest::Of("code").bytes());
   while (!hash.empty() && hash.back() == '=') hash.pop_back();
-  Write(packages / "triton-3.9.0.dist-info/RECORD", absl::StrCat("triton/_C/libtriton.so,sha256=", hash, ",4\n"));
+  Write(packages / "triton-3.9.0.dist-info/RECORD",
+        absl::StrCat("triton/_C/libtriton.so,sha256=", hash, ",4\n"));
   EXPECT_EQ(InspectEnvironment(environment.string())->digest, plain);
   // Same size, edited later than RECORD: its own bytes count.
   Write(packages / "triton/_C/libtriton.so", "EDIT");
-  fs::last_write_time(packages / "triton/_C/libtriton.so", fs::file_time_type::clock::now() + std::chrono::hours(1));
+  fs::last_write_time(packages / "triton/_C/libtriton.so",
+                      fs::file_time_type::clock::now() + std::chrono::hours(1));
   EXPECT_NE(InspectEnvironment(environment.string())->digest, plain);
 }
 
@@ -226,7 +231,8 @@ TEST_F(TritonRegistryTest, InstallRefusesWhatIsNoVersionOrIsThereAlready) {
   auto registry = Open();
   const auto ignore = [](const ToolchainProgress&) {};
   for (const char* version : {"", "latest", "--index-url=x", "3.9.0/../x", "3"}) {
-    EXPECT_EQ(registry->Install(version, ignore).status().code(), absl::StatusCode::kInvalidArgument) << version;
+    EXPECT_EQ(registry->Install(version, ignore).status().code(), absl::StatusCode::kInvalidArgument)
+        << version;
   }
   EXPECT_EQ(registry->Install("3.9.0", ignore).status().code(), absl::StatusCode::kAlreadyExists);
 }
@@ -277,16 +283,20 @@ TEST_F(TritonRegistryTest, AFailedInstallLeavesNothing) {
   EXPECT_FALSE(registry->Find("3.6.0").ok());
 
   options_.python = "/nonexistent/python";
-  EXPECT_EQ(GetReason(Open()->Install("3.6.0", [](const ToolchainProgress&) {}).status()), Reason::kToolchainBroken);
+  EXPECT_EQ(GetReason(Open()->Install("3.6.0", [](const ToolchainProgress&) {}).status()),
+            Reason::kToolchainBroken);
 }
 
 TEST(PipTest, ItsFailuresHaveReasons) {
-  const absl::Status no_version = StatusOfPip(
-      "9.0", "ERROR: Could not find a version that satisfies the requirement triton==9.0 (from versions: 3.0.0, 3.1.0)\n");
+  const absl::Status no_version = StatusOfPip("9.0",
+                                              "ERROR: Could not find a version that satisfies the "
+                                              "requirement triton==9.0 (from versions: 3.0.0, 3.1.0)\n");
   EXPECT_EQ(no_version.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(no_version.message()), HasSubstr("there are: 3.0.0, 3.1.0"));
-  EXPECT_EQ(StatusOfPip("3.6.0", "WARNING: Retrying (Retry(total=1)) after NewConnectionError\n"
-                                 "ERROR: Could not find a version (from versions: none)").code(),
+  EXPECT_EQ(StatusOfPip("3.6.0",
+                        "WARNING: Retrying (Retry(total=1)) after NewConnectionError\n"
+                        "ERROR: Could not find a version (from versions: none)")
+                .code(),
             absl::StatusCode::kUnavailable);
   EXPECT_EQ(StatusOfPip("3.6.0", "OSError: [Errno 28] No space left on device").code(),
             absl::StatusCode::kResourceExhausted);
@@ -295,7 +305,8 @@ TEST(PipTest, ItsFailuresHaveReasons) {
 
 TEST(PipTest, ItsOutputGivesStepAndSize) {
   EXPECT_EQ(ParsePipOutput("").download_bytes, 0);
-  const PipState state = ParsePipOutput("Collecting triton==3.6.0\n  Downloading triton-3.6.0-cp311.whl (188.3 MB)\n");
+  const PipState state =
+      ParsePipOutput("Collecting triton==3.6.0\n  Downloading triton-3.6.0-cp311.whl (188.3 MB)\n");
   EXPECT_EQ(state.step, "downloading triton 3.6.0 (188.3 MB)");
   EXPECT_NEAR(state.download_bytes, 188.3e6, 1);
   EXPECT_TRUE(ParsePipOutput("Installing collected packages: x\n").installing);

@@ -24,7 +24,8 @@ absl::Status FromErrorFrame(const nlohmann::json& header) {
   const auto given = header.find("details");
   if (given != header.end() && given->is_object()) {
     for (const auto& [key, value] : given->items()) {
-      if (value.is_string() && details.size() < 16) details[PrintableText(key)] = PrintableText(value.get<std::string>());
+      if (value.is_string() && details.size() < 16)
+        details[PrintableText(key)] = PrintableText(value.get<std::string>());
     }
   }
   const std::string message = PrintableText(JsonString(header, "message").substr(0, kMaxMessageBytes));
@@ -41,23 +42,26 @@ absl::Status FromErrorFrame(const nlohmann::json& header) {
     case Reason::kCompileOutOfMemory:
       return ResourceExhausted(reason, message, details);
     default:
-      return FailedPrecondition(Reason::kCompileFailed, absl::StrCat("the compile worker says: ", message), details);
+      return FailedPrecondition(Reason::kCompileFailed, absl::StrCat("the compile worker says: ", message),
+                                details);
   }
 }
 
 absl::StatusOr<nlohmann::json> RequestHeader(const StageRequest& request) {
-  if (request.from == Level::kUnspecified || request.to == Level::kUnspecified || request.from >= request.to) {
-    return InvalidArgument(Reason::kUnsupportedLevel, absl::StrCat("there is no way from level '",
-                                                                   LevelName(request.from), "' to '",
-                                                                   LevelName(request.to), "'"));
+  if (request.from == Level::kUnspecified || request.to == Level::kUnspecified ||
+      request.from >= request.to) {
+    return InvalidArgument(Reason::kUnsupportedLevel,
+                           absl::StrCat("there is no way from level '", LevelName(request.from), "' to '",
+                                        LevelName(request.to), "'"));
   }
   nlohmann::json options = nlohmann::json::object();
   for (const auto& [name, text] : request.options) {
     nlohmann::json value;
     if (!ParseJsonValue(text, &value)) {
-      return InvalidArgument(Reason::kUnknownOption,
-                             absl::StrCat("the value of option ", name, " is not JSON: ", text.substr(0, 100)),
-                             {{"option", name}});
+      return InvalidArgument(
+          Reason::kUnknownOption,
+          absl::StrCat("the value of option ", name, " is not JSON: ", text.substr(0, 100)),
+          {{"option", name}});
     }
     options[name] = std::move(value);
   }
@@ -70,7 +74,9 @@ absl::StatusOr<nlohmann::json> RequestHeader(const StageRequest& request) {
       {"from", std::string(LevelName(request.from))},
       {"to", std::string(LevelName(request.to))},
       {"target",
-       {{"backend", request.target.backend}, {"arch", request.target.arch}, {"warp_size", request.target.warp_size}}},
+       {{"backend", request.target.backend},
+        {"arch", request.target.arch},
+        {"warp_size", request.target.warp_size}}},
       {"options", std::move(options)},
       {"metadata", std::move(metadata)},
       {"file", request.file_name},
@@ -96,7 +102,8 @@ std::optional<StageResult> ReadStage(WorkerAnswer* answer, Level last, Level to)
 
 }  // namespace
 
-TritonToolchain::TritonToolchain(TritonToolchainOptions options) : options_(std::move(options)), pool_(options_.pool) {}
+TritonToolchain::TritonToolchain(TritonToolchainOptions options)
+    : options_(std::move(options)), pool_(options_.pool) {}
 
 TritonToolchain::~TritonToolchain() {
   if (!delete_when_unused_) return;
@@ -122,8 +129,8 @@ absl::Status TritonToolchain::Check() {
   if (!worker.ok()) return worker.status();
   if ((*worker)->triton_version() == options_.info.version) return absl::OkStatus();
   return FailedPrecondition(Reason::kToolchainBroken,
-                            absl::StrCat(options_.info.path, " holds Triton ", (*worker)->triton_version(), ", not ",
-                                         options_.info.version));
+                            absl::StrCat(options_.info.path, " holds Triton ", (*worker)->triton_version(),
+                                         ", not ", options_.info.version));
 }
 
 absl::StatusOr<std::vector<ToolchainOption>> TritonToolchain::Options(const std::string& backend) {
@@ -141,7 +148,8 @@ absl::StatusOr<std::vector<ToolchainOption>> TritonToolchain::Options(const std:
   const std::string op = JsonString(answer.header, "op");
   if (op == "error") return FromErrorFrame(answer.header);
   const auto rows = answer.header.find("options");
-  if (op != "options" || rows == answer.header.end() || !rows->is_array()) return (*worker)->Distrust("no option list");
+  if (op != "options" || rows == answer.header.end() || !rows->is_array())
+    return (*worker)->Distrust("no option list");
   std::vector<ToolchainOption> list;
   for (const nlohmann::json& row : *rows) {
     nlohmann::json value;
@@ -159,8 +167,8 @@ absl::Status TritonToolchain::Compile(const StageRequest& request,
                                       const std::function<StageDecision(StageResult)>& on_stage) {
   TRUN_RETURN_IF_ERROR(options_.info.usable);
   TRUN_ASSIGN_OR_RETURN(const nlohmann::json header, RequestHeader(request));
-  // Idle workers may have been killed just before they were taken, all of them at once (a killed process takes a while
-  // to go): that is no reason to fail this request.
+  // Idle workers may have been killed just before they were taken, all of them at once (a killed process
+  // takes a while to go): that is no reason to fail this request.
   bool delivered = false;
   absl::Status status;
   for (int tries = 0; tries <= pool_.max_workers(); ++tries) {
@@ -171,12 +179,13 @@ absl::Status TritonToolchain::Compile(const StageRequest& request,
 }
 
 absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const StageRequest& request,
-                                          const std::function<StageDecision(StageResult)>& on_stage, bool* delivered) {
+                                          const std::function<StageDecision(StageResult)>& on_stage,
+                                          bool* delivered) {
   auto worker = pool_.Acquire(request.deadline);
   if (!worker.ok()) return worker.status();
-  const WorkerLimits limits{
-      Clock::Real()->Now() + request.deadline,
-      request.memory_limit_bytes != 0 ? request.memory_limit_bytes : options_.memory_limit_bytes};
+  const WorkerLimits limits{Clock::Real()->Now() + request.deadline, request.memory_limit_bytes != 0
+                                                                         ? request.memory_limit_bytes
+                                                                         : options_.memory_limit_bytes};
   TRUN_RETURN_IF_ERROR((*worker)->Send(header, request.ir, limits));
   Level last = request.from;
   bool stopped = false;
@@ -188,7 +197,8 @@ absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const St
       if (!stopped && last != request.to) return (*worker)->Distrust("it left out stages");
       return absl::OkStatus();
     }
-    std::optional<StageResult> stage = op == "stage" && !stopped ? ReadStage(&answer, last, request.to) : std::nullopt;
+    std::optional<StageResult> stage =
+        op == "stage" && !stopped ? ReadStage(&answer, last, request.to) : std::nullopt;
     if (!stage) return (*worker)->Distrust("its answer is not of the protocol");
     last = stage->level;
     *delivered = true;

@@ -20,8 +20,8 @@ struct TritonToolchainOptions {
   uint64_t memory_limit_bytes = uint64_t{8} << 30;  // of a compile that names none
 };
 
-// Thread-safe. Starts no process before the first Options, Compile or Prewarm. What a worker answers is not trusted:
-// sizes, order of levels and JSON are checked, and a worker that lies is ended.
+// Thread-safe. Starts no process before the first Options, Compile or Prewarm. What a worker answers is not
+// trusted: sizes, order of levels and JSON are checked, and a worker that lies is ended.
 class TritonToolchain final : public Toolchain {
  public:
   explicit TritonToolchain(TritonToolchainOptions options);
@@ -33,8 +33,8 @@ class TritonToolchain final : public Toolchain {
                        const std::function<StageDecision(StageResult)>& on_stage) override;
   void Prewarm(int workers) override;
 
-  // Starts a worker and lets it greet. The statuses of WorkerProcess::Start; kToolchainBroken also where it is not
-  // the version that info() names.
+  // Starts a worker and lets it greet. The statuses of WorkerProcess::Start; kToolchainBroken also where it
+  // is not the version that info() names.
   absl::Status Check();
   // The toolchain's folder is deleted when this object is.
   void DeleteWhenUnused() { delete_when_unused_ = true; }

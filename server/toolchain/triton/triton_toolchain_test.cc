@@ -62,7 +62,8 @@ pid_t BusyWorker() {
   const std::string own = absl::StrCat("\t", getpid(), "\n");
   for (const auto& entry : fs::directory_iterator("/proc")) {
     const std::string status = ReadText(entry.path() / "status");
-    if (absl::StrContains(status, "PPid:" + own) && absl::StrContains(ReadText(entry.path() / "cmdline"), "trun_worker")) {
+    if (absl::StrContains(status, "PPid:" + own) &&
+        absl::StrContains(ReadText(entry.path() / "cmdline"), "trun_worker")) {
       return std::stoi(entry.path().filename().string());
     }
   }
@@ -78,14 +79,17 @@ ToolchainSamples Samples(const std::string& version) {
   };
   samples.good_ttir = Kernel("vector_add");
   samples.bad[Level::kTtir] =
-      "module {\n  tt.func public @k(%a: !tt.ptr<f32>) {\n    %0 = arith.foo %a : i32\n    tt.return\n  }\n}\n";
+      "module {\n  tt.func public @k(%a: !tt.ptr<f32>) {\n    %0 = arith.foo %a : i32\n    tt.return\n  "
+      "}\n}\n";
   samples.bad_line[Level::kTtir] = 3;
   const std::string dialect = version < "3.3" ? "triton_gpu" : "ttg";
-  samples.bad[Level::kTtgir] = absl::StrCat("module attributes {\"", dialect, ".num-warps\" = 4 : i32} {\n",
-                                            "  tt.func public @k() {\n    tt.return %nothing : i32\n  }\n}\n");
+  samples.bad[Level::kTtgir] =
+      absl::StrCat("module attributes {\"", dialect, ".num-warps\" = 4 : i32} {\n",
+                   "  tt.func public @k() {\n    tt.return %nothing : i32\n  }\n}\n");
   samples.bad_line[Level::kTtgir] = 3;
   samples.bad[Level::kPtx] =
-      ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{\n  .reg .b32 %r1;\n  frob.b32 %r1;\n  "
+      ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{\n  .reg .b32 %r1;\n  frob.b32 "
+      "%r1;\n  "
       "ret;\n}\n";
   samples.bad_line[Level::kPtx] = 7;
   samples.crashing_llir = "define void @k( {\n";
@@ -147,12 +151,14 @@ INSTANTIATE_TEST_SUITE_P(Versions, TritonToolchainTest, ::testing::Values("3.4.0
                          [](const auto& info) { return absl::StrReplaceAll(info.param, {{".", "_"}}); });
 
 TEST_P(TritonToolchainTest, EveryExampleBecomesACubinForAmpereAndHopper) {
-  for (const char* name : {"vector_add", "softmax", "layer_norm", "reduce_sum", "transpose", "matmul", "matmul_fp16",
-                           "matmul_bf16", "matmul_tf32", "matmul_fp32"}) {
+  for (const char* name : {"vector_add", "softmax", "layer_norm", "reduce_sum", "transpose", "matmul",
+                           "matmul_fp16", "matmul_bf16", "matmul_tf32", "matmul_fp32"}) {
     for (int arch : {80, 90}) {
       auto stages = Compile(Level::kTtir, Kernel(name), Level::kCubin, arch);
       ASSERT_TRUE(stages.ok()) << name << " sm_" << arch << ": " << stages.status();
-      EXPECT_EQ(stages->at(Level::kCubin).bytes.substr(0, 4), "\x7f" "ELF");
+      EXPECT_EQ(stages->at(Level::kCubin).bytes.substr(0, 4),
+                "\x7f"
+                "ELF");
       const auto metadata = nlohmann::json::parse(stages->at(Level::kCubin).metadata_json);
       EXPECT_EQ(metadata["name"], absl::StartsWith(name, "matmul") ? "matmul" : name);
       EXPECT_EQ(metadata["num_warps"], 4);
@@ -168,7 +174,8 @@ TEST_P(TritonToolchainTest, EveryLevelLeadsToTheSameCubin) {
   ASSERT_TRUE(whole.ok()) << whole.status();
   for (Level from : {Level::kTtgir, Level::kLlir, Level::kPtx}) {
     const StageResult& start = whole->at(from);
-    auto rest = Compile(from, start.bytes, Level::kCubin, 80, {}, from == Level::kTtgir ? "" : start.metadata_json);
+    auto rest =
+        Compile(from, start.bytes, Level::kCubin, 80, {}, from == Level::kTtgir ? "" : start.metadata_json);
     ASSERT_TRUE(rest.ok()) << LevelName(from) << ": " << rest.status();
     EXPECT_EQ(rest->at(Level::kCubin).bytes, whole->at(Level::kCubin).bytes) << LevelName(from);
     const auto expected = nlohmann::json::parse(whole->at(Level::kCubin).metadata_json);
@@ -182,7 +189,8 @@ TEST_P(TritonToolchainTest, EveryLevelLeadsToTheSameCubin) {
 TEST_P(TritonToolchainTest, AFreshWorkerThatStartsBelowTtgirMakesTheSamePtxAsOneThatDidTheWholeWay) {
   auto whole = Compile(Level::kTtir, Kernel("matmul_fp16"), Level::kPtx, 90);
   ASSERT_TRUE(whole.ok()) << whole.status();
-  // Workers are killed, so that the next compile is the first of its process: LLVM's options must not depend on before.
+  // Workers are killed, so that the next compile is the first of its process: LLVM's options must not depend
+  // on before.
   Samples(GetParam()).kill_worker(toolchain_.get());
   auto rest = Compile(Level::kLlir, whole->at(Level::kLlir).bytes, Level::kPtx, 90, {},
                       whole->at(Level::kLlir).metadata_json);
@@ -210,23 +218,31 @@ TEST_P(TritonToolchainTest, MetadataThatContradictsTheFileIsRefused) {
     EXPECT_EQ(GetReason(wrong.status()), Reason::kMetadata) << LevelName(from) << wrong.status();
     EXPECT_EQ(GetDetails(wrong.status())["key"], "num_warps");
   }
-  auto wrong = Compile(Level::kTtgir, whole->at(Level::kTtgir).bytes, Level::kCubin, 80, {{"num_warps", "8"}});
+  auto wrong =
+      Compile(Level::kTtgir, whole->at(Level::kTtgir).bytes, Level::kCubin, 80, {{"num_warps", "8"}});
   EXPECT_EQ(GetReason(wrong.status()), Reason::kMetadata) << wrong.status();
 }
 
 TEST_P(TritonToolchainTest, OptionsOfTheMetadataHoldWhereTheRequestSaysNothing) {
-  auto stages = Compile(Level::kTtir, Kernel("vector_add"), Level::kPtx, 80, {}, "{\"num_warps\": 8, \"x\": 1}");
+  auto stages =
+      Compile(Level::kTtir, Kernel("vector_add"), Level::kPtx, 80, {}, "{\"num_warps\": 8, \"x\": 1}");
   ASSERT_TRUE(stages.ok()) << stages.status();
   EXPECT_THAT(stages->at(Level::kPtx).bytes, HasSubstr(".reqntid 256"));
-  stages = Compile(Level::kTtir, Kernel("vector_add"), Level::kPtx, 80, {{"num_warps", "2"}}, "{\"num_warps\": 8}");
+  stages = Compile(Level::kTtir, Kernel("vector_add"), Level::kPtx, 80, {{"num_warps", "2"}},
+                   "{\"num_warps\": 8}");
   ASSERT_TRUE(stages.ok()) << stages.status();
   EXPECT_THAT(stages->at(Level::kPtx).bytes, HasSubstr(".reqntid 64"));
 }
 
 TEST_P(TritonToolchainTest, OptionsOfAWrongTypeOrThatNameFilesAreRefused) {
-  for (const auto& [name, value] : std::map<std::string, std::string>{
-           {"num_warps", "\"four\""}, {"num_stages", "true"}, {"num_warps", "3"}, {"ptx_options", "\"-o /etc/x\""},
-           {"extern_libs", "{\"libdevice\":\"/etc/passwd\"}"}, {"ir_override", "\"/etc/passwd\""}, {"arch", "\"sm90\""}}) {
+  for (const auto& [name, value] :
+       std::map<std::string, std::string>{{"num_warps", "\"four\""},
+                                          {"num_stages", "true"},
+                                          {"num_warps", "3"},
+                                          {"ptx_options", "\"-o /etc/x\""},
+                                          {"extern_libs", "{\"libdevice\":\"/etc/passwd\"}"},
+                                          {"ir_override", "\"/etc/passwd\""},
+                                          {"arch", "\"sm90\""}}) {
     auto stages = Compile(Level::kTtir, Kernel("vector_add"), Level::kCubin, 80, {{name, value}});
     EXPECT_EQ(stages.status().code(), absl::StatusCode::kInvalidArgument) << name << " " << stages.status();
     EXPECT_EQ(GetReason(stages.status()), Reason::kUnknownOption) << name;
@@ -240,7 +256,8 @@ TEST_P(TritonToolchainTest, AnArchitectureThatDoesNotExistIsUnsupported) {
 }
 
 TEST_P(TritonToolchainTest, WorkersLeaveNothingBehindInTheirScratchFolder) {
-  auto stages = Compile(Level::kPtx, ".version 8.0\n.target sm_80\n.visible .entry k() { nonsense; }\n", Level::kCubin, 80);
+  auto stages = Compile(Level::kPtx, ".version 8.0\n.target sm_80\n.visible .entry k() { nonsense; }\n",
+                        Level::kCubin, 80);
   EXPECT_EQ(GetReason(stages.status()), Reason::kInvalidIr) << stages.status();
   ASSERT_TRUE(Compile(Level::kTtir, Kernel("vector_add"), Level::kCubin, 80).ok());
   EXPECT_EQ(toolchain_->info().busy_workers, 0);

@@ -10,7 +10,8 @@
 
 namespace trun {
 
-// False unless `text` is one JSON object, nested less than 64 deep (so that nothing recursive overflows on it).
+// False unless `text` is one JSON object, nested less than 64 deep (so that nothing recursive overflows on
+// it).
 bool ParseJsonObject(absl::string_view text, nlohmann::json* out);
 // The same for any value.
 bool ParseJsonValue(absl::string_view text, nlohmann::json* out);

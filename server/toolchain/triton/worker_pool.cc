@@ -16,23 +16,25 @@ namespace {
 constexpr absl::Duration kWarmUpDeadline = absl::Seconds(60);
 
 std::chrono::steady_clock::time_point SteadyAfter(absl::Duration wait) {
-  return std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(std::clamp(wait, absl::ZeroDuration(),
-                                                                                 absl::Hours(24 * 365)));
+  return std::chrono::steady_clock::now() +
+         absl::ToChronoNanoseconds(std::clamp(wait, absl::ZeroDuration(), absl::Hours(24 * 365)));
 }
 
 // Lets a fresh worker compile something small, so that the first request finds code and tables in place.
 bool WarmUp(WorkerProcess* worker) {
   const WorkerLimits limits{Clock::Real()->Now() + kWarmUpDeadline, 0};
   if (!worker->Send({{"op", "warm"}}, "", limits).ok()) return false;
-  return worker->Receive(limits).ok();  // an error frame is an answer: the next request will say what is wrong
+  return worker->Receive(limits)
+      .ok();  // an error frame is an answer: the next request will say what is wrong
 }
 
 }  // namespace
 
 WorkerPool::WorkerPool(WorkerPoolOptions options)
     : options_(std::move(options)),
-      max_workers_(options_.max_workers > 0 ? options_.max_workers
-                                            : std::max(1, static_cast<int>(std::thread::hardware_concurrency()))) {}
+      max_workers_(options_.max_workers > 0
+                       ? options_.max_workers
+                       : std::max(1, static_cast<int>(std::thread::hardware_concurrency()))) {}
 
 WorkerPool::~WorkerPool() {
   std::thread maintenance;
@@ -64,9 +66,9 @@ absl::StatusOr<WorkerPool::Lease> WorkerPool::Acquire(absl::Duration timeout) {
       if (Total() < max_workers_) break;
       if (!freed_.WaitUntil(&mu_, SteadyAfter(deadline - Clock::Real()->Now())) &&
           Clock::Real()->Now() >= deadline && idle_.empty()) {
-        return DeadlineExceeded(Reason::kCompileTimeout,
-                                absl::StrCat("no compile worker became free in ", absl::FormatDuration(timeout), " (",
-                                             max_workers_, " are busy)"));
+        return DeadlineExceeded(Reason::kCompileTimeout, absl::StrCat("no compile worker became free in ",
+                                                                      absl::FormatDuration(timeout), " (",
+                                                                      max_workers_, " are busy)"));
       }
     }
     ++starting_;

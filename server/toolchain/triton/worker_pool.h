@@ -17,19 +17,21 @@ namespace trun {
 
 struct WorkerPoolOptions {
   WorkerCommand command;
-  int max_workers = 0;                                  // 0: as many as the machine has cores
-  absl::Duration idle_retirement = absl::Minutes(10);   // an idle worker is ended after this long
-  uint64_t retire_above_bytes = uint64_t{1} << 30;      // a worker that keeps more than this is not used again
+  int max_workers = 0;                                 // 0: as many as the machine has cores
+  absl::Duration idle_retirement = absl::Minutes(10);  // an idle worker is ended after this long
+  uint64_t retire_above_bytes = uint64_t{1} << 30;     // a worker that keeps more than this is not used again
 };
 
-// Thread-safe. Starts nothing until it is asked to. A worker that breaks is thrown away, and a fresh one takes its
-// place in the background. The destructor ends all workers. REQUIRES then: no lease is out, no call is running.
+// Thread-safe. Starts nothing until it is asked to. A worker that breaks is thrown away, and a fresh one
+// takes its place in the background. The destructor ends all workers. REQUIRES then: no lease is out, no call
+// is running.
 class WorkerPool {
  public:
   // A worker for one request; gives it back (or throws it away when broken) when destroyed. Movable.
   class Lease {
    public:
-    Lease(WorkerPool* pool, std::unique_ptr<WorkerProcess> worker) : pool_(pool), worker_(std::move(worker)) {}
+    Lease(WorkerPool* pool, std::unique_ptr<WorkerProcess> worker)
+        : pool_(pool), worker_(std::move(worker)) {}
     Lease(Lease&& other) = default;
     Lease& operator=(Lease&&) = delete;
     ~Lease() {
@@ -50,8 +52,8 @@ class WorkerPool {
   explicit WorkerPool(WorkerPoolOptions options);
   ~WorkerPool();
 
-  // A warm worker, a new one, or the first that is given back. DEADLINE_EXCEEDED kCompileTimeout: none became free.
-  // Otherwise the statuses of WorkerProcess::Start.
+  // A warm worker, a new one, or the first that is given back. DEADLINE_EXCEEDED kCompileTimeout: none became
+  // free. Otherwise the statuses of WorkerProcess::Start.
   absl::StatusOr<Lease> Acquire(absl::Duration timeout);
   int max_workers() const { return max_workers_; }
 
@@ -76,8 +78,8 @@ class WorkerPool {
   const int max_workers_;
 
   mutable Mutex mu_;
-  CondVar freed_;    // a worker was given back, or a place for one became free
-  CondVar upkeep_;   // the maintenance thread has something to do
+  CondVar freed_;                               // a worker was given back, or a place for one became free
+  CondVar upkeep_;                              // the maintenance thread has something to do
   std::deque<Idle> idle_ ABSL_GUARDED_BY(mu_);  // the most recently used last
   int busy_ ABSL_GUARDED_BY(mu_) = 0;
   int starting_ ABSL_GUARDED_BY(mu_) = 0;

@@ -103,7 +103,8 @@ TEST_F(WorkerPoolTest, ACrashIsCompileFailedWithTheTellingLineFirst) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(GetReason(status), Reason::kCompileFailed);
   EXPECT_THAT(std::string(status.message()), HasSubstr("signal 6"));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("LLVM ERROR: Cannot select: the dark side\nLLVM ERROR"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("LLVM ERROR: Cannot select: the dark side\nLLVM ERROR"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("0. ??"));  // not UTF-8, not printable
   EXPECT_EQ(GetReason(Run("crash-late")), Reason::kCompileFailed);
   EXPECT_THAT(std::string(Run("exit").message()), HasSubstr("exit code 7"));
@@ -130,9 +131,9 @@ TEST_F(WorkerPoolTest, AHangIsATimeoutEvenInTheMiddleOfAFrame) {
 }
 
 TEST_F(WorkerPoolTest, AnAnswerThatIsNotOfTheProtocolEndsTheWorker) {
-  for (const char* behaviour :
-       {"garbage", "oversized", "not-json", "deep-json", "array", "unknown-op", "done-at-once", "wrong-level",
-        "same-level-again", "no-such-level", "empty-body", "negative-time", "bad-metadata", "metadata-of-wrong-type"}) {
+  for (const char* behaviour : {"garbage", "oversized", "not-json", "deep-json", "array", "unknown-op",
+                                "done-at-once", "wrong-level", "same-level-again", "no-such-level",
+                                "empty-body", "negative-time", "bad-metadata", "metadata-of-wrong-type"}) {
     const absl::Status status = Run(behaviour);
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << behaviour << status;
     EXPECT_EQ(GetReason(status), Reason::kCompileFailed) << behaviour;
@@ -215,7 +216,9 @@ TEST_F(WorkerPoolTest, WhenAllAreBusyTheNextWaitsForOneThatIsGivenBack) {
     ASSERT_TRUE(c.ok());
     EXPECT_EQ((*c)->pid(), pid);
   });
-  { WorkerPool::Lease given_back = *std::move(a); }
+  {
+    WorkerPool::Lease given_back = *std::move(a);
+  }
   waiter.join();
 }
 
@@ -264,7 +267,9 @@ TEST_F(WorkerPoolTest, AnIdleWorkerIsRetired) {
   WorkerPoolOptions options = PoolOptions();
   options.idle_retirement = absl::Milliseconds(1);
   WorkerPool pool(options);
-  { ASSERT_TRUE(pool.Acquire(absl::Seconds(30)).ok()); }
+  {
+    ASSERT_TRUE(pool.Acquire(absl::Seconds(30)).ok());
+  }
   EXPECT_TRUE(Soon([&] { return pool.load().warm == 0 && fs::is_empty(scratch_); }));
 }
 

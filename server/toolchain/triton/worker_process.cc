@@ -65,7 +65,10 @@ absl::Status Lost(absl::string_view how) {
 
 WorkerProcess::WorkerProcess(std::string scratch, UniqueFd log, FrameChannel channel,
                              std::unique_ptr<Subprocess> process)
-    : scratch_(std::move(scratch)), log_(std::move(log)), channel_(std::move(channel)), process_(std::move(process)) {}
+    : scratch_(std::move(scratch)),
+      log_(std::move(log)),
+      channel_(std::move(channel)),
+      process_(std::move(process)) {}
 
 WorkerProcess::~WorkerProcess() {
   process_.reset();
@@ -77,7 +80,8 @@ absl::StatusOr<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const Worker
   // The daemon's process id in the name lets a later daemon find what a killed one left.
   std::string scratch = absl::StrCat(command.scratch_directory, "/worker-", getpid(), "-XXXXXX");
   if (mkdtemp(scratch.data()) == nullptr) {
-    return FromErrno(errno, absl::StrCat("cannot make a folder for a compile worker in ", command.scratch_directory),
+    return FromErrno(errno,
+                     absl::StrCat("cannot make a folder for a compile worker in ", command.scratch_directory),
                      Reason::kUnavailable);
   }
   UniqueFd log(memfd_create("trun-worker-log", MFD_CLOEXEC));
@@ -90,10 +94,10 @@ absl::StatusOr<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const Worker
     SubprocessOptions options;
     options.argv = command.argv;
     options.env = {
-        {"PATH", "/usr/bin:/bin"},  {"LANG", "C.UTF-8"},
-        {"HOME", scratch},          {"TMPDIR", scratch},
-        {"TRITON_HOME", scratch},   {"TRITON_CACHE_DIR", absl::StrCat(scratch, "/cache")},
-        {"PYTHONHASHSEED", "0"},    {"PYTHONDONTWRITEBYTECODE", "1"},
+        {"PATH", "/usr/bin:/bin"}, {"LANG", "C.UTF-8"},
+        {"HOME", scratch},         {"TMPDIR", scratch},
+        {"TRITON_HOME", scratch},  {"TRITON_CACHE_DIR", absl::StrCat(scratch, "/cache")},
+        {"PYTHONHASHSEED", "0"},   {"PYTHONDONTWRITEBYTECODE", "1"},
     };
     options.descriptors = {{3, ends->second.get()}};
     options.stderr_fd = log.get();
@@ -112,8 +116,9 @@ absl::StatusOr<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const Worker
     return failed;
   }
   ends->second.reset();
-  std::unique_ptr<WorkerProcess> worker(new WorkerProcess(
-      std::move(scratch), std::move(log), FrameChannel(std::move(ends->first), command.limits), std::move(process)));
+  std::unique_ptr<WorkerProcess> worker(
+      new WorkerProcess(std::move(scratch), std::move(log),
+                        FrameChannel(std::move(ends->first), command.limits), std::move(process)));
 
   auto hello = worker->Receive({Clock::Real()->Now() + command.start_timeout, 0});
   if (!hello.ok()) {
@@ -126,18 +131,21 @@ absl::StatusOr<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const Worker
     return FailedPrecondition(Reason::kToolchainBroken, JsonString(header, "message"));
   }
   if (JsonString(header, "op") != "hello" || JsonInteger(header, "protocol", -1) != 1) {
-    return FailedPrecondition(Reason::kToolchainBroken, "the compile worker did not greet as one of this version");
+    return FailedPrecondition(Reason::kToolchainBroken,
+                              "the compile worker did not greet as one of this version");
   }
   worker->triton_version_ = JsonString(header, "triton");
   return worker;
 }
 
-absl::Status WorkerProcess::Send(const nlohmann::json& header, absl::string_view body, const WorkerLimits& limits) {
+absl::Status WorkerProcess::Send(const nlohmann::json& header, absl::string_view body,
+                                 const WorkerLimits& limits) {
   const std::string text = header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const absl::Status sent = channel_.Send(text, body, limits.deadline - Clock::Real()->Now());
   if (sent.ok() || GetReason(sent) == Reason::kTooLarge) return sent;
   if (absl::IsDeadlineExceeded(sent)) {
-    return Kill(DeadlineExceeded(Reason::kCompileTimeout, "the compile passed its deadline; its worker was ended"));
+    return Kill(
+        DeadlineExceeded(Reason::kCompileTimeout, "the compile passed its deadline; its worker was ended"));
   }
   return Autopsy();
 }
@@ -148,7 +156,8 @@ absl::StatusOr<WorkerAnswer> WorkerProcess::Receive(const WorkerLimits& limits) 
   if (!frame.ok()) {
     if (absl::IsUnavailable(frame.status())) return Autopsy();
     if (absl::IsDeadlineExceeded(frame.status())) {
-      return Kill(DeadlineExceeded(Reason::kCompileTimeout, "the compile passed its deadline; its worker was ended"));
+      return Kill(
+          DeadlineExceeded(Reason::kCompileTimeout, "the compile passed its deadline; its worker was ended"));
     }
     return Distrust(frame.status().message());
   }
@@ -162,20 +171,23 @@ absl::Status WorkerProcess::WaitReadable(const WorkerLimits& limits) {
   while (true) {
     const absl::Time now = Clock::Real()->Now();
     if (now >= limits.deadline) {
-      return Kill(DeadlineExceeded(Reason::kCompileTimeout, "the compile passed its deadline; its worker was ended"));
+      return Kill(
+          DeadlineExceeded(Reason::kCompileTimeout, "the compile passed its deadline; its worker was ended"));
     }
     const uint64_t memory = MemoryBytes();
-    struct stat log_state {};
-    const bool flooded = fstat(log_.get(), &log_state) == 0 && static_cast<uint64_t>(log_state.st_size) > kLogLimitBytes;
+    struct stat log_state{};
+    const bool flooded =
+        fstat(log_.get(), &log_state) == 0 && static_cast<uint64_t>(log_state.st_size) > kLogLimitBytes;
     if ((limits.memory_bytes != 0 && memory > limits.memory_bytes) || flooded) {
       return Kill(ResourceExhausted(
           Reason::kCompileOutOfMemory,
-          absl::StrCat("the compile needed more than its ", (limits.memory_bytes >> 20), " MiB (",
-                       flooded ? "its log alone is endless" : absl::StrCat(memory >> 20, " MiB when it was ended"),
-                       "); its worker was ended"),
+          absl::StrCat(
+              "the compile needed more than its ", (limits.memory_bytes >> 20), " MiB (",
+              flooded ? "its log alone is endless" : absl::StrCat(memory >> 20, " MiB when it was ended"),
+              "); its worker was ended"),
           {{"limit", absl::StrCat(limits.memory_bytes)}}));
     }
-    struct pollfd ready {channel_.fd(), POLLIN, 0};
+    struct pollfd ready{channel_.fd(), POLLIN, 0};
     const absl::Duration wait = std::min(kMemoryCheckInterval, limits.deadline - now);
     const int count = poll(&ready, 1, static_cast<int>(absl::ToInt64Milliseconds(wait)) + 1);
     if (count > 0) return absl::OkStatus();
@@ -199,8 +211,8 @@ absl::Status WorkerProcess::Autopsy() {
   absl::StatusOr<ExitStatus> exit = process_->Wait(absl::Seconds(5));
   if (!exit.ok()) return Distrust("it closed its connection");
   const std::string tail = LogTail(kTailBytes);
-  if (exit->signaled && (exit->code == SIGKILL || exit->code == SIGTERM || exit->code == SIGINT ||
-                         exit->code == SIGHUP)) {
+  if (exit->signaled &&
+      (exit->code == SIGKILL || exit->code == SIGTERM || exit->code == SIGINT || exit->code == SIGHUP)) {
     return Lost(exit->ToString());
   }
   if (SaysOutOfMemory(tail)) {
@@ -208,15 +220,15 @@ absl::Status WorkerProcess::Autopsy() {
                              absl::StrCat("the compile worker ran out of memory and died\n", tail));
   }
   const std::string telling = TellingLines(LogTail(size_t{64} << 10));
-  return FailedPrecondition(
-      Reason::kCompileFailed,
-      absl::StrCat("the compiler crashed (", exit->ToString(), ")", telling.empty() ? "" : ": ", telling, "\n", tail));
+  return FailedPrecondition(Reason::kCompileFailed,
+                            absl::StrCat("the compiler crashed (", exit->ToString(), ")",
+                                         telling.empty() ? "" : ": ", telling, "\n", tail));
 }
 
 bool WorkerProcess::Alive() {
   if (broken_ || process_->Wait(absl::ZeroDuration()).ok()) return false;
   // Nothing is due now: anything readable is an end of file or an answer nobody asked for.
-  struct pollfd ready {channel_.fd(), POLLIN, 0};
+  struct pollfd ready{channel_.fd(), POLLIN, 0};
   return poll(&ready, 1, 0) == 0;
 }
 
@@ -229,7 +241,7 @@ uint64_t WorkerProcess::MemoryBytes() const {
 }
 
 std::string WorkerProcess::LogTail(size_t bytes) const {
-  struct stat state {};
+  struct stat state{};
   if (fstat(log_.get(), &state) != 0 || state.st_size <= 0) return "";
   const off_t from = std::max<off_t>(0, state.st_size - static_cast<off_t>(bytes));
   std::string text(static_cast<size_t>(state.st_size - from), '\0');

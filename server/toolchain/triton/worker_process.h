@@ -19,8 +19,8 @@
 namespace trun {
 
 struct WorkerCommand {
-  std::vector<std::string> argv;   // the environment's python, its flags, the worker's script
-  std::string scratch_directory;   // exists; each worker gets a folder of its own in it
+  std::vector<std::string> argv;  // the environment's python, its flags, the worker's script
+  std::string scratch_directory;  // exists; each worker gets a folder of its own in it
   absl::Duration start_timeout = absl::Seconds(120);  // a cold page cache makes an import slow
   FrameChannel::Limits limits;
 };
@@ -33,8 +33,8 @@ struct WorkerAnswer {
 
 // What bounds the wait for an answer.
 struct WorkerLimits {
-  absl::Time deadline;               // on Clock::Real()
-  uint64_t memory_bytes = 0;         // anonymous memory of the worker and its children; 0: no limit
+  absl::Time deadline;        // on Clock::Real()
+  uint64_t memory_bytes = 0;  // anonymous memory of the worker and its children; 0: no limit
 };
 
 // Thread-compatible. The destructor kills the process, reaps it and deletes its scratch folder.
@@ -42,8 +42,9 @@ struct WorkerLimits {
 // After a failed Send or Receive the process is dead and broken() is true: throw it away.
 class WorkerProcess {
  public:
-  // Started and greeted. FAILED_PRECONDITION kToolchainBroken: Python or Triton does not start (the message has the
-  // log's tail). UNAVAILABLE kWorkerLost: killed from outside meanwhile. DEADLINE_EXCEEDED kCompileTimeout.
+  // Started and greeted. FAILED_PRECONDITION kToolchainBroken: Python or Triton does not start (the message
+  // has the log's tail). UNAVAILABLE kWorkerLost: killed from outside meanwhile. DEADLINE_EXCEEDED
+  // kCompileTimeout.
   static absl::StatusOr<std::unique_ptr<WorkerProcess>> Start(const WorkerCommand& command);
   ~WorkerProcess();
 
@@ -56,9 +57,9 @@ class WorkerProcess {
 
   // Statuses as those of Receive. RESOURCE_EXHAUSTED kTooLarge: over the frame limit; the worker lives on.
   absl::Status Send(const nlohmann::json& header, absl::string_view body, const WorkerLimits& limits);
-  // DEADLINE_EXCEEDED kCompileTimeout. RESOURCE_EXHAUSTED kCompileOutOfMemory. FAILED_PRECONDITION kCompileFailed: it
-  // crashed (the message ends with its log's tail) or answered what is no answer. UNAVAILABLE kWorkerLost: killed from
-  // outside.
+  // DEADLINE_EXCEEDED kCompileTimeout. RESOURCE_EXHAUSTED kCompileOutOfMemory. FAILED_PRECONDITION
+  // kCompileFailed: it crashed (the message ends with its log's tail) or answered what is no answer.
+  // UNAVAILABLE kWorkerLost: killed from outside.
   absl::StatusOr<WorkerAnswer> Receive(const WorkerLimits& limits);
   // Ends the process because of what it answered. Returns FAILED_PRECONDITION kCompileFailed.
   absl::Status Distrust(absl::string_view why);

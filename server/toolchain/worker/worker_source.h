@@ -1,4 +1,5 @@
-// The compile worker's Python source, built into the binary: what runs is always what this build was tested with.
+// The compile worker's Python source, built into the binary: what runs is always what this build was tested
+// with.
 #ifndef TRUN_SERVER_TOOLCHAIN_WORKER_WORKER_SOURCE_H_
 #define TRUN_SERVER_TOOLCHAIN_WORKER_WORKER_SOURCE_H_
 

@@ -31,7 +31,7 @@ struct CopyForm {
   numerics::Type type = numerics::Type::kU8;  // of a reduction that is not of a tensor
   // Tensors.
   uint32_t rank = 0;
-  bool rows = false;    // gather4, scatter4
+  bool rows = false;  // gather4, scatter4
   bool im2col = false;
   uint32_t coordinates = 0;  // registers in the list, then the im2col offsets
   uint32_t offsets = 0;
@@ -143,7 +143,7 @@ void FillRow(const TensorMap& map, uint8_t* row, size_t bytes) {
   std::memset(row, 0, bytes);
   if (!map.nan_fill) return;
   const numerics::Type type = ElementTypeOf(map.element);
-  const uint64_t nan = type == numerics::Type::kF64 ? numerics::kNanF64
+  const uint64_t nan = type == numerics::Type::kF64   ? numerics::kNanF64
                        : type == numerics::Type::kF32 ? numerics::kNanF32
                                                       : numerics::kNanF16;
   if (type != numerics::Type::kF16 && type != numerics::Type::kBf16 && type != numerics::Type::kF32 &&
@@ -302,10 +302,14 @@ Step OpTensorCopy(Warp& warp, const Instruction& in, uint32_t mask) {
 // The two spaces, target first; everything else has been taken.
 bool TakeSpaces(Form& form, CopyForm* f) {
   const auto space = [](absl::string_view word, Space* out) {
-    if (word == "global") *out = Space::kGlobal;
-    else if (word == "shared::cta") *out = Space::kShared;
-    else if (word == "shared::cluster") *out = Space::kSharedCluster;
-    else return false;
+    if (word == "global")
+      *out = Space::kGlobal;
+    else if (word == "shared::cta")
+      *out = Space::kShared;
+    else if (word == "shared::cluster")
+      *out = Space::kSharedCluster;
+    else
+      return false;
     return true;
   };
   if (!space(form.TakeNext(), &f->target_space) || !space(form.TakeNext(), &f->source_space)) {
@@ -410,11 +414,24 @@ Operation DecodePlain(Form& form, bool reduce) {
     const Type type = form.TakeType();
     if (form.failed()) return nullptr;
     switch (type) {
-      case Type::kB32: f.type = numerics::Type::kU32; break;
-      case Type::kB64: f.type = numerics::Type::kU64; break;
-      case Type::kU32: case Type::kS32: case Type::kU64: case Type::kS64: case Type::kF16: case Type::kBf16:
-      case Type::kF32: case Type::kF64: f.type = ElementOf(type); break;
-      default: return form.Unsupported("a type that bulk reductions do not have");
+      case Type::kB32:
+        f.type = numerics::Type::kU32;
+        break;
+      case Type::kB64:
+        f.type = numerics::Type::kU64;
+        break;
+      case Type::kU32:
+      case Type::kS32:
+      case Type::kU64:
+      case Type::kS64:
+      case Type::kF16:
+      case Type::kBf16:
+      case Type::kF32:
+      case Type::kF64:
+        f.type = ElementOf(type);
+        break;
+      default:
+        return form.Unsupported("a type that bulk reductions do not have");
     }
     const bool is_float =
         type == Type::kF16 || type == Type::kBf16 || type == Type::kF32 || type == Type::kF64;

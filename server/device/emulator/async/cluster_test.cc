@@ -109,7 +109,8 @@ add.u32 %r12, %r11, 512;
 @%p1 cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%rd3], [%r12], 512;
 @%p1 cp.async.bulk.commit_group;
 @%p1 cp.async.bulk.wait_group 0;
-)"), Of(64, 1), {in, out});
+)"),
+                                        Of(64, 1), {in, out});
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   for (uint32_t i = 0; i < 256; ++i) EXPECT_EQ(Word(out, i), i);
 }
@@ -134,7 +135,8 @@ add.u64 %rd3, %rd2, %rd3;
 st.global.u32 [%rd3], %r17;
 barrier.cluster.arrive.aligned;
 barrier.cluster.wait.aligned;
-)"), Of(32, 4), {0, out});
+)"),
+                                        Of(32, 4), {0, out});
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   for (uint32_t i = 0; i < 128; ++i) EXPECT_EQ(Word(out, i), (i / 32 + 1) % 4 * 1000 + i % 32) << i;
 }
@@ -180,21 +182,21 @@ add.u64 %rd3, %rd2, %rd3;
 @%p1 st.global.u32 [%rd3], 7;
 barrier.cluster.arrive.aligned;
 barrier.cluster.wait.aligned;
-)"), Of(64, 2), {0, out});
+)"),
+                                        Of(64, 2), {0, out});
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   EXPECT_EQ(Word(out, 0), 7u);
   EXPECT_EQ(Word(out, 1), 7u);
 }
 
 TEST_F(ClusterTest, WgmmaOfPartOfAWarpgroupIsReported) {
-  const LaunchOutcome outcome = RunText(
-      Kernel(R"(
+  const LaunchOutcome outcome = RunText(Kernel(R"(
 wgmma.fence.sync.aligned;
 setp.ne.b32 %p1, 0, 0;
 wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%r20,%r21,%r22,%r23}, %rd1, %rd2, %p1, 1, 1, 0, 0;
 wgmma.commit_group.sync.aligned;
 wgmma.wait_group.sync.aligned 0;)"),
-      Of(64, 1), {0, 0});
+                                        Of(64, 1), {0, 0});
   EXPECT_EQ(GetReason(outcome.status), Reason::kBarrierDivergence) << outcome.status;
 }
 

@@ -49,9 +49,9 @@ struct Mbarrier {
 
 enum class MbarrierResult : uint8_t {
   kOk,
-  kNotInitialised,     // never, or invalidated
-  kTooManyArrivals,    // more than the phase expects
-  kTransactionRange,   // the transaction count left its range
+  kNotInitialised,    // never, or invalidated
+  kTooManyArrivals,   // more than the phase expects
+  kTransactionRange,  // the transaction count left its range
 };
 
 // Each reads and writes the word, and completes the phase where that is due.

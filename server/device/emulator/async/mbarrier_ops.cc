@@ -14,10 +14,10 @@ namespace {
 struct MbarrierForm {
   OperandAddress address;
   Space space = Space::kGeneric;
-  bool drop = false;       // arrive_drop; of cp.async.mbarrier.arrive: .noinc
-  bool expect = false;     // arrive.expect_tx
+  bool drop = false;    // arrive_drop; of cp.async.mbarrier.arrive: .noinc
+  bool expect = false;  // arrive.expect_tx
   bool parity = false;
-  bool blocking = false;   // try_wait
+  bool blocking = false;  // try_wait
 };
 
 constexpr int kResult = 0, kAddress = 1, kCount = 2;  // slots
@@ -222,7 +222,8 @@ uint64_t* ResolveMbarrier(Warp& warp, uint32_t lane, Space space, uint64_t addre
 bool CheckMbarrier(Warp& warp, uint32_t lane, MbarrierResult result, const uint64_t* word) {
   const Mbarrier b = Mbarrier::Decode(*word);
   switch (result) {
-    case MbarrierResult::kOk: return true;
+    case MbarrierResult::kOk:
+      return true;
     case MbarrierResult::kNotInitialised:
       Raise(warp, lane, Reason::kBarrierDivergence,
             "an mbarrier that is not initialised, or was invalidated");

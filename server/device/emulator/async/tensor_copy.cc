@@ -28,15 +28,32 @@ bool ReduceIntegers(ReduceOp op, const uint8_t* source, uint8_t* target, uint32_
     std::memcpy(&x, target + i * sizeof x, sizeof x);
     std::memcpy(&y, source + i * sizeof y, sizeof y);
     switch (op) {
-      case ReduceOp::kAdd: x = static_cast<T>(static_cast<uint64_t>(x) + static_cast<uint64_t>(y)); break;
-      case ReduceOp::kMin: x = std::min(x, y); break;
-      case ReduceOp::kMax: x = std::max(x, y); break;
-      case ReduceOp::kInc: x = x >= y ? T{0} : static_cast<T>(static_cast<uint64_t>(x) + 1); break;
-      case ReduceOp::kDec: x = x == 0 || x > y ? y : static_cast<T>(static_cast<uint64_t>(x) - 1); break;
-      case ReduceOp::kAnd: x &= y; break;
-      case ReduceOp::kOr: x |= y; break;
-      case ReduceOp::kXor: x ^= y; break;
-      case ReduceOp::kNone: return false;
+      case ReduceOp::kAdd:
+        x = static_cast<T>(static_cast<uint64_t>(x) + static_cast<uint64_t>(y));
+        break;
+      case ReduceOp::kMin:
+        x = std::min(x, y);
+        break;
+      case ReduceOp::kMax:
+        x = std::max(x, y);
+        break;
+      case ReduceOp::kInc:
+        x = x >= y ? T{0} : static_cast<T>(static_cast<uint64_t>(x) + 1);
+        break;
+      case ReduceOp::kDec:
+        x = x == 0 || x > y ? y : static_cast<T>(static_cast<uint64_t>(x) - 1);
+        break;
+      case ReduceOp::kAnd:
+        x &= y;
+        break;
+      case ReduceOp::kOr:
+        x |= y;
+        break;
+      case ReduceOp::kXor:
+        x ^= y;
+        break;
+      case ReduceOp::kNone:
+        return false;
     }
     std::memcpy(target + i * sizeof x, &x, sizeof x);
   }
@@ -46,10 +63,17 @@ bool ReduceIntegers(ReduceOp op, const uint8_t* source, uint8_t* target, uint32_
 bool ReduceFloats(ReduceOp op, numerics::Type type, const uint8_t* source, uint8_t* target, uint32_t count) {
   numerics::FloatOp operation{.type = type};
   switch (op) {
-    case ReduceOp::kAdd: operation.opcode = numerics::FloatOpcode::kAdd; break;
-    case ReduceOp::kMin: operation.opcode = numerics::FloatOpcode::kMin; break;
-    case ReduceOp::kMax: operation.opcode = numerics::FloatOpcode::kMax; break;
-    default: return false;
+    case ReduceOp::kAdd:
+      operation.opcode = numerics::FloatOpcode::kAdd;
+      break;
+    case ReduceOp::kMin:
+      operation.opcode = numerics::FloatOpcode::kMin;
+      break;
+    case ReduceOp::kMax:
+      operation.opcode = numerics::FloatOpcode::kMax;
+      break;
+    default:
+      return false;
   }
   const uint32_t bytes = static_cast<uint32_t>(numerics::BitsOf(type)) / 8;
   const numerics::FloatLanes run = numerics::SelectFloatOp(operation);
@@ -139,16 +163,21 @@ bool ForEachIm2colRow(const TensorMap& map, const std::array<int32_t, 5>& coordi
 bool ReduceElements(ReduceOp op, numerics::Type type, const uint8_t* source, uint8_t* target,
                     uint32_t count) {
   switch (type) {
-    case numerics::Type::kU32: return ReduceIntegers<uint32_t>(op, source, target, count);
-    case numerics::Type::kS32: return ReduceIntegers<int32_t>(op, source, target, count);
-    case numerics::Type::kU64: return ReduceIntegers<uint64_t>(op, source, target, count);
-    case numerics::Type::kS64: return ReduceIntegers<int64_t>(op, source, target, count);
+    case numerics::Type::kU32:
+      return ReduceIntegers<uint32_t>(op, source, target, count);
+    case numerics::Type::kS32:
+      return ReduceIntegers<int32_t>(op, source, target, count);
+    case numerics::Type::kU64:
+      return ReduceIntegers<uint64_t>(op, source, target, count);
+    case numerics::Type::kS64:
+      return ReduceIntegers<int64_t>(op, source, target, count);
     case numerics::Type::kF16:
     case numerics::Type::kBf16:
     case numerics::Type::kF32:
     case numerics::Type::kF64:
       return ReduceFloats(op, type, source, target, count);
-    default: return false;
+    default:
+      return false;
   }
 }
 

@@ -13,10 +13,10 @@ namespace trun::device {
 
 // One row of a box: elements next to each other along dimension 0.
 struct TensorRow {
-  uint64_t address = 0;       // in global memory, of element `first`
-  uint32_t first = 0;         // the elements of the row that lie within the tensor: [first, last)
+  uint64_t address = 0;  // in global memory, of element `first`
+  uint32_t first = 0;    // the elements of the row that lie within the tensor: [first, last)
   uint32_t last = 0;
-  uint32_t shared_offset = 0; // of element 0, from the start of the box, before the swizzle
+  uint32_t shared_offset = 0;  // of element 0, from the start of the box, before the swizzle
 };
 
 // Calls visit(row) for each row of the box whose first element is at `coordinates`; rows out of bounds have

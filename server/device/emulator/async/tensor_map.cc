@@ -31,27 +31,50 @@ absl::Status Wrong(const std::string& what) {
 
 uint32_t BytesOf(TensorElement element) {
   switch (element) {
-    case TensorElement::kU8: return 1;
-    case TensorElement::kU16: case TensorElement::kF16: case TensorElement::kBf16: return 2;
-    case TensorElement::kU32: case TensorElement::kS32: case TensorElement::kF32: case TensorElement::kF32Ftz:
-    case TensorElement::kTf32: case TensorElement::kTf32Ftz: return 4;
-    case TensorElement::kU64: case TensorElement::kS64: case TensorElement::kF64: return 8;
-    default: return 0;
+    case TensorElement::kU8:
+      return 1;
+    case TensorElement::kU16:
+    case TensorElement::kF16:
+    case TensorElement::kBf16:
+      return 2;
+    case TensorElement::kU32:
+    case TensorElement::kS32:
+    case TensorElement::kF32:
+    case TensorElement::kF32Ftz:
+    case TensorElement::kTf32:
+    case TensorElement::kTf32Ftz:
+      return 4;
+    case TensorElement::kU64:
+    case TensorElement::kS64:
+    case TensorElement::kF64:
+      return 8;
+    default:
+      return 0;
   }
 }
 
 numerics::Type ElementTypeOf(TensorElement element) {
   switch (element) {
-    case TensorElement::kU8: return numerics::Type::kU8;
-    case TensorElement::kU16: return numerics::Type::kU16;
-    case TensorElement::kU32: return numerics::Type::kU32;
-    case TensorElement::kS32: return numerics::Type::kS32;
-    case TensorElement::kU64: return numerics::Type::kU64;
-    case TensorElement::kS64: return numerics::Type::kS64;
-    case TensorElement::kF16: return numerics::Type::kF16;
-    case TensorElement::kBf16: return numerics::Type::kBf16;
-    case TensorElement::kF64: return numerics::Type::kF64;
-    default: return numerics::Type::kF32;
+    case TensorElement::kU8:
+      return numerics::Type::kU8;
+    case TensorElement::kU16:
+      return numerics::Type::kU16;
+    case TensorElement::kU32:
+      return numerics::Type::kU32;
+    case TensorElement::kS32:
+      return numerics::Type::kS32;
+    case TensorElement::kU64:
+      return numerics::Type::kU64;
+    case TensorElement::kS64:
+      return numerics::Type::kS64;
+    case TensorElement::kF16:
+      return numerics::Type::kF16;
+    case TensorElement::kBf16:
+      return numerics::Type::kBf16;
+    case TensorElement::kF64:
+      return numerics::Type::kF64;
+    default:
+      return numerics::Type::kF32;
   }
 }
 
@@ -146,19 +169,29 @@ bool ReplaceTensorMapField(uint8_t* bytes, TensorMapField field, uint32_t index,
     return true;
   };
   switch (field) {
-    case TensorMapField::kGlobalAddress: Put(bytes, kAddressAt, value); return true;
+    case TensorMapField::kGlobalAddress:
+      Put(bytes, kAddressAt, value);
+      return true;
     case TensorMapField::kGlobalStride:
       if (index >= 4) return false;
       Put(bytes, kStrideAt + 8 * index, value);
       return true;
-    case TensorMapField::kBoxDim: return dimension(kBoxAt);
-    case TensorMapField::kGlobalDim: return dimension(kDimAt);
-    case TensorMapField::kElementStride: return dimension(kElementStrideAt);
-    case TensorMapField::kRank: return byte(kRankAt, kMaxTensorRank - 1);
-    case TensorMapField::kElemtype: return byte(kElementAt, static_cast<uint64_t>(TensorElement::kB6x16P32));
-    case TensorMapField::kInterleave: return byte(kInterleaveAt, 2);
-    case TensorMapField::kSwizzle: return byte(kSwizzleAt, 4);
-    case TensorMapField::kFill: return byte(kFillAt, 1);
+    case TensorMapField::kBoxDim:
+      return dimension(kBoxAt);
+    case TensorMapField::kGlobalDim:
+      return dimension(kDimAt);
+    case TensorMapField::kElementStride:
+      return dimension(kElementStrideAt);
+    case TensorMapField::kRank:
+      return byte(kRankAt, kMaxTensorRank - 1);
+    case TensorMapField::kElemtype:
+      return byte(kElementAt, static_cast<uint64_t>(TensorElement::kB6x16P32));
+    case TensorMapField::kInterleave:
+      return byte(kInterleaveAt, 2);
+    case TensorMapField::kSwizzle:
+      return byte(kSwizzleAt, 4);
+    case TensorMapField::kFill:
+      return byte(kFillAt, 1);
   }
   return false;
 }

@@ -17,7 +17,7 @@ namespace {
 
 struct WgmmaForm {
   numerics::WgmmaShape shape;
-  bool has_scale = false;       // scale-d is a predicate; otherwise D is always added
+  bool has_scale = false;  // scale-d is a predicate; otherwise D is always added
   bool scale_negated = false;
   int accumulators = 0;
 };

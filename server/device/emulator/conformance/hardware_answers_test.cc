@@ -37,11 +37,16 @@ struct Element {
   numerics::Type type;
 };
 bool FloatElement(const std::string& name, Element* element) {
-  if (name == "f16" || name == "f16x2") *element = {2, numerics::Type::kF16};
-  else if (name == "bf16" || name == "bf16x2") *element = {2, numerics::Type::kBf16};
-  else if (name == "f32") *element = {4, numerics::Type::kF32};
-  else if (name == "f64") *element = {8, numerics::Type::kF64};
-  else return false;
+  if (name == "f16" || name == "f16x2")
+    *element = {2, numerics::Type::kF16};
+  else if (name == "bf16" || name == "bf16x2")
+    *element = {2, numerics::Type::kBf16};
+  else if (name == "f32")
+    *element = {4, numerics::Type::kF32};
+  else if (name == "f64")
+    *element = {8, numerics::Type::kF64};
+  else
+    return false;
   return true;
 }
 

@@ -15,7 +15,8 @@ namespace {
 
 constexpr size_t kMaxString = 4096;
 
-// The string at a generic address, up to its end or the end of its allocation; nullopt-like false where none is.
+// The string at a generic address, up to its end or the end of its allocation; nullopt-like false where none
+// is.
 bool ReadString(Warp& warp, uint32_t lane, uint64_t address, std::string* out) {
   out->clear();
   while (out->size() < kMaxString) {
@@ -67,7 +68,8 @@ Step OpExit(Warp& warp, const Instruction&, uint32_t mask) {
 }
 
 Step OpTrap(Warp& warp, const Instruction&, uint32_t mask) {
-  return Raise(warp, static_cast<uint32_t>(__builtin_ctz(mask)), Reason::kDeviceAssert, "the kernel executed trap");
+  return Raise(warp, static_cast<uint32_t>(__builtin_ctz(mask)), Reason::kDeviceAssert,
+               "the kernel executed trap");
 }
 
 Step OpNothing(Warp&, const Instruction&, uint32_t) { return Step::kNext; }
@@ -80,7 +82,8 @@ Step OpPrintf(Warp& warp, const Instruction& in, uint32_t mask) {
     const uint32_t lane = static_cast<uint32_t>(__builtin_ctz(lanes));
     const uint64_t arguments = LocalWord(warp, lane, call.arguments[1], 8);
     if (!ReadString(warp, lane, LocalWord(warp, lane, call.arguments[0], 8), &format)) {
-      return Raise(warp, lane, Reason::kIllegalAddress, "vprintf was called with a format that cannot be read");
+      return Raise(warp, lane, Reason::kIllegalAddress,
+                   "vprintf was called with a format that cannot be read");
     }
     const auto argument = [&](uint64_t offset, size_t bytes, uint64_t* value) {
       *value = 0;
@@ -89,11 +92,14 @@ Step OpPrintf(Warp& warp, const Instruction& in, uint32_t mask) {
       memcpy(value, at, bytes);
       return true;
     };
-    const auto string = [&](uint64_t address, std::string* text) { return ReadString(warp, lane, address, text); };
+    const auto string = [&](uint64_t address, std::string* text) {
+      return ReadString(warp, lane, address, text);
+    };
     if (printed.size() < kMaxPrinted) AppendFormatted(format, argument, string, &printed);
     for (uint32_t result : call.results) {
       const int32_t ok = 1;
-      memcpy(warp.cta->local + size_t{ThreadOf(warp, lane)} * warp.cta->local_stride + result, &ok, sizeof ok);
+      memcpy(warp.cta->local + size_t{ThreadOf(warp, lane)} * warp.cta->local_stride + result, &ok,
+             sizeof ok);
     }
   }
   return Step::kNext;

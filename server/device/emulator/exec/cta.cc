@@ -37,9 +37,10 @@ Step RaiseStuck(Cta& cta) {
   }
   if (at_barrier != nullptr) {
     const Barrier& barrier = cta.barriers[static_cast<size_t>(warp.barrier)];
-    return Raise(warp, lane, Reason::kBarrierDivergence,
-                 absl::StrCat("a barrier that not all threads reach: ", barrier.arrived, " of ", barrier.expected,
-                              " threads came to barrier ", warp.barrier, ", the others ended or wait elsewhere"));
+    return Raise(
+        warp, lane, Reason::kBarrierDivergence,
+        absl::StrCat("a barrier that not all threads reach: ", barrier.arrived, " of ", barrier.expected,
+                     " threads came to barrier ", warp.barrier, ", the others ended or wait elsewhere"));
   }
   return Raise(warp, lane, Reason::kBarrierDivergence,
                absl::StrCat("lanes of a warp wait for others that never come: ", warp.group_count,
@@ -68,47 +69,87 @@ uint32_t CtaSlot::SpecialValue(const Launch& launch, const Warp& warp, uint8_t w
   const uint32_t thread = ThreadOf(warp, lane);
   const auto cluster_count = [&](size_t i) { return d.grid[i] / d.cluster[i]; };
   switch (static_cast<SpecialRegister>(which)) {
-    case SpecialRegister::kTidX: return thread % d.block[0];
-    case SpecialRegister::kTidY: return thread / d.block[0] % d.block[1];
-    case SpecialRegister::kTidZ: return thread / d.block[0] / d.block[1];
-    case SpecialRegister::kNtidX: return d.block[0];
-    case SpecialRegister::kNtidY: return d.block[1];
-    case SpecialRegister::kNtidZ: return d.block[2];
-    case SpecialRegister::kCtaidX: return cta_.index[0];
-    case SpecialRegister::kCtaidY: return cta_.index[1];
-    case SpecialRegister::kCtaidZ: return cta_.index[2];
-    case SpecialRegister::kNctaidX: return d.grid[0];
-    case SpecialRegister::kNctaidY: return d.grid[1];
-    case SpecialRegister::kNctaidZ: return d.grid[2];
-    case SpecialRegister::kLaneid: return lane;
-    case SpecialRegister::kWarpid: return warp.index;
-    case SpecialRegister::kNwarpid: return cta_.warp_count;
-    case SpecialRegister::kSmid: return 0;
-    case SpecialRegister::kNsmid: return 1;
-    case SpecialRegister::kLanemaskEq: return 1u << lane;
-    case SpecialRegister::kLanemaskLe: return (2u << lane) - 1;
-    case SpecialRegister::kLanemaskLt: return (1u << lane) - 1;
-    case SpecialRegister::kLanemaskGe: return ~((1u << lane) - 1);
-    case SpecialRegister::kLanemaskGt: return ~((2u << lane) - 1);
-    case SpecialRegister::kClusteridX: return cta_.index[0] / d.cluster[0];
-    case SpecialRegister::kClusteridY: return cta_.index[1] / d.cluster[1];
-    case SpecialRegister::kClusteridZ: return cta_.index[2] / d.cluster[2];
-    case SpecialRegister::kNclusteridX: return cluster_count(0);
-    case SpecialRegister::kNclusteridY: return cluster_count(1);
-    case SpecialRegister::kNclusteridZ: return cluster_count(2);
-    case SpecialRegister::kClusterCtaidX: return cta_.index[0] % d.cluster[0];
-    case SpecialRegister::kClusterCtaidY: return cta_.index[1] % d.cluster[1];
-    case SpecialRegister::kClusterCtaidZ: return cta_.index[2] % d.cluster[2];
-    case SpecialRegister::kClusterNctaidX: return d.cluster[0];
-    case SpecialRegister::kClusterNctaidY: return d.cluster[1];
-    case SpecialRegister::kClusterNctaidZ: return d.cluster[2];
-    case SpecialRegister::kClusterCtarank: return cta_.cluster_rank;
-    case SpecialRegister::kClusterNctarank: return cta_.cluster_size;
-    case SpecialRegister::kIsExplicitCluster: return cta_.cluster_size > 1 ? 1 : 0;
-    case SpecialRegister::kDynamicSmemSize: return d.dynamic_shared_bytes;
+    case SpecialRegister::kTidX:
+      return thread % d.block[0];
+    case SpecialRegister::kTidY:
+      return thread / d.block[0] % d.block[1];
+    case SpecialRegister::kTidZ:
+      return thread / d.block[0] / d.block[1];
+    case SpecialRegister::kNtidX:
+      return d.block[0];
+    case SpecialRegister::kNtidY:
+      return d.block[1];
+    case SpecialRegister::kNtidZ:
+      return d.block[2];
+    case SpecialRegister::kCtaidX:
+      return cta_.index[0];
+    case SpecialRegister::kCtaidY:
+      return cta_.index[1];
+    case SpecialRegister::kCtaidZ:
+      return cta_.index[2];
+    case SpecialRegister::kNctaidX:
+      return d.grid[0];
+    case SpecialRegister::kNctaidY:
+      return d.grid[1];
+    case SpecialRegister::kNctaidZ:
+      return d.grid[2];
+    case SpecialRegister::kLaneid:
+      return lane;
+    case SpecialRegister::kWarpid:
+      return warp.index;
+    case SpecialRegister::kNwarpid:
+      return cta_.warp_count;
+    case SpecialRegister::kSmid:
+      return 0;
+    case SpecialRegister::kNsmid:
+      return 1;
+    case SpecialRegister::kLanemaskEq:
+      return 1u << lane;
+    case SpecialRegister::kLanemaskLe:
+      return (2u << lane) - 1;
+    case SpecialRegister::kLanemaskLt:
+      return (1u << lane) - 1;
+    case SpecialRegister::kLanemaskGe:
+      return ~((1u << lane) - 1);
+    case SpecialRegister::kLanemaskGt:
+      return ~((2u << lane) - 1);
+    case SpecialRegister::kClusteridX:
+      return cta_.index[0] / d.cluster[0];
+    case SpecialRegister::kClusteridY:
+      return cta_.index[1] / d.cluster[1];
+    case SpecialRegister::kClusteridZ:
+      return cta_.index[2] / d.cluster[2];
+    case SpecialRegister::kNclusteridX:
+      return cluster_count(0);
+    case SpecialRegister::kNclusteridY:
+      return cluster_count(1);
+    case SpecialRegister::kNclusteridZ:
+      return cluster_count(2);
+    case SpecialRegister::kClusterCtaidX:
+      return cta_.index[0] % d.cluster[0];
+    case SpecialRegister::kClusterCtaidY:
+      return cta_.index[1] % d.cluster[1];
+    case SpecialRegister::kClusterCtaidZ:
+      return cta_.index[2] % d.cluster[2];
+    case SpecialRegister::kClusterNctaidX:
+      return d.cluster[0];
+    case SpecialRegister::kClusterNctaidY:
+      return d.cluster[1];
+    case SpecialRegister::kClusterNctaidZ:
+      return d.cluster[2];
+    case SpecialRegister::kClusterCtarank:
+      return cta_.cluster_rank;
+    case SpecialRegister::kClusterNctarank:
+      return cta_.cluster_size;
+    case SpecialRegister::kIsExplicitCluster:
+      return cta_.cluster_size > 1 ? 1 : 0;
+    case SpecialRegister::kDynamicSmemSize:
+      return d.dynamic_shared_bytes;
     case SpecialRegister::kTotalSmemSize:
-    case SpecialRegister::kAggrSmemSize: return cta_.shared_bytes;
-    default: return 0;
+    case SpecialRegister::kAggrSmemSize:
+      return cta_.shared_bytes;
+    default:
+      return 0;
   }
 }
 
@@ -153,7 +194,8 @@ void CtaSlot::SetUpWarp(const Launch& launch, uint32_t index) {
     } else if (s.which == SpecialRegister::kGridid) {
       for (uint32_t lane = 0; lane < 32; ++lane) warp.U64(s.offset)[lane] = launch.id;
     } else {
-      for (uint32_t lane = 0; lane < 32; ++lane) warp.U32(s.offset)[lane] = SpecialValue(launch, warp, which, lane);
+      for (uint32_t lane = 0; lane < 32; ++lane)
+        warp.U32(s.offset)[lane] = SpecialValue(launch, warp, which, lane);
     }
   }
 }
@@ -169,7 +211,8 @@ bool CtaSlot::Start(Launch* launch, Worker* worker, uint64_t linear) {
   cta_.program = &program;
   cta_.worker = worker;
   cta_.linear = linear;
-  cta_.index = {static_cast<uint32_t>(linear % d.grid[0]), static_cast<uint32_t>(linear / d.grid[0] % d.grid[1]),
+  cta_.index = {static_cast<uint32_t>(linear % d.grid[0]),
+                static_cast<uint32_t>(linear / d.grid[0] % d.grid[1]),
                 static_cast<uint32_t>(linear / d.grid[0] / d.grid[1])};
   cta_.threads = d.block[0] * d.block[1] * d.block[2];
   cta_.warp_count = (cta_.threads + 31) / 32;
@@ -183,8 +226,9 @@ bool CtaSlot::Start(Launch* launch, Worker* worker, uint64_t linear) {
   cta_.printed.clear();
   cta_.barriers = {};
   cta_.cluster_size = d.cluster[0] * d.cluster[1] * d.cluster[2];
-  cta_.cluster_rank = cta_.index[0] % d.cluster[0] +
-                      d.cluster[0] * (cta_.index[1] % d.cluster[1] + d.cluster[1] * (cta_.index[2] % d.cluster[2]));
+  cta_.cluster_rank =
+      cta_.index[0] % d.cluster[0] +
+      d.cluster[0] * (cta_.index[1] % d.cluster[1] + d.cluster[1] * (cta_.index[2] % d.cluster[2]));
   cta_.cluster = nullptr;
 
   const size_t file = RoundUp(program.register_bytes, 128);
@@ -220,14 +264,21 @@ CtaStop RunCta(Cta& cta, uint64_t quantum, uint64_t* executed) {
       spent += warp.executed - before;
       *executed += warp.executed - before;
       switch (stop) {
-        case WarpStop::kFault: return CtaStop::kFault;
-        case WarpStop::kQuantum: ran = true; break;
-        case WarpStop::kSpun: spun = true; break;
+        case WarpStop::kFault:
+          return CtaStop::kFault;
+        case WarpStop::kQuantum:
+          ran = true;
+          break;
+        case WarpStop::kSpun:
+          spun = true;
+          break;
         case WarpStop::kDone:
           ran = true;
           if (--cta.live_warps == 0) return CtaStop::kDone;
           break;
-        case WarpStop::kWaiting: outside |= warp.waits_outside; break;
+        case WarpStop::kWaiting:
+          outside |= warp.waits_outside;
+          break;
       }
     }
     for (uint32_t w = 0; w < cta.warp_count && !ran; ++w) {

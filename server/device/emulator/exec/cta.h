@@ -17,7 +17,8 @@ class HostBuffer {
   ~HostBuffer();
   HostBuffer(const HostBuffer&) = delete;
   HostBuffer& operator=(const HostBuffer&) = delete;
-  // At least `bytes`; the content is what was there, or zero where the buffer grew. Null when the host has none.
+  // At least `bytes`; the content is what was there, or zero where the buffer grew. Null when the host has
+  // none.
   uint8_t* Ensure(size_t bytes);
 
  private:
@@ -46,14 +47,14 @@ class CtaSlot {
 
 enum class CtaStop : uint8_t {
   kDone,
-  kSpun,      // every warp that can run polls for something
-  kBlocked,   // every warp waits, and one of them for another CTA
+  kSpun,     // every warp that can run polls for something
+  kBlocked,  // every warp waits, and one of them for another CTA
   kQuantum,
-  kFault,     // worker.fault is set
+  kFault,  // worker.fault is set
 };
 
-// Runs the CTA's warps in turns until it ends, cannot go on alone, or has run about `quantum` instructions. A CTA in
-// which every warp waits for its own CTA is a fault (kBarrierDivergence or kHungKernel).
+// Runs the CTA's warps in turns until it ends, cannot go on alone, or has run about `quantum` instructions. A
+// CTA in which every warp waits for its own CTA is a fault (kBarrierDivergence or kHungKernel).
 CtaStop RunCta(Cta& cta, uint64_t quantum, uint64_t* executed);
 
 }  // namespace trun::device

@@ -34,7 +34,8 @@ void Print(const Conversion& c, const char* length, T value, std::string* out) {
 
 }  // namespace
 
-void AppendFormatted(absl::string_view format, const std::function<bool(uint64_t, size_t, uint64_t*)>& argument,
+void AppendFormatted(absl::string_view format,
+                     const std::function<bool(uint64_t, size_t, uint64_t*)>& argument,
                      const std::function<bool(uint64_t, std::string*)>& string, std::string* out) {
   uint64_t offset = 0;
   const auto next = [&](size_t bytes, uint64_t* value) {
@@ -72,7 +73,8 @@ void AppendFormatted(absl::string_view format, const std::function<bool(uint64_t
       ++i;
       number(&c.precision);
     }
-    while (i < format.size() && (format[i] == 'l' || format[i] == 'h' || format[i] == 'z' || format[i] == 'j')) {
+    while (i < format.size() &&
+           (format[i] == 'l' || format[i] == 'h' || format[i] == 'z' || format[i] == 'j')) {
       c.longs += format[i] == 'h' ? 0 : 1;
       c.shorts += format[i] == 'h' ? 1 : 0;
       ++i;
@@ -84,7 +86,8 @@ void AppendFormatted(absl::string_view format, const std::function<bool(uint64_t
       case '%':
         out->push_back('%');
         break;
-      case 'd': case 'i':
+      case 'd':
+      case 'i':
         ok = next(c.longs > 0 ? 8 : 4, &value);
         if (ok) {
           int64_t signed_value = c.longs > 0 ? static_cast<int64_t>(value) : static_cast<int32_t>(value);
@@ -93,7 +96,10 @@ void AppendFormatted(absl::string_view format, const std::function<bool(uint64_t
           Print(c, "ll", static_cast<long long>(signed_value), out);
         }
         break;
-      case 'u': case 'o': case 'x': case 'X':
+      case 'u':
+      case 'o':
+      case 'x':
+      case 'X':
         ok = next(c.longs > 0 ? 8 : 4, &value);
         if (ok) {
           if (c.shorts == 1) value &= 0xffff;
@@ -105,7 +111,14 @@ void AppendFormatted(absl::string_view format, const std::function<bool(uint64_t
         ok = next(4, &value);
         if (ok) Print(c, "", static_cast<int>(value), out);
         break;
-      case 'f': case 'F': case 'e': case 'E': case 'g': case 'G': case 'a': case 'A':
+      case 'f':
+      case 'F':
+      case 'e':
+      case 'E':
+      case 'g':
+      case 'G':
+      case 'a':
+      case 'A':
         ok = next(8, &value);
         if (ok) {
           double number_value = 0;

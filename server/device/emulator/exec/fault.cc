@@ -33,8 +33,8 @@ FaultReport ReportAt(const Warp& warp, uint32_t lane) {
 std::string Where(const FaultReport& r) {
   std::string where = absl::StrCat(" at PTX line ", r.ptx_line, " (", r.instruction);
   if (r.source_line != 0) absl::StrAppend(&where, ", ", r.source_file, ":", r.source_line);
-  absl::StrAppend(&where, ") in program (", r.program[0], ", ", r.program[1], ", ", r.program[2], "), thread (",
-                  r.thread[0], ", ", r.thread[1], ", ", r.thread[2], ")");
+  absl::StrAppend(&where, ") in program (", r.program[0], ", ", r.program[1], ", ", r.program[2],
+                  "), thread (", r.thread[0], ", ", r.thread[1], ", ", r.thread[2], ")");
   return where;
 }
 
@@ -70,8 +70,9 @@ Step RaiseAccess(Warp& warp, uint32_t lane, Reason reason, const AccessFault& ac
   report.access_bytes = access.bytes;
   report.space = access.space;
   report.is_write = access.is_write;
-  std::string what = absl::StrCat(access.is_write ? "a write of " : "a read of ", access.bytes, " bytes at 0x",
-                                  absl::Hex(access.address), " of ", access.space, " memory ");
+  std::string what =
+      absl::StrCat(access.is_write ? "a write of " : "a read of ", access.bytes, " bytes at 0x",
+                   absl::Hex(access.address), " of ", access.space, " memory ");
   if (reason == Reason::kMisalignedAddress) {
     absl::StrAppend(&what, "is not aligned");
   } else if (access.space[0] == 'g') {
@@ -95,14 +96,17 @@ Step RaiseAccess(Warp& warp, uint32_t lane, Reason reason, const AccessFault& ac
         absl::StrAppend(&what, "is ", offset, " bytes into allocation ", range->id, " of ", bytes,
                         " bytes, which has been freed");
       } else if (offset < 0) {
-        absl::StrAppend(&what, "is ", -offset, " bytes before allocation ", range->id, " of ", bytes, " bytes");
+        absl::StrAppend(&what, "is ", -offset, " bytes before allocation ", range->id, " of ", bytes,
+                        " bytes");
       } else if (static_cast<uint64_t>(offset) >= bytes) {
-        absl::StrAppend(&what, "is ", static_cast<uint64_t>(offset) - bytes, " bytes past the end of allocation ",
-                        range->id, " of ", bytes, " bytes");
-      } else if (range->read_only && access.is_write && static_cast<uint64_t>(offset) + access.bytes <= bytes) {
+        absl::StrAppend(&what, "is ", static_cast<uint64_t>(offset) - bytes,
+                        " bytes past the end of allocation ", range->id, " of ", bytes, " bytes");
+      } else if (range->read_only && access.is_write &&
+                 static_cast<uint64_t>(offset) + access.bytes <= bytes) {
         absl::StrAppend(&what, "is to constant memory");
       } else {
-        absl::StrAppend(&what, "crosses the end of allocation ", range->id, " of ", bytes, " bytes, at offset ", offset);
+        absl::StrAppend(&what, "crosses the end of allocation ", range->id, " of ", bytes,
+                        " bytes, at offset ", offset);
       }
     }
   } else {

@@ -144,7 +144,8 @@ WarpStop RunWarp(Warp& warp, uint64_t quantum) {
         warp.polls = 0;
         return WarpStop::kSpun;
       case Step::kWait: {
-        // Lanes whose guard is off have nothing to wait for. (The operation may have merged lanes into active.)
+        // Lanes whose guard is off have nothing to wait for. (The operation may have merged lanes into
+        // active.)
         uint32_t aside = 0;
         if (in.guard >= 0) {
           uint32_t guard;

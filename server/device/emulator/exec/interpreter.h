@@ -16,8 +16,8 @@ enum class WarpStop : uint8_t {
   kFault,
 };
 
-// Runs `warp` for at most about `quantum` instructions. Groups of lanes that stand at different instructions run
-// lowest first and merge where they meet; one that keeps jumping back lets the others run.
+// Runs `warp` for at most about `quantum` instructions. Groups of lanes that stand at different instructions
+// run lowest first and merge where they meet; one that keeps jumping back lets the others run.
 WarpStop RunWarp(Warp& warp, uint64_t quantum);
 
 }  // namespace trun::device

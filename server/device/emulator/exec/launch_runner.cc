@@ -16,13 +16,15 @@ namespace {
 constexpr uint64_t kCtaQuantum = 1 << 20;
 // What the CTAs that are resident at once may take.
 constexpr uint64_t kResidentBytes = uint64_t{2} << 30;
-// Rounds in which no CTA of a launch does anything but poll. (They are short: a launch that waits for nothing is
-// found in a fraction of a second; one that waits for another launch or the host has no such thing on the emulator.)
+// Rounds in which no CTA of a launch does anything but poll. (They are short: a launch that waits for nothing
+// is found in a fraction of a second; one that waits for another launch or the host has no such thing on the
+// emulator.)
 constexpr uint64_t kHopelessRounds = 200'000;
 
 uint64_t BytesOfCta(const Launch& launch) {
   const Program& program = *launch.program;
-  const uint64_t threads = uint64_t{launch.dimensions.block[0]} * launch.dimensions.block[1] * launch.dimensions.block[2];
+  const uint64_t threads =
+      uint64_t{launch.dimensions.block[0]} * launch.dimensions.block[1] * launch.dimensions.block[2];
   return (threads + 31) / 32 * (program.register_bytes + uint64_t{program.local_bytes} * 32) +
          program.static_shared_bytes + launch.dimensions.dynamic_shared_bytes + 4096;
 }
@@ -32,16 +34,16 @@ struct Shared {
   Launch* launch = nullptr;
   LaunchLimits limits;
   uint64_t ctas = 0;
-  uint64_t unit_ctas = 1;                  // CTAs that one worker runs together
+  uint64_t unit_ctas = 1;  // CTAs that one worker runs together
   std::atomic<uint64_t> next_unit{0};
   std::atomic<uint64_t> faulted_unit{~uint64_t{0}};
   std::atomic<uint64_t> executed{0};
-  std::atomic<bool> expired{false};    // the deadline passed, or it was cancelled
+  std::atomic<bool> expired{false};  // the deadline passed, or it was cancelled
   std::atomic<bool> cancelled{false};
 
   Mutex mu;
-  std::map<uint64_t, std::unique_ptr<Fault>> faults ABSL_GUARDED_BY(mu);   // by unit
-  std::map<uint64_t, std::string> printed ABSL_GUARDED_BY(mu);             // by CTA
+  std::map<uint64_t, std::unique_ptr<Fault>> faults ABSL_GUARDED_BY(mu);  // by unit
+  std::map<uint64_t, std::string> printed ABSL_GUARDED_BY(mu);            // by CTA
 };
 
 class UnitRunner {
@@ -258,12 +260,14 @@ class UnitRunner {
       const uint32_t lane = static_cast<uint32_t>(__builtin_ctz(warp.live));
       Raise(warp, lane, Reason::kHungKernel,
             shared_->expired ? "the launch passed its deadline"
-            : at_mbarrier    ? "no warp of the launch can make progress: a phase of this mbarrier never completes"
-                             : "no warp of the launch can make progress");
+            : at_mbarrier
+                ? "no warp of the launch can make progress: a phase of this mbarrier never completes"
+                : "no warp of the launch can make progress");
       Fail(unit, std::move(state_->worker.fault));
       return;
     }
-    FailWith(unit, absl::StatusCode::kDeadlineExceeded, Reason::kHungKernel, "the launch passed its deadline");
+    FailWith(unit, absl::StatusCode::kDeadlineExceeded, Reason::kHungKernel,
+             "the launch passed its deadline");
   }
 
   Shared* const shared_;
@@ -348,7 +352,8 @@ LaunchOutcome RunLaunch(Launch* launch, const LaunchLimits& limits, WorkerPool* 
   const bool ordered = launch->program->ordered || d.cooperative;
   shared.unit_ctas = ordered ? shared.ctas : cluster;
   const auto begin = std::chrono::steady_clock::now();
-  pool->Run(shared.ctas > shared.unit_ctas, [&shared](WorkerState& state) { UnitRunner(&shared, &state).Run(); });
+  pool->Run(shared.ctas > shared.unit_ctas,
+            [&shared](WorkerState& state) { UnitRunner(&shared, &state).Run(); });
   LaunchOutcome outcome;
   outcome.statistics.device_time = absl::FromChrono(std::chrono::steady_clock::now() - begin);
   outcome.statistics.warp_instructions = shared.executed.load();

@@ -22,14 +22,15 @@ struct WorkerState {
   std::vector<std::unique_ptr<CtaSlot>> slots;
 };
 
-// Host threads for the CTAs of launches. Thread-safe; one launch at a time has the helpers, others run on their own
-// thread alone.
+// Host threads for the CTAs of launches. Thread-safe; one launch at a time has the helpers, others run on
+// their own thread alone.
 class WorkerPool {
  public:
   explicit WorkerPool(int threads);
   ~WorkerPool();
 
-  // Calls work(state) on the calling thread and, unless they are busy, on all helpers at once; returns when all have.
+  // Calls work(state) on the calling thread and, unless they are busy, on all helpers at once; returns when
+  // all have.
   void Run(bool with_helpers, const std::function<void(WorkerState&)>& work);
   int threads() const { return threads_; }
 

@@ -24,7 +24,8 @@ Place Find(Warp& warp, uint32_t lane, Space space, uint64_t address, uint64_t by
     case Space::kSharedCluster: {
       const uint64_t rank = address >> kSharedRankShift;
       Cta* owner = &cta;
-      if (rank != 0) owner = rank - 1 < cta.cluster_size && cta.cluster != nullptr ? cta.cluster[rank - 1] : nullptr;
+      if (rank != 0)
+        owner = rank - 1 < cta.cluster_size && cta.cluster != nullptr ? cta.cluster[rank - 1] : nullptr;
       const uint64_t offset = address & (kMaxSharedBytes - 1);
       if (owner == nullptr || offset + bytes > owner->shared_bytes || address >= kWindowBytes) {
         return {nullptr, "shared", false};

@@ -9,11 +9,12 @@
 
 namespace trun::device {
 
-// Host memory of `bytes` at a generic address, for the lane; null where the range is not one that may be read.
+// Host memory of `bytes` at a generic address, for the lane; null where the range is not one that may be
+// read.
 const uint8_t* ResolveGeneric(Warp& warp, uint32_t lane, uint64_t address, uint64_t bytes);
 
-// Host memory of `bytes` at `address` in `space` (kGeneric: any), checked for bounds, life and alignment (a power of
-// two). Null after raising a fault: the operation returns kFault.
+// Host memory of `bytes` at `address` in `space` (kGeneric: any), checked for bounds, life and alignment (a
+// power of two). Null after raising a fault: the operation returns kFault.
 uint8_t* Resolve(Warp& warp, uint32_t lane, Space space, uint64_t address, uint32_t bytes, uint32_t align,
                  bool is_write);
 

@@ -1,8 +1,8 @@
 // The state of a running warp, its CTA and its worker: what operations read and write.
 //
-// One host thread (a Worker) runs a CTA, and the CTAs of its cluster, from first to last instruction; nothing here is
-// shared between threads except what Launch says. All of it is plain data, so a CTA can be left at any instruction
-// and taken up again.
+// One host thread (a Worker) runs a CTA, and the CTAs of its cluster, from first to last instruction; nothing
+// here is shared between threads except what Launch says. All of it is plain data, so a CTA can be left at
+// any instruction and taken up again.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_EXEC_WARP_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_EXEC_WARP_H_
 
@@ -80,21 +80,21 @@ struct Warp {
   uint32_t active = 0;
   uint32_t switch_pc = kNoPc;  // the lowest pc of another group that could run
 
-  uint32_t live = 0;       // lanes that have not exited
-  uint32_t index = 0;      // in the CTA
+  uint32_t live = 0;                // lanes that have not exited
+  uint32_t index = 0;               // in the CTA
   uint32_t cluster_phase[32] = {};  // of each lane's last arrival at the cluster's barrier
-  uint32_t polls = 0;      // operations since the last yield that may wait for others
-  uint32_t turns = 0;      // backward branches of the running group while others were there
-  uint32_t carry = 0;      // CC.CF of each lane
+  uint32_t polls = 0;               // operations since the last yield that may wait for others
+  uint32_t turns = 0;               // backward branches of the running group while others were there
+  uint32_t carry = 0;               // CC.CF of each lane
   uint64_t clock_reads = 0;
-  uint64_t executed = 0;   // instructions, as of the last branch
+  uint64_t executed = 0;  // instructions, as of the last branch
   WarpState state = WarpState::kDone;
-  int32_t barrier = -1;           // the named barrier that the warp has come to
+  int32_t barrier = -1;  // the named barrier that the warp has come to
   uint32_t barrier_generation = 0;
   bool waits_outside = false;      // for other CTAs
   bool waits_on_mbarrier = false;  // its last operation was a try_wait that failed
   uint32_t group_count = 0;
-  Group groups[32];        // the other groups
+  Group groups[32];                      // the other groups
   std::unique_ptr<WarpExtension> async;  // cp.async and wgmma bookkeeping, where a family needs it
 
   uint32_t* U32(uint32_t offset) { return reinterpret_cast<uint32_t*>(registers + offset); }
@@ -104,8 +104,8 @@ struct Warp {
 
 // One of the 16 named barriers of a CTA.
 struct Barrier {
-  uint32_t expected = 0;   // threads; 0: nobody has come yet
-  uint32_t arrived = 0;    // threads
+  uint32_t expected = 0;  // threads; 0: nobody has come yet
+  uint32_t arrived = 0;   // threads
   uint32_t generation = 0;
   uint32_t reduction_popc = 0;
   bool reduction_and = true;
@@ -123,15 +123,15 @@ struct CtaExtension {
 struct Cta {
   const Program* program = nullptr;
   Worker* worker = nullptr;
-  uint64_t linear = 0;                 // position in the grid, x fastest
+  uint64_t linear = 0;  // position in the grid, x fastest
   std::array<uint32_t, 3> index = {};
   uint32_t cluster_rank = 0;
   uint32_t cluster_size = 1;
-  Cta** cluster = nullptr;             // the CTAs of the cluster by rank; null entry: ended
+  Cta** cluster = nullptr;  // the CTAs of the cluster by rank; null entry: ended
 
   uint8_t* shared = nullptr;
   uint32_t shared_bytes = 0;
-  uint8_t* local = nullptr;            // thread t's at t * local_stride
+  uint8_t* local = nullptr;  // thread t's at t * local_stride
   uint32_t local_bytes = 0;
   uint32_t local_stride = 0;
 
@@ -140,7 +140,7 @@ struct Cta {
   uint32_t threads = 0;
   uint32_t live_warps = 0;
   std::array<Barrier, 16> barriers;
-  uint32_t cluster_arrivals = 0;       // threads of this CTA that arrived at the cluster's barrier
+  uint32_t cluster_arrivals = 0;  // threads of this CTA that arrived at the cluster's barrier
   uint32_t cluster_generation = 0;
   std::unique_ptr<CtaExtension> async;  // bulk copies under way, where a family needs it
   std::string printed;
@@ -159,17 +159,19 @@ struct Launch {
 // The warp's thread of a lane, in the CTA.
 inline uint32_t ThreadOf(const Warp& warp, uint32_t lane) { return warp.index * 32 + lane; }
 
-// --- for operations that wait ---------------------------------------------------------------------------------------
+// --- for operations that wait
+// ---------------------------------------------------------------------------------------
 
 // Lets every waiting group of the warp run again. For barriers: the operation is repeated.
 void Wake(Warp& warp);
-// Merges into the running group the lanes of `members` that wait at the running pc. The lanes that now run the
-// operation, when that is all live ones of `members`; 0: the operation returns kWait.
+// Merges into the running group the lanes of `members` that wait at the running pc. The lanes that now run
+// the operation, when that is all live ones of `members`; 0: the operation returns kWait.
 uint32_t Converge(Warp& warp, uint32_t mask, uint32_t members);
 // Puts the lanes that are active but not in `taken` at the next instruction and the taken ones at `target`.
 Step Branch(Warp& warp, uint32_t taken, uint32_t target);
 
-// --- faults -----------------------------------------------------------------------------------------------------
+// --- faults
+// -----------------------------------------------------------------------------------------------------
 
 struct AccessFault {
   uint64_t address = 0;

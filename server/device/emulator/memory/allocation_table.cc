@@ -20,8 +20,9 @@ HostMapping::~HostMapping() {
 }
 
 const AllocationRange* AllocationSnapshot::Find(uint64_t begin, uint64_t end) const {
-  auto it = std::upper_bound(ranges.begin(), ranges.end(), begin,
-                             [](uint64_t address, const AllocationRange& range) { return address < range.begin; });
+  auto it =
+      std::upper_bound(ranges.begin(), ranges.end(), begin,
+                       [](uint64_t address, const AllocationRange& range) { return address < range.begin; });
   if (it == ranges.begin()) return nullptr;
   --it;
   return end <= it->end && begin <= end ? &*it : nullptr;
@@ -54,8 +55,7 @@ absl::Status AllocationTable::AddMapping(std::shared_ptr<const HostMapping> mapp
   auto next = mappings_.lower_bound(mapping->address);
   const bool overlaps_next = next != mappings_.end() && next->first < mapping->address + mapping->bytes;
   const bool overlaps_previous =
-      next != mappings_.begin() &&
-      std::prev(next)->first + std::prev(next)->second->bytes > mapping->address;
+      next != mappings_.begin() && std::prev(next)->first + std::prev(next)->second->bytes > mapping->address;
   if (overlaps_next || overlaps_previous) {
     return MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument,
                      absl::StrCat("something is mapped at 0x", absl::Hex(mapping->address), " already"));
@@ -105,8 +105,8 @@ absl::Status AllocationTable::Add(uint64_t id, uint64_t address, uint64_t bytes)
   const bool overlaps_next = next != ranges_.end() && next->first < address + bytes;
   const bool overlaps_previous = next != ranges_.begin() && std::prev(next)->second.end > address;
   if (overlaps_next || overlaps_previous) {
-    return InvalidArgument(Reason::kArgument,
-                           absl::StrCat("0x", absl::Hex(address), " + ", bytes, " bytes overlap a live allocation"));
+    return InvalidArgument(Reason::kArgument, absl::StrCat("0x", absl::Hex(address), " + ", bytes,
+                                                           " bytes overlap a live allocation"));
   }
   ranges_[address] = {address, address + bytes, mapping->host + (address - mapping->address), id, false};
   begin_of_id_[id] = address;

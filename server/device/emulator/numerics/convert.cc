@@ -62,11 +62,20 @@ Integer RoundToInteger(const Decoded& d, Rounding rounding) {
   }
   bool up = false;
   switch (rounding) {
-    case Rounding::kNearestEven: up = half > 0 || (half == 0 && (kept & 1)); break;
-    case Rounding::kNearestAway: up = half >= 0; break;
-    case Rounding::kTowardZero: break;
-    case Rounding::kDown: up = d.negative && inexact; break;
-    case Rounding::kUp: up = !d.negative && inexact; break;
+    case Rounding::kNearestEven:
+      up = half > 0 || (half == 0 && (kept & 1));
+      break;
+    case Rounding::kNearestAway:
+      up = half >= 0;
+      break;
+    case Rounding::kTowardZero:
+      break;
+    case Rounding::kDown:
+      up = d.negative && inexact;
+      break;
+    case Rounding::kUp:
+      up = !d.negative && inexact;
+      break;
   }
   return {d.negative, kept + up};
 }
@@ -121,9 +130,12 @@ uint64_t FromDecoded(const Conversion& c, const Decoded& d, uint64_t value) {
     switch (d.kind) {
       case FloatClass::kNan:
         return c.from == Type::kF64 || bits == 64 ? FinishInteger(c.to, uint64_t{1} << (bits - 1)) : 0;
-      case FloatClass::kInfinity: return ClampInteger(c.to, {d.negative, ~uint64_t{0}});
-      case FloatClass::kZero: return 0;
-      case FloatClass::kFinite: return ClampInteger(c.to, RoundToInteger(d, c.rounding));
+      case FloatClass::kInfinity:
+        return ClampInteger(c.to, {d.negative, ~uint64_t{0}});
+      case FloatClass::kZero:
+        return 0;
+      case FloatClass::kFinite:
+        return ClampInteger(c.to, RoundToInteger(d, c.rounding));
     }
   }
   const FloatFormat f = FormatOf(c.to);
@@ -133,8 +145,10 @@ uint64_t FromDecoded(const Conversion& c, const Decoded& d, uint64_t value) {
       return c.sat ? 0 : NanFor(c, f, d, value);
     case FloatClass::kInfinity:
       return FinishFloat(c, f, sign | (c.satfinite || f.infinity == 0 ? f.max_finite : f.infinity));
-    case FloatClass::kZero: return FinishFloat(c, f, sign);
-    case FloatClass::kFinite: break;
+    case FloatClass::kZero:
+      return FinishFloat(c, f, sign);
+    case FloatClass::kFinite:
+      break;
   }
   if (c.to_integral) {
     const bool has_fraction = d.exponent < 0;

@@ -20,7 +20,7 @@ struct Conversion {
   bool ftz = false;          // subnormal f32 operand and result become zero with their sign
   bool sat = false;          // integers: clamp to the range of `to`; floats: clamp to [0, 1], NaN gives 0
   bool satfinite = false;  // overflow gives the largest finite value (NaN stays NaN where the format has one)
-  bool relu = false;         // negative results become 0; NaN stays NaN
+  bool relu = false;       // negative results become 0; NaN stays NaN
 
   friend bool operator==(const Conversion&, const Conversion&) = default;
 };

@@ -27,16 +27,26 @@ struct FloatFormat {
 // bits of the register: its format describes those 19 bits.
 constexpr FloatFormat FormatOf(Type t) {
   switch (t) {
-    case Type::kF16: return {5, 10, 15, 0x7bff, 0x7c00, kNanF16};
-    case Type::kBf16: return {8, 7, 127, 0x7f7f, 0x7f80, kNanBf16};
-    case Type::kTf32: return {8, 10, 127, 0x3fbff, 0x3fc00, 0x3ffff};
-    case Type::kF64: return {11, 52, 1023, 0x7fefffffffffffff, 0x7ff0000000000000, kNanF64};
-    case Type::kE4m3: return {4, 3, 7, 0x7e, 0, 0x7f};
-    case Type::kE5m2: return {5, 2, 15, 0x7b, 0x7c, 0x7f};
-    case Type::kE2m1: return {2, 1, 1, 0x7, 0, 0};
-    case Type::kE2m3: return {2, 3, 1, 0x1f, 0, 0};
-    case Type::kE3m2: return {3, 2, 3, 0x1f, 0, 0};
-    default: return {8, 23, 127, 0x7f7fffff, 0x7f800000, kNanF32};
+    case Type::kF16:
+      return {5, 10, 15, 0x7bff, 0x7c00, kNanF16};
+    case Type::kBf16:
+      return {8, 7, 127, 0x7f7f, 0x7f80, kNanBf16};
+    case Type::kTf32:
+      return {8, 10, 127, 0x3fbff, 0x3fc00, 0x3ffff};
+    case Type::kF64:
+      return {11, 52, 1023, 0x7fefffffffffffff, 0x7ff0000000000000, kNanF64};
+    case Type::kE4m3:
+      return {4, 3, 7, 0x7e, 0, 0x7f};
+    case Type::kE5m2:
+      return {5, 2, 15, 0x7b, 0x7c, 0x7f};
+    case Type::kE2m1:
+      return {2, 1, 1, 0x7, 0, 0};
+    case Type::kE2m3:
+      return {2, 3, 1, 0x1f, 0, 0};
+    case Type::kE3m2:
+      return {3, 2, 3, 0x1f, 0, 0};
+    default:
+      return {8, 23, 127, 0x7f7fffff, 0x7f800000, kNanF32};
   }
 }
 
@@ -100,11 +110,20 @@ constexpr uint64_t Round(const FloatFormat& f, bool negative, uint64_t significa
   }
   bool up = false;
   switch (rounding) {
-    case Rounding::kNearestEven: up = half > 0 || (half == 0 && (kept & 1)); break;
-    case Rounding::kNearestAway: up = half >= 0; break;
-    case Rounding::kTowardZero: break;
-    case Rounding::kDown: up = negative && inexact; break;
-    case Rounding::kUp: up = !negative && inexact; break;
+    case Rounding::kNearestEven:
+      up = half > 0 || (half == 0 && (kept & 1));
+      break;
+    case Rounding::kNearestAway:
+      up = half >= 0;
+      break;
+    case Rounding::kTowardZero:
+      break;
+    case Rounding::kDown:
+      up = negative && inexact;
+      break;
+    case Rounding::kUp:
+      up = !negative && inexact;
+      break;
   }
   kept += up;
   const int biased = subnormal ? 0 : value_exponent + f.bias - 1;

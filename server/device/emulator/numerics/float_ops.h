@@ -14,26 +14,40 @@
 namespace trun::device::numerics {
 
 enum class FloatOpcode : uint8_t {
-  kAdd, kSub, kMul, kFma,           // all types
-  kMin, kMax, kAbs, kNeg,           // all types
-  kDiv, kSqrt, kRcp,                // f32, f64: the .rn .rz .rm .rp forms
+  kAdd,
+  kSub,
+  kMul,
+  kFma,  // all types
+  kMin,
+  kMax,
+  kAbs,
+  kNeg,  // all types
+  kDiv,
+  kSqrt,
+  kRcp,  // f32, f64: the .rn .rz .rm .rp forms
   // Approximations. Documented bounds are those of PTX ISA; ours are in approx.inc.
-  kEx2Approx, kTanhApprox,          // f32, f16, bf16
-  kLg2Approx, kSinApprox, kCosApprox,  // f32
-  kRcpApprox, kRsqrtApprox,         // f32, f64 (.ftz.f64: the upper 32 bits only)
-  kSqrtApprox, kDivApprox, kDivFull,  // f32
+  kEx2Approx,
+  kTanhApprox,  // f32, f16, bf16
+  kLg2Approx,
+  kSinApprox,
+  kCosApprox,  // f32
+  kRcpApprox,
+  kRsqrtApprox,  // f32, f64 (.ftz.f64: the upper 32 bits only)
+  kSqrtApprox,
+  kDivApprox,
+  kDivFull,  // f32
 };
 
 struct FloatOp {
   FloatOpcode opcode = FloatOpcode::kAdd;
-  Type type = Type::kF32;   // kF16, kBf16, kF32, kF64
-  bool packed = false;      // f16x2, bf16x2 (and f32x2: two f32 in a uint64_t lane)
+  Type type = Type::kF32;  // kF16, kBf16, kF32, kF64
+  bool packed = false;     // f16x2, bf16x2 (and f32x2: two f32 in a uint64_t lane)
   Rounding rounding = Rounding::kNearestEven;
-  bool ftz = false;         // f32 and f16: subnormal operands and results become zero with their sign
-  bool sat = false;         // clamp to [0, 1]; NaN gives +0
-  bool relu = false;        // fma: negative results become +0; NaN stays canonical NaN
-  bool nan = false;         // min, max: .NaN, a NaN operand gives NaN
-  bool xorsign_abs = false; // min, max: of the magnitudes, with the exclusive-or of the signs
+  bool ftz = false;          // f32 and f16: subnormal operands and results become zero with their sign
+  bool sat = false;          // clamp to [0, 1]; NaN gives +0
+  bool relu = false;         // fma: negative results become +0; NaN stays canonical NaN
+  bool nan = false;          // min, max: .NaN, a NaN operand gives NaN
+  bool xorsign_abs = false;  // min, max: of the magnitudes, with the exclusive-or of the signs
 
   friend bool operator==(const FloatOp&, const FloatOp&) = default;
 };

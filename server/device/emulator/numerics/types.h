@@ -14,10 +14,28 @@ namespace trun::device::numerics {
 inline constexpr int kLanes = 32;
 
 enum class Type : uint8_t {
-  kS8, kU8, kS16, kU16, kS32, kU32, kS64, kU64,
-  kF16, kBf16, kTf32, kF32, kF64,
-  kE4m3, kE5m2, kE2m1, kE2m3, kE3m2, kUe8m0,
-  kS4, kU4, kB1,  // elements of integer matrices only
+  kS8,
+  kU8,
+  kS16,
+  kU16,
+  kS32,
+  kU32,
+  kS64,
+  kU64,
+  kF16,
+  kBf16,
+  kTf32,
+  kF32,
+  kF64,
+  kE4m3,
+  kE5m2,
+  kE2m1,
+  kE2m3,
+  kE3m2,
+  kUe8m0,
+  kS4,
+  kU4,
+  kB1,  // elements of integer matrices only
 };
 
 constexpr bool IsInteger(Type t) { return t <= Type::kU64; }
@@ -28,13 +46,31 @@ constexpr bool IsSigned(Type t) {
 // Bits of one element; of the container for the types narrower than a byte outside matrices.
 constexpr int BitsOf(Type t) {
   switch (t) {
-    case Type::kS64: case Type::kU64: case Type::kF64: return 64;
-    case Type::kS32: case Type::kU32: case Type::kF32: case Type::kTf32: return 32;
-    case Type::kS16: case Type::kU16: case Type::kF16: case Type::kBf16: return 16;
-    case Type::kE2m1: case Type::kS4: case Type::kU4: return 4;
-    case Type::kE2m3: case Type::kE3m2: return 6;
-    case Type::kB1: return 1;
-    default: return 8;
+    case Type::kS64:
+    case Type::kU64:
+    case Type::kF64:
+      return 64;
+    case Type::kS32:
+    case Type::kU32:
+    case Type::kF32:
+    case Type::kTf32:
+      return 32;
+    case Type::kS16:
+    case Type::kU16:
+    case Type::kF16:
+    case Type::kBf16:
+      return 16;
+    case Type::kE2m1:
+    case Type::kS4:
+    case Type::kU4:
+      return 4;
+    case Type::kE2m3:
+    case Type::kE3m2:
+      return 6;
+    case Type::kB1:
+      return 1;
+    default:
+      return 8;
   }
 }
 

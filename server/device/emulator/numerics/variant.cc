@@ -65,11 +65,16 @@ bool ForceNumericsVariant(const char* name) {
 const float* ByteFloatTable(Type type) {
   static const ByteTables tables;
   switch (type) {
-    case Type::kE4m3: return tables.tables[0].data();
-    case Type::kE5m2: return tables.tables[1].data();
-    case Type::kE2m1: return tables.tables[2].data();
-    case Type::kE2m3: return tables.tables[3].data();
-    default: return tables.tables[4].data();
+    case Type::kE4m3:
+      return tables.tables[0].data();
+    case Type::kE5m2:
+      return tables.tables[1].data();
+    case Type::kE2m1:
+      return tables.tables[2].data();
+    case Type::kE2m3:
+      return tables.tables[3].data();
+    default:
+      return tables.tables[4].data();
   }
 }
 
@@ -84,17 +89,23 @@ MmaCounts CountsOf(const MmaShape& s) {
     case Type::kF16:
       known &= s.b == s.a && s.m == 16 && (s.k == 8 || s.k == 16) && (s.d == Type::kF32 || s.d == Type::kF16);
       break;
-    case Type::kBf16: known &= s.b == s.a && s.m == 16 && (s.k == 8 || s.k == 16) && s.d == Type::kF32; break;
-    case Type::kTf32: known &= s.b == s.a && s.m == 16 && (s.k == 4 || s.k == 8) && s.d == Type::kF32; break;
+    case Type::kBf16:
+      known &= s.b == s.a && s.m == 16 && (s.k == 8 || s.k == 16) && s.d == Type::kF32;
+      break;
+    case Type::kTf32:
+      known &= s.b == s.a && s.m == 16 && (s.k == 4 || s.k == 8) && s.d == Type::kF32;
+      break;
     case Type::kF64:
       known &= s.b == s.a && s.d == Type::kF64 &&
                ((s.m == 8 && s.k == 4) || (s.m == 16 && (s.k == 4 || s.k == 8 || s.k == 16)));
       break;
-    case Type::kS8: case Type::kU8:
+    case Type::kS8:
+    case Type::kU8:
       known &= (s.b == Type::kS8 || s.b == Type::kU8) && s.d == Type::kS32 &&
                ((s.m == 8 && s.k == 16) || (s.m == 16 && (s.k == 16 || s.k == 32)));
       break;
-    case Type::kS4: case Type::kU4:
+    case Type::kS4:
+    case Type::kU4:
       known &= (s.b == Type::kS4 || s.b == Type::kU4) && s.d == Type::kS32 &&
                ((s.m == 8 && s.k == 32) || (s.m == 16 && (s.k == 32 || s.k == 64)));
       break;

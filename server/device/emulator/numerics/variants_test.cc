@@ -86,10 +86,10 @@ TEST_F(VariantsTest, AgreeOnEveryBitOfMatrixProducts) {
 
 TEST_F(VariantsTest, AgreeOnEveryBitOfApproximations) {
   std::mt19937 random(19);
-  for (FloatOpcode opcode : {FloatOpcode::kEx2Approx, FloatOpcode::kLg2Approx, FloatOpcode::kSinApprox,
-                             FloatOpcode::kCosApprox, FloatOpcode::kTanhApprox, FloatOpcode::kRcpApprox,
-                             FloatOpcode::kRsqrtApprox, FloatOpcode::kSqrtApprox, FloatOpcode::kDivApprox,
-                             FloatOpcode::kDivFull}) {
+  for (FloatOpcode opcode :
+       {FloatOpcode::kEx2Approx, FloatOpcode::kLg2Approx, FloatOpcode::kSinApprox, FloatOpcode::kCosApprox,
+        FloatOpcode::kTanhApprox, FloatOpcode::kRcpApprox, FloatOpcode::kRsqrtApprox,
+        FloatOpcode::kSqrtApprox, FloatOpcode::kDivApprox, FloatOpcode::kDivFull}) {
     for (int round = 0; round < 200; ++round) {
       const FloatOp op{.opcode = opcode, .ftz = round % 2 != 0};
       uint32_t a[kLanes], b[kLanes], d[2][kLanes];

@@ -23,8 +23,8 @@ struct Scratch {
   alignas(64) float af[kRows * 32];
   alignas(64) float bf[32 * kMaxColumns];
   alignas(64) float line[kMaxColumns * 32];
-  alignas(64) uint32_t c[kRows * kMaxColumns];   // accumulators as bits
-  alignas(64) float cf[kRows * kMaxColumns];     // and as floats
+  alignas(64) uint32_t c[kRows * kMaxColumns];  // accumulators as bits
+  alignas(64) float cf[kRows * kMaxColumns];    // and as floats
 };
 
 Scratch& ThreadScratch() {
@@ -247,14 +247,21 @@ bool IsValidWgmma(const WgmmaShape& s) {
   const auto byte_float = [](Type t) { return t == Type::kE4m3 || t == Type::kE5m2; };
   const auto byte_integer = [](Type t) { return t == Type::kS8 || t == Type::kU8; };
   switch (s.a) {
-    case Type::kF16: return s.b == s.a && (s.d == Type::kF32 || s.d == Type::kF16);
-    case Type::kBf16: case Type::kTf32: return s.b == s.a && s.d == Type::kF32;
-    case Type::kE4m3: case Type::kE5m2: return byte_float(s.b) && (s.d == Type::kF32 || s.d == Type::kF16);
+    case Type::kF16:
+      return s.b == s.a && (s.d == Type::kF32 || s.d == Type::kF16);
+    case Type::kBf16:
+    case Type::kTf32:
+      return s.b == s.a && s.d == Type::kF32;
+    case Type::kE4m3:
+    case Type::kE5m2:
+      return byte_float(s.b) && (s.d == Type::kF32 || s.d == Type::kF16);
     case Type::kS8:
     case Type::kU8:
       return byte_integer(s.b) && s.d == Type::kS32 && !s.negate_a && !s.negate_b;
-    case Type::kB1: return s.b == s.a && s.d == Type::kS32 && !s.negate_a && !s.negate_b;
-    default: return false;
+    case Type::kB1:
+      return s.b == s.a && s.d == Type::kS32 && !s.negate_a && !s.negate_b;
+    default:
+      return false;
   }
 }
 

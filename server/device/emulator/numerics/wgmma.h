@@ -17,10 +17,10 @@ enum class Swizzle : uint8_t { kNone, k32, k64, k128 };
 
 // The 64-bit matrix descriptor, decoded. Offsets are bytes.
 struct MatrixDescriptor {
-  uint32_t start = 0;           // in the shared window of the CTA
+  uint32_t start = 0;  // in the shared window of the CTA
   uint32_t leading_offset = 0;
   uint32_t stride_offset = 0;
-  uint32_t base_offset = 0;     // 0 … 7: rows of 128 bytes from a boundary of the pattern to its start
+  uint32_t base_offset = 0;  // 0 … 7: rows of 128 bytes from a boundary of the pattern to its start
   Swizzle swizzle = Swizzle::kNone;
 };
 MatrixDescriptor DecodeMatrixDescriptor(uint64_t bits);
@@ -31,10 +31,14 @@ MatrixDescriptor DecodeMatrixDescriptor(uint64_t bits);
 constexpr uint32_t SwizzleAddress(Swizzle swizzle, uint32_t address, uint32_t base_offset = 0) {
   const uint32_t row = (address >> 7) - base_offset;
   switch (swizzle) {
-    case Swizzle::kNone: return address;
-    case Swizzle::k32: return address ^ (row & 1) << 4;
-    case Swizzle::k64: return address ^ (row & 3) << 4;
-    case Swizzle::k128: return address ^ (row & 7) << 4;
+    case Swizzle::kNone:
+      return address;
+    case Swizzle::k32:
+      return address ^ (row & 1) << 4;
+    case Swizzle::k64:
+      return address ^ (row & 3) << 4;
+    case Swizzle::k128:
+      return address ^ (row & 7) << 4;
   }
   return address;
 }
@@ -65,8 +69,8 @@ bool IsValidWgmma(const WgmmaShape& shape);
 struct WgmmaOperands {
   const uint32_t* a[4][4] = {};  // [warp][register], where A is in registers
   uint64_t a_descriptor = 0, b_descriptor = 0;
-  uint32_t* d[4][128] = {};      // [warp][register]; the accumulator and the result
-  bool scale_d = true;           // false: D = A · B
+  uint32_t* d[4][128] = {};  // [warp][register]; the accumulator and the result
+  bool scale_d = true;       // false: D = A · B
 };
 
 // Runs it for all four warps. `shared` is the CTA's shared memory from address 0 of its window. Returns the

@@ -87,19 +87,26 @@ TEST_P(WgmmaSwizzleTest, MultipliesWhatTheDescriptorsPointAt) {
   WgmmaShape shape{.n = n, .a_in_registers = a_registers, .transpose_a = trans_a, .transpose_b = trans_b};
   ASSERT_TRUE(IsValidWgmma(shape));
   int a[64][16], b[16][n], c[64][n];
-  for (auto& row : a) for (int& v : row) v = static_cast<int>(random() % 9) - 4;
-  for (auto& row : b) for (int& v : row) v = static_cast<int>(random() % 9) - 4;
-  for (auto& row : c) for (int& v : row) v = static_cast<int>(random() % 100);
+  for (auto& row : a)
+    for (int& v : row) v = static_cast<int>(random() % 9) - 4;
+  for (auto& row : b)
+    for (int& v : row) v = static_cast<int>(random() % 9) - 4;
+  for (auto& row : c)
+    for (int& v : row) v = static_cast<int>(random() % 100);
   const auto half = [](int v) {
     return static_cast<uint16_t>(
         Convert({.to = Type::kF16, .from = Type::kS32}, static_cast<uint64_t>(static_cast<uint32_t>(v))));
   };
   std::vector<uint8_t> shared(48 * 1024, 0xee);
   std::vector<uint16_t> a_rows, a_columns, b_rows, b_columns;
-  for (int i = 0; i < 64; ++i) for (int k = 0; k < 16; ++k) a_rows.push_back(half(a[i][k]));
-  for (int k = 0; k < 16; ++k) for (int i = 0; i < 64; ++i) a_columns.push_back(half(a[i][k]));
-  for (int j = 0; j < n; ++j) for (int k = 0; k < 16; ++k) b_rows.push_back(half(b[k][j]));
-  for (int k = 0; k < 16; ++k) for (int j = 0; j < n; ++j) b_columns.push_back(half(b[k][j]));
+  for (int i = 0; i < 64; ++i)
+    for (int k = 0; k < 16; ++k) a_rows.push_back(half(a[i][k]));
+  for (int k = 0; k < 16; ++k)
+    for (int i = 0; i < 64; ++i) a_columns.push_back(half(a[i][k]));
+  for (int j = 0; j < n; ++j)
+    for (int k = 0; k < 16; ++k) b_rows.push_back(half(b[k][j]));
+  for (int k = 0; k < 16; ++k)
+    for (int j = 0; j < n; ++j) b_columns.push_back(half(b[k][j]));
   Registers regs(n / 2);
   regs.operands.a_descriptor =
       trans_a ? PlaceColumns(shared, 1024, swizzle, 64, a_columns.data())

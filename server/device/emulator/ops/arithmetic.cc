@@ -1,6 +1,6 @@
-// add, sub, mul, mad, fma, div, rem, min, max, abs, neg, sad, carries, dot products and the approximations (PTX ISA,
-// "Integer Arithmetic Instructions", "Extended-Precision Integer Arithmetic Instructions", "Floating-Point
-// Instructions", "Half Precision Floating-Point Instructions").
+// add, sub, mul, mad, fma, div, rem, min, max, abs, neg, sad, carries, dot products and the approximations
+// (PTX ISA, "Integer Arithmetic Instructions", "Extended-Precision Integer Arithmetic Instructions",
+// "Floating-Point Instructions", "Half Precision Floating-Point Instructions").
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ops/float_operation.h"
 #include "server/device/emulator/ops/lane_operations.h"
@@ -43,11 +43,16 @@ Operation Subc(Form& form) { return Carry(form, LaneOpcode::kSubCarry, 2, true);
 
 Type Widened(Type type) {
   switch (type) {
-    case Type::kU16: return Type::kU32;
-    case Type::kS16: return Type::kS32;
-    case Type::kU32: return Type::kU64;
-    case Type::kS32: return Type::kS64;
-    default: return Type::kNone;
+    case Type::kU16:
+      return Type::kU32;
+    case Type::kS16:
+      return Type::kS32;
+    case Type::kU32:
+      return Type::kU64;
+    case Type::kS32:
+      return Type::kS64;
+    default:
+      return Type::kNone;
   }
 }
 
@@ -76,7 +81,8 @@ Operation Mad(Form& form) {
   if (form.Take("wide")) return WideProduct(form, LaneOpcode::kMadWide, 3);
   const bool high = form.Take("hi");
   if (!high && !form.Take("lo")) return form.Malformed("mad of integers needs .hi, .lo or .wide");
-  if (form.Peek() == "cc") return Carry(form, high ? LaneOpcode::kMadHiCarry : LaneOpcode::kMadLoCarry, 3, false);
+  if (form.Peek() == "cc")
+    return Carry(form, high ? LaneOpcode::kMadHiCarry : LaneOpcode::kMadLoCarry, 3, false);
   if (high && form.Take("sat")) return Plain(form, LaneOpcode::kMadHiSat, form.TakeType(), 3);
   return Plain(form, high ? LaneOpcode::kMadHi : LaneOpcode::kMadLo, form.TakeType(), 3);
 }

@@ -1,6 +1,7 @@
-// cp.async (PTX ISA, "Data Movement and Conversion Instructions: Non-Bulk copy"). Copies are made at once, and groups
-// have nothing left to wait for; with the late_async check they are made as late as the waits allow, so that a kernel
-// that forgets one sees what was there before. The bulk forms are decoded in their own file.
+// cp.async (PTX ISA, "Data Movement and Conversion Instructions: Non-Bulk copy"). Copies are made at once,
+// and groups have nothing left to wait for; with the late_async check they are made as late as the waits
+// allow, so that a kernel that forgets one sees what was there before. The bulk forms are decoded in their
+// own file.
 #include <algorithm>
 #include <cstring>
 #include <deque>
@@ -18,8 +19,8 @@ namespace {
 struct CopyData {
   uint32_t bytes = 16;
   bool to32 = true, from32 = false;
-  bool has_size = false;     // operand 2: bytes to read, the rest is zero
-  bool has_ignore = false;   // operand 2: a predicate, true: all is zero
+  bool has_size = false;    // operand 2: bytes to read, the rest is zero
+  bool has_ignore = false;  // operand 2: a predicate, true: all is zero
   bool negated = false;
   int64_t from_offset = 0;
   int64_t to_offset = 0;
@@ -28,12 +29,12 @@ struct CopyData {
 struct PendingCopy {
   uint8_t* to;
   const uint8_t* from;
-  uint32_t size;   // the rest of `bytes` becomes zero
+  uint32_t size;  // the rest of `bytes` becomes zero
   uint32_t bytes;
 };
 
-// The copies of a warp that are under way: groups, oldest first; the last one is open. (Groups are a thread's in PTX;
-// lanes that part between copy and commit share theirs here.)
+// The copies of a warp that are under way: groups, oldest first; the last one is open. (Groups are a thread's
+// in PTX; lanes that part between copy and commit share theirs here.)
 struct PendingCopies final : WarpExtension {
   std::deque<std::vector<PendingCopy>> groups = std::deque<std::vector<PendingCopy>>(1);
 };
@@ -80,7 +81,8 @@ Step RunCopy(Warp& warp, const Instruction& in, uint32_t mask) {
     late = &static_cast<PendingCopies*>(warp.async.get())->groups.back();
   }
   uint32_t ignored = 0;
-  if (data.has_ignore) ignored = data.negated ? ~warp.Predicate(in.operand[2]) : warp.Predicate(in.operand[2]);
+  if (data.has_ignore)
+    ignored = data.negated ? ~warp.Predicate(in.operand[2]) : warp.Predicate(in.operand[2]);
   uint64_t sources[32];
   uint64_t low = ~uint64_t{0};
   uint64_t high = 0;
@@ -95,8 +97,9 @@ Step RunCopy(Warp& warp, const Instruction& in, uint32_t mask) {
     misaligned |= sources[i] & (data.bytes - 1);
     all = all && (!data.has_size || warp.U32(in.operand[2])[i] == data.bytes);
   }
-  const AllocationRange* range =
-      all && misaligned == 0 && late == nullptr ? warp.worker->FindRange(in, low, high + data.bytes) : nullptr;
+  const AllocationRange* range = all && misaligned == 0 && late == nullptr
+                                     ? warp.worker->FindRange(in, low, high + data.bytes)
+                                     : nullptr;
   for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
     const uint32_t i = static_cast<uint32_t>(__builtin_ctz(lanes));
     uint64_t to = data.to32 ? warp.U32(in.operand[0])[i] : warp.U64(in.operand[0])[i];
@@ -147,7 +150,8 @@ Operation Cp(Form& form) {
   }
   CopyData data;
   if (!form.Take("ca") && !form.Take("cg")) return form.Malformed("cp.async needs .ca or .cg");
-  if (!form.Take("shared") && !form.Take("shared::cta")) return form.Malformed("cp.async goes to shared memory");
+  if (!form.Take("shared") && !form.Take("shared::cta"))
+    return form.Malformed("cp.async goes to shared memory");
   if (!form.Take("global")) return form.Malformed("cp.async comes from global memory");
   const bool has_policy = form.Take("L2::cache_hint");
   form.TakeCacheHints();

@@ -1,7 +1,7 @@
 // atom, red, fence, membar (PTX ISA, "Parallel Synchronization and Communication Instructions").
 //
-// Lanes act in ascending order, CTAs of a kernel with global atomics in a fixed interleaving on one thread, so results
-// do not depend on the host.
+// Lanes act in ascending order, CTAs of a kernel with global atomics in a fixed interleaving on one thread,
+// so results do not depend on the host.
 #include <cstring>
 
 #include "server/device/emulator/exec/control.h"
@@ -36,16 +36,26 @@ uint64_t Integer(const AtomicData& data, uint64_t old, uint64_t a, uint64_t b) {
     return static_cast<int64_t>(x << (64 - bits)) < static_cast<int64_t>(y << (64 - bits));
   };
   switch (data.op) {
-    case AtomicOp::kAdd: return old + a;
-    case AtomicOp::kMin: return less(a, old) ? a : old;
-    case AtomicOp::kMax: return less(old, a) ? a : old;
-    case AtomicOp::kAnd: return old & a;
-    case AtomicOp::kOr: return old | a;
-    case AtomicOp::kXor: return old ^ a;
-    case AtomicOp::kExch: return a;
-    case AtomicOp::kCas: return old == a ? b : old;
-    case AtomicOp::kInc: return old >= a ? 0 : old + 1;
-    case AtomicOp::kDec: return old == 0 || old > a ? a : old - 1;
+    case AtomicOp::kAdd:
+      return old + a;
+    case AtomicOp::kMin:
+      return less(a, old) ? a : old;
+    case AtomicOp::kMax:
+      return less(old, a) ? a : old;
+    case AtomicOp::kAnd:
+      return old & a;
+    case AtomicOp::kOr:
+      return old | a;
+    case AtomicOp::kXor:
+      return old ^ a;
+    case AtomicOp::kExch:
+      return a;
+    case AtomicOp::kCas:
+      return old == a ? b : old;
+    case AtomicOp::kInc:
+      return old >= a ? 0 : old + 1;
+    case AtomicOp::kDec:
+      return old == 0 || old > a ? a : old - 1;
   }
   return old;
 }
@@ -67,7 +77,8 @@ uint64_t LaneValue(const Warp& warp, uint32_t offset, uint32_t lane, uint32_t by
   return bytes == 2 ? value & 0xffff : value;
 }
 
-// Operand 0: the address. The list holds for each element k the destination at 3k, and the sources at 3k + 1, 3k + 2.
+// Operand 0: the address. The list holds for each element k the destination at 3k, and the sources at 3k + 1,
+// 3k + 2.
 template <bool kReturns>
 Step RunAtomic(Warp& warp, const Instruction& in, uint32_t mask) {
   const AtomicData& data = *static_cast<const AtomicData*>(in.data);
@@ -126,9 +137,10 @@ bool TakeAtomicOp(Form& form, AtomicOp* op) {
   static constexpr struct {
     const char* name;
     AtomicOp op;
-  } kRows[] = {{"add", AtomicOp::kAdd}, {"min", AtomicOp::kMin}, {"max", AtomicOp::kMax}, {"and", AtomicOp::kAnd},
-               {"or", AtomicOp::kOr},   {"xor", AtomicOp::kXor}, {"exch", AtomicOp::kExch}, {"cas", AtomicOp::kCas},
-               {"inc", AtomicOp::kInc}, {"dec", AtomicOp::kDec}};
+  } kRows[] = {{"add", AtomicOp::kAdd},   {"min", AtomicOp::kMin}, {"max", AtomicOp::kMax},
+               {"and", AtomicOp::kAnd},   {"or", AtomicOp::kOr},   {"xor", AtomicOp::kXor},
+               {"exch", AtomicOp::kExch}, {"cas", AtomicOp::kCas}, {"inc", AtomicOp::kInc},
+               {"dec", AtomicOp::kDec}};
   for (const auto& row : kRows) {
     if (form.Take(row.name)) {
       *op = row.op;
@@ -141,7 +153,8 @@ bool TakeAtomicOp(Form& form, AtomicOp* op) {
 template <bool kReturns>
 Operation Atomic(Form& form) {
   AtomicData data;
-  for (const char* order : {"relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys"}) form.Take(order);
+  for (const char* order : {"relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys"})
+    form.Take(order);
   form.Take("async");
   data.space = form.TakeSpace();
   if (!TakeAtomicOp(form, &data.op)) return form.Malformed("no operation");
@@ -153,13 +166,15 @@ Operation Atomic(Form& form) {
   data.is_float = IsFloat(data.type);
   const int first = kReturns ? 1 : 0;  // the address
   const int sources = data.op == AtomicOp::kCas ? 2 : 1;
-  if (form.operands() != first + 1 + sources + (has_policy ? 1 : 0)) return form.Malformed("a wrong number of operands");
+  if (form.operands() != first + 1 + sources + (has_policy ? 1 : 0))
+    return form.Malformed("a wrong number of operands");
   if (data.space == Space::kLocal || data.space == Space::kParam || data.space == Space::kConst) {
     return form.Malformed("atomics are for global and shared memory");
   }
   const AddressForm address = form.Address(0, first);
   data.address32 = address.width == Width::k32;
-  if (data.space == Space::kGeneric && address.variable_space != Space::kGeneric) data.space = address.variable_space;
+  if (data.space == Space::kGeneric && address.variable_space != Space::kGeneric)
+    data.space = address.variable_space;
   for (uint32_t k = 0; k < data.vector; ++k) {
     const int at = static_cast<int>(7 + 3 * k);
     const int element = static_cast<int>(k);

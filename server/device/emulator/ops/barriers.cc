@@ -1,12 +1,11 @@
-// bar, barrier, barrier.cluster, bar.warp.sync, nanosleep and scheduling hints (PTX ISA, "Parallel Synchronization and
-// Communication Instructions").
+// bar, barrier, barrier.cluster, bar.warp.sync, nanosleep and scheduling hints (PTX ISA, "Parallel
+// Synchronization and Communication Instructions").
+#include "absl/strings/str_cat.h"
 #include "server/device/emulator/exec/control.h"
 #include "server/device/emulator/exec/warp.h"
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ops/float_operation.h"
 #include "server/device/emulator/ptx/ast.h"
-
-#include "absl/strings/str_cat.h"
 
 namespace trun::device {
 namespace {
@@ -41,7 +40,8 @@ Step RunBarrier(Warp& warp, const Instruction& in, uint32_t mask) {
     }
     if (barrier.expected != 0 && barrier.expected != count) {
       return Raise(warp, lane, Reason::kBarrierDivergence,
-                   absl::StrCat("barrier ", id, " is for ", barrier.expected, " threads here and for ", count, " elsewhere"));
+                   absl::StrCat("barrier ", id, " is for ", barrier.expected, " threads here and for ", count,
+                                " elsewhere"));
     }
     if (barrier.arrived == 0) {
       barrier.reduction_popc = 0;
@@ -51,7 +51,8 @@ Step RunBarrier(Warp& warp, const Instruction& in, uint32_t mask) {
     barrier.expected = count;
     barrier.arrived += 32;
     if (data.reduction != Reduction::kNone) {
-      const uint32_t votes = (data.negated ? ~warp.Predicate(in.operand[3]) : warp.Predicate(in.operand[3])) & mask;
+      const uint32_t votes =
+          (data.negated ? ~warp.Predicate(in.operand[3]) : warp.Predicate(in.operand[3])) & mask;
       barrier.reduction_popc += static_cast<uint32_t>(__builtin_popcount(votes));
       barrier.reduction_and = barrier.reduction_and && votes == mask;
       barrier.reduction_or = barrier.reduction_or || votes != 0;
@@ -63,7 +64,8 @@ Step RunBarrier(Warp& warp, const Instruction& in, uint32_t mask) {
       return Step::kWait;
     }
     if (barrier.arrived > barrier.expected) {
-      return Raise(warp, lane, Reason::kBarrierDivergence, absl::StrCat("more threads than barrier ", id, " is for"));
+      return Raise(warp, lane, Reason::kBarrierDivergence,
+                   absl::StrCat("more threads than barrier ", id, " is for"));
     }
     ++barrier.generation;
     barrier.arrived = 0;
@@ -197,7 +199,8 @@ void RegisterBarriers(FamilyTable* table) {
   table->Add("bar", &Bar);
   table->Add("barrier", &Bar);
   table->Add("nanosleep", &Nanosleep);
-  // Registers are not scarce here, launches of one stream run one after another, breakpoints are the debugger's.
+  // Registers are not scarce here, launches of one stream run one after another, breakpoints are the
+  // debugger's.
   table->Add("setmaxnreg", &Nothing);
   table->Add("griddepcontrol", &Nothing);
   table->Add("pmevent", &Nothing);

@@ -72,13 +72,26 @@ Operation Pack(Form& form) {
   PackData data = {};
   data.has_c = form.OptionalType() != Type::kNone;
   switch (to) {
-    case Type::kU16: data = {0, 65535, 16, data.has_c}; break;
-    case Type::kS16: data = {-32768, 32767, 16, data.has_c}; break;
-    case Type::kU8: data = {0, 255, 8, data.has_c}; break;
-    case Type::kS8: data = {-128, 127, 8, data.has_c}; break;
-    case Type::kU4: data = {0, 15, 4, data.has_c}; break;
-    case Type::kS4: data = {-8, 7, 4, data.has_c}; break;
-    default: return form.Unsupported("this result type");
+    case Type::kU16:
+      data = {0, 65535, 16, data.has_c};
+      break;
+    case Type::kS16:
+      data = {-32768, 32767, 16, data.has_c};
+      break;
+    case Type::kU8:
+      data = {0, 255, 8, data.has_c};
+      break;
+    case Type::kS8:
+      data = {-128, 127, 8, data.has_c};
+      break;
+    case Type::kU4:
+      data = {0, 15, 4, data.has_c};
+      break;
+    case Type::kS4:
+      data = {-8, 7, 4, data.has_c};
+      break;
+    default:
+      return form.Unsupported("this result type");
   }
   form.Destination(0, 0, Type::kB32);
   form.Source(1, 1, Type::kB32);
@@ -88,7 +101,9 @@ Operation Pack(Form& form) {
   return &RunPack;
 }
 
-bool IsPair(Type type) { return (type >= Type::kE4m3x2 && type <= Type::kUe8m0x2) || type == Type::kF16x2 || type == Type::kBf16x2; }
+bool IsPair(Type type) {
+  return (type >= Type::kE4m3x2 && type <= Type::kUe8m0x2) || type == Type::kF16x2 || type == Type::kBf16x2;
+}
 bool IsInteger(Type type) { return type >= Type::kU8 && type <= Type::kS64; }
 
 // Registers of packs narrower than 16 bits are b8 ones, which PTX writes as 16.
@@ -98,7 +113,7 @@ Operation Cvt(Form& form) {
   if (form.Take("pack")) return Pack(form);
   ConvertData data;
   numerics::Conversion& c = data.conversion;
-  const bool integral = form.Take("rni") ? (c.rounding = numerics::Rounding::kNearestEven, true)
+  const bool integral = form.Take("rni")   ? (c.rounding = numerics::Rounding::kNearestEven, true)
                         : form.Take("rzi") ? (c.rounding = numerics::Rounding::kTowardZero, true)
                         : form.Take("rmi") ? (c.rounding = numerics::Rounding::kDown, true)
                         : form.Take("rpi") ? (c.rounding = numerics::Rounding::kUp, true)
@@ -146,7 +161,8 @@ Operation Cvt(Form& form) {
   c.to_integral = integral && IsFloat(to) && IsFloat(from);
   const Width to_width = form.WideDestination(0, 0, to);
   const Width from_width = form.WideSource(1, 1, from);
-  if (to_width != WidthOf(to) || from_width != WidthOf(from)) return form.Unsupported("a register wider than its type");
+  if (to_width != WidthOf(to) || from_width != WidthOf(from))
+    return form.Unsupported("a register wider than its type");
   data.run = numerics::SelectConvert(c);
   if (data.run == nullptr) return form.Unsupported("these types");
   form.Data(data);

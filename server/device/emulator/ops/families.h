@@ -8,16 +8,16 @@ namespace trun::device {
 
 struct Warp;
 
-void RegisterArithmetic(FamilyTable* table);   // arithmetic.cc: add … of all types
-void RegisterLogic(FamilyTable* table);        // logic.cc: and, shl, lop3, bfe, prmt …
-void RegisterSelection(FamilyTable* table);    // selection.cc: setp, selp, set, slct, testp …
-void RegisterMovement(FamilyTable* table);     // movement.cc: mov, cvta, isspacep, ld, st, prefetch …
-void RegisterConversion(FamilyTable* table);   // conversion.cc: cvt
-void RegisterAtomics(FamilyTable* table);      // atomics.cc: atom, red, fence, membar
-void RegisterWarp(FamilyTable* table);         // warp_collectives.cc: shfl, vote, match, redux, activemask, elect
-void RegisterBarriers(FamilyTable* table);     // barriers.cc: bar, barrier, griddepcontrol, nanosleep …
-void RegisterMatrix(FamilyTable* table);       // matrix.cc: mma, ldmatrix, stmatrix, movmatrix
-void RegisterAsyncCopy(FamilyTable* table);    // async_copy.cc: cp.async
+void RegisterArithmetic(FamilyTable* table);  // arithmetic.cc: add … of all types
+void RegisterLogic(FamilyTable* table);       // logic.cc: and, shl, lop3, bfe, prmt …
+void RegisterSelection(FamilyTable* table);   // selection.cc: setp, selp, set, slct, testp …
+void RegisterMovement(FamilyTable* table);    // movement.cc: mov, cvta, isspacep, ld, st, prefetch …
+void RegisterConversion(FamilyTable* table);  // conversion.cc: cvt
+void RegisterAtomics(FamilyTable* table);     // atomics.cc: atom, red, fence, membar
+void RegisterWarp(FamilyTable* table);  // warp_collectives.cc: shfl, vote, match, redux, activemask, elect
+void RegisterBarriers(FamilyTable* table);   // barriers.cc: bar, barrier, griddepcontrol, nanosleep …
+void RegisterMatrix(FamilyTable* table);     // matrix.cc: mma, ldmatrix, stmatrix, movmatrix
+void RegisterAsyncCopy(FamilyTable* table);  // async_copy.cc: cp.async
 
 // Parts of cp that have files of their own: after cp.async and cp.reduce.async.
 Operation DecodeBulkCopy(Form& form, bool reduce);  // async/bulk_copy_ops.cc

@@ -1,5 +1,5 @@
-// Integer arithmetic, logic, comparison and conversion on lanes (PTX ISA, "Integer Arithmetic Instructions", "Logic
-// and Shift Instructions", "Comparison and Selection Instructions").
+// Integer arithmetic, logic, comparison and conversion on lanes (PTX ISA, "Integer Arithmetic Instructions",
+// "Logic and Shift Instructions", "Comparison and Selection Instructions").
 #include "server/device/emulator/ops/lane_integer.h"
 
 #include "server/device/emulator/ops/lanes.h"
@@ -27,21 +27,57 @@ struct LaneOf<double> {
 template <typename T>
 using Lane = typename LaneOf<T>::type;
 
-template <typename T> struct UnsignedOf { using type = T; };
-template <> struct UnsignedOf<int8_t> { using type = uint8_t; };
-template <> struct UnsignedOf<int16_t> { using type = uint16_t; };
-template <> struct UnsignedOf<int32_t> { using type = uint32_t; };
-template <> struct UnsignedOf<int64_t> { using type = uint64_t; };
-template <typename T> using Unsigned = typename UnsignedOf<T>::type;
+template <typename T>
+struct UnsignedOf {
+  using type = T;
+};
+template <>
+struct UnsignedOf<int8_t> {
+  using type = uint8_t;
+};
+template <>
+struct UnsignedOf<int16_t> {
+  using type = uint16_t;
+};
+template <>
+struct UnsignedOf<int32_t> {
+  using type = uint32_t;
+};
+template <>
+struct UnsignedOf<int64_t> {
+  using type = uint64_t;
+};
+template <typename T>
+using Unsigned = typename UnsignedOf<T>::type;
 
-template <typename T> struct WideOf;
-template <> struct WideOf<uint16_t> { using type = uint32_t; };
-template <> struct WideOf<int16_t> { using type = int32_t; };
-template <> struct WideOf<uint32_t> { using type = uint64_t; };
-template <> struct WideOf<int32_t> { using type = int64_t; };
-template <> struct WideOf<uint64_t> { using type = unsigned __int128; };
-template <> struct WideOf<int64_t> { using type = __int128; };
-template <typename T> using Wide = typename WideOf<T>::type;
+template <typename T>
+struct WideOf;
+template <>
+struct WideOf<uint16_t> {
+  using type = uint32_t;
+};
+template <>
+struct WideOf<int16_t> {
+  using type = int32_t;
+};
+template <>
+struct WideOf<uint32_t> {
+  using type = uint64_t;
+};
+template <>
+struct WideOf<int32_t> {
+  using type = int64_t;
+};
+template <>
+struct WideOf<uint64_t> {
+  using type = unsigned __int128;
+};
+template <>
+struct WideOf<int64_t> {
+  using type = __int128;
+};
+template <typename T>
+using Wide = typename WideOf<T>::type;
 
 template <typename T>
 constexpr bool kIsSigned = static_cast<T>(-1) < static_cast<T>(0);
@@ -68,9 +104,11 @@ inline T Two(T a, T b) {
   if constexpr (kOp == LaneOpcode::kAdd) return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
   if constexpr (kOp == LaneOpcode::kSub) return static_cast<T>(static_cast<U>(a) - static_cast<U>(b));
   if constexpr (kOp == LaneOpcode::kMulLo) {
-    return static_cast<T>(static_cast<U>(static_cast<uint64_t>(static_cast<U>(a)) * static_cast<uint64_t>(static_cast<U>(b))));
+    return static_cast<T>(
+        static_cast<U>(static_cast<uint64_t>(static_cast<U>(a)) * static_cast<uint64_t>(static_cast<U>(b))));
   }
-  if constexpr (kOp == LaneOpcode::kMulHi) return static_cast<T>((static_cast<Wide<T>>(a) * static_cast<Wide<T>>(b)) >> kBits<T>);
+  if constexpr (kOp == LaneOpcode::kMulHi)
+    return static_cast<T>((static_cast<Wide<T>>(a) * static_cast<Wide<T>>(b)) >> kBits<T>);
   if constexpr (kOp == LaneOpcode::kDiv) {
     if (b == 0) return static_cast<T>(~U{0});
     if constexpr (kIsSigned<T>) {
@@ -99,14 +137,17 @@ inline T Two(T a, T b) {
   if constexpr (kOp == LaneOpcode::kOr) return a | b;
   if constexpr (kOp == LaneOpcode::kXor) return a ^ b;
   if constexpr (kOp == LaneOpcode::kAddSat || kOp == LaneOpcode::kSubSat) {
-    const int64_t wide = kOp == LaneOpcode::kAddSat ? static_cast<int64_t>(a) + b : static_cast<int64_t>(a) - b;
+    const int64_t wide =
+        kOp == LaneOpcode::kAddSat ? static_cast<int64_t>(a) + b : static_cast<int64_t>(a) - b;
     return wide > kMaxOf<T> ? kMaxOf<T> : wide < kMinOf<T> ? kMinOf<T> : static_cast<T>(wide);
   }
   if constexpr (kOp == LaneOpcode::kMul24Lo || kOp == LaneOpcode::kMul24Hi) {
-    const int64_t x = kIsSigned<T> ? static_cast<int64_t>(static_cast<int32_t>(static_cast<uint32_t>(a) << 8) >> 8)
-                                   : static_cast<int64_t>(static_cast<uint32_t>(a) & 0xffffff);
-    const int64_t y = kIsSigned<T> ? static_cast<int64_t>(static_cast<int32_t>(static_cast<uint32_t>(b) << 8) >> 8)
-                                   : static_cast<int64_t>(static_cast<uint32_t>(b) & 0xffffff);
+    const int64_t x = kIsSigned<T>
+                          ? static_cast<int64_t>(static_cast<int32_t>(static_cast<uint32_t>(a) << 8) >> 8)
+                          : static_cast<int64_t>(static_cast<uint32_t>(a) & 0xffffff);
+    const int64_t y = kIsSigned<T>
+                          ? static_cast<int64_t>(static_cast<int32_t>(static_cast<uint32_t>(b) << 8) >> 8)
+                          : static_cast<int64_t>(static_cast<uint32_t>(b) & 0xffffff);
     return static_cast<T>((x * y) >> (kOp == LaneOpcode::kMul24Hi ? 16 : 0));
   }
   if constexpr (kOp == LaneOpcode::kBmskClamp || kOp == LaneOpcode::kBmskWrap) {
@@ -138,7 +179,8 @@ Step BinaryPair(Warp& warp, const Instruction& in, uint32_t mask) {
   const uint32_t* b = warp.U32(in.operand[2]);
   ForLanes(d, mask, [=](int i) {
     const uint32_t low = static_cast<uint16_t>(Two<T, kOp>(static_cast<T>(a[i]), static_cast<T>(b[i])));
-    const uint32_t high = static_cast<uint16_t>(Two<T, kOp>(static_cast<T>(a[i] >> 16), static_cast<T>(b[i] >> 16)));
+    const uint32_t high =
+        static_cast<uint16_t>(Two<T, kOp>(static_cast<T>(a[i] >> 16), static_cast<T>(b[i] >> 16)));
     return low | high << 16;
   });
   return Step::kNext;
@@ -156,7 +198,8 @@ Step Shift(Warp& warp, const Instruction& in, uint32_t mask) {
       const Lane<T> shifted = static_cast<Lane<T>>(a[i]) << (b[i] & (sizeof(Lane<T>) * 8 - 1));
       return b[i] < static_cast<uint32_t>(kBits<T>) ? Out<T>(static_cast<T>(shifted)) : Lane<T>{0};
     } else if constexpr (kIsSigned<T>) {
-      const uint32_t amount = b[i] < static_cast<uint32_t>(kBits<T>) ? b[i] : static_cast<uint32_t>(kBits<T> - 1);
+      const uint32_t amount =
+          b[i] < static_cast<uint32_t>(kBits<T>) ? b[i] : static_cast<uint32_t>(kBits<T> - 1);
       return Out<T>(static_cast<T>(value >> amount));
     } else {
       const Lane<T> shifted = static_cast<Lane<T>>(value) >> (b[i] & (sizeof(Lane<T>) * 8 - 1));
@@ -186,7 +229,8 @@ Step MadWide(Warp& warp, const Instruction& in, uint32_t mask) {
   const Lane<T>* b = LanesAt<T>(warp, in.operand[2]);
   const Lane<W>* c = LanesAt<W>(warp, in.operand[3]);
   ForLanes(d, mask, [=](int i) {
-    return static_cast<Lane<W>>(static_cast<W>(static_cast<T>(a[i])) * static_cast<W>(static_cast<T>(b[i]))) + c[i];
+    return static_cast<Lane<W>>(static_cast<W>(static_cast<T>(a[i])) * static_cast<W>(static_cast<T>(b[i]))) +
+           c[i];
   });
   return Step::kNext;
 }
@@ -202,7 +246,8 @@ inline T One(T a) {
   if constexpr (kOp == LaneOpcode::kBrev) {
     U value = static_cast<U>(a);
     U reversed = 0;
-    for (int bit = 0; bit < kBits<T>; ++bit) reversed = static_cast<U>(reversed | (value >> bit & 1) << (kBits<T> - 1 - bit));
+    for (int bit = 0; bit < kBits<T>; ++bit)
+      reversed = static_cast<U>(reversed | (value >> bit & 1) << (kBits<T> - 1 - bit));
     return static_cast<T>(reversed);
   }
 }
@@ -226,11 +271,14 @@ Step Count(Warp& warp, const Instruction& in, uint32_t mask) {
     if constexpr (kOp == LaneOpcode::kPopc) {
       results[i] = static_cast<uint32_t>(__builtin_popcountll(value));
     } else if constexpr (kOp == LaneOpcode::kClz) {
-      results[i] = value == 0 ? static_cast<uint32_t>(kBits<T>) : static_cast<uint32_t>(__builtin_clzll(value) - (64 - kBits<T>));
+      results[i] = value == 0 ? static_cast<uint32_t>(kBits<T>)
+                              : static_cast<uint32_t>(__builtin_clzll(value) - (64 - kBits<T>));
     } else {
-      if (kIsSigned<T> && static_cast<T>(a[i]) < 0) value = static_cast<uint64_t>(static_cast<Unsigned<T>>(~a[i]));
+      if (kIsSigned<T> && static_cast<T>(a[i]) < 0)
+        value = static_cast<uint64_t>(static_cast<Unsigned<T>>(~a[i]));
       const uint32_t top = value == 0 ? 0xffffffff : static_cast<uint32_t>(63 - __builtin_clzll(value));
-      results[i] = kOp == LaneOpcode::kBfindShift && value != 0 ? static_cast<uint32_t>(kBits<T> - 1) - top : top;
+      results[i] =
+          kOp == LaneOpcode::kBfindShift && value != 0 ? static_cast<uint32_t>(kBits<T> - 1) - top : top;
     }
   }
   ForLanes(d, mask, [&](int i) { return results[i]; });
@@ -240,13 +288,19 @@ Step Count(Warp& warp, const Instruction& in, uint32_t mask) {
 template <typename T, LaneOpcode kOp>
 inline T Three(T a, T b, T c) {
   using U = Unsigned<T>;
-  if constexpr (kOp == LaneOpcode::kMadLo) return Two<T, LaneOpcode::kAdd>(Two<T, LaneOpcode::kMulLo>(a, b), c);
-  if constexpr (kOp == LaneOpcode::kMadHi) return Two<T, LaneOpcode::kAdd>(Two<T, LaneOpcode::kMulHi>(a, b), c);
-  if constexpr (kOp == LaneOpcode::kMadHiSat) return Two<T, LaneOpcode::kAddSat>(Two<T, LaneOpcode::kMulHi>(a, b), c);
-  if constexpr (kOp == LaneOpcode::kMad24Lo) return Two<T, LaneOpcode::kAdd>(Two<T, LaneOpcode::kMul24Lo>(a, b), c);
-  if constexpr (kOp == LaneOpcode::kMad24Hi) return Two<T, LaneOpcode::kAdd>(Two<T, LaneOpcode::kMul24Hi>(a, b), c);
+  if constexpr (kOp == LaneOpcode::kMadLo)
+    return Two<T, LaneOpcode::kAdd>(Two<T, LaneOpcode::kMulLo>(a, b), c);
+  if constexpr (kOp == LaneOpcode::kMadHi)
+    return Two<T, LaneOpcode::kAdd>(Two<T, LaneOpcode::kMulHi>(a, b), c);
+  if constexpr (kOp == LaneOpcode::kMadHiSat)
+    return Two<T, LaneOpcode::kAddSat>(Two<T, LaneOpcode::kMulHi>(a, b), c);
+  if constexpr (kOp == LaneOpcode::kMad24Lo)
+    return Two<T, LaneOpcode::kAdd>(Two<T, LaneOpcode::kMul24Lo>(a, b), c);
+  if constexpr (kOp == LaneOpcode::kMad24Hi)
+    return Two<T, LaneOpcode::kAdd>(Two<T, LaneOpcode::kMul24Hi>(a, b), c);
   if constexpr (kOp == LaneOpcode::kSad) {
-    const U distance = a > b ? static_cast<U>(static_cast<U>(a) - static_cast<U>(b)) : static_cast<U>(static_cast<U>(b) - static_cast<U>(a));
+    const U distance = a > b ? static_cast<U>(static_cast<U>(a) - static_cast<U>(b))
+                             : static_cast<U>(static_cast<U>(b) - static_cast<U>(a));
     return static_cast<T>(static_cast<U>(static_cast<U>(c) + distance));
   }
 }
@@ -283,7 +337,8 @@ Step Bfe(Warp& warp, const Instruction& in, uint32_t mask) {
     const uint32_t bits = kBits<T>;
     const U value = static_cast<U>(a[i]);
     const U shifted = position < bits ? static_cast<U>(value >> (position & (bits - 1))) : U{0};
-    const U keep = length >= bits ? static_cast<U>(~U{0}) : static_cast<U>((U{1} << (length & (bits - 1))) - 1);
+    const U keep =
+        length >= bits ? static_cast<U>(~U{0}) : static_cast<U>((U{1} << (length & (bits - 1))) - 1);
     U field = static_cast<U>(shifted & keep);
     if constexpr (kIsSigned<T>) {
       // The sign is the field's top bit, or the value's where the field reaches beyond it.
@@ -292,7 +347,8 @@ Step Bfe(Warp& warp, const Instruction& in, uint32_t mask) {
       const bool negative = length != 0 && (value >> (sign_at & (bits - 1)) & 1) != 0;
       if (negative) field = static_cast<U>(field | static_cast<U>(~keep));
       if (negative && position + length > bits) {
-        const U filled = position < bits ? static_cast<U>(~(static_cast<U>(~U{0}) >> (position & (bits - 1)))) : static_cast<U>(~U{0});
+        const U filled = position < bits ? static_cast<U>(~(static_cast<U>(~U{0}) >> (position & (bits - 1))))
+                                         : static_cast<U>(~U{0});
         field = static_cast<U>(field | filled);
       }
     }
@@ -314,7 +370,9 @@ Step Bfi(Warp& warp, const Instruction& in, uint32_t mask) {
     const uint32_t length = FieldNumber<T>(e[i]);
     const uint32_t bits = kBits<T>;
     if (position >= bits || length == 0) return b[i];
-    const T keep = static_cast<T>((length >= bits ? static_cast<T>(~T{0}) : static_cast<T>((T{1} << (length & (bits - 1))) - 1)) << position);
+    const T keep = static_cast<T>(
+        (length >= bits ? static_cast<T>(~T{0}) : static_cast<T>((T{1} << (length & (bits - 1))) - 1))
+        << position);
     return static_cast<Lane<T>>((b[i] & ~keep) | ((a[i] << position) & keep));
   });
   return Step::kNext;
@@ -386,8 +444,9 @@ Step Lop3(Warp& warp, const Instruction& in, uint32_t mask) {
   for (int k = 0; k < 8; ++k) term[k] = (in.immediate >> k & 1) != 0 ? 0xffffffff : 0;
   ForLanes(d, mask, [&, a, b, c](int i) {
     const uint32_t x = a[i], y = b[i], z = c[i];
-    return (term[0] & ~x & ~y & ~z) | (term[1] & ~x & ~y & z) | (term[2] & ~x & y & ~z) | (term[3] & ~x & y & z) |
-           (term[4] & x & ~y & ~z) | (term[5] & x & ~y & z) | (term[6] & x & y & ~z) | (term[7] & x & y & z);
+    return (term[0] & ~x & ~y & ~z) | (term[1] & ~x & ~y & z) | (term[2] & ~x & y & ~z) |
+           (term[3] & ~x & y & z) | (term[4] & x & ~y & ~z) | (term[5] & x & ~y & z) |
+           (term[6] & x & y & ~z) | (term[7] & x & y & z);
   });
   return Step::kNext;
 }
@@ -501,20 +560,34 @@ Step CompareFloat(Warp& warp, const Instruction& in, uint32_t mask) {
     y = FlushInput(y, ftz);
     const bool ordered = !__builtin_isunordered(x, y);
     switch (kCompare) {
-      case Comparison::kEq: return x == y;
-      case Comparison::kNe: return ordered && x != y;
-      case Comparison::kLt: return x < y;
-      case Comparison::kLe: return x <= y;
-      case Comparison::kGt: return x > y;
-      case Comparison::kGe: return x >= y;
-      case Comparison::kEqu: return !ordered || x == y;
-      case Comparison::kNeu: return x != y;
-      case Comparison::kLtu: return !(x >= y);
-      case Comparison::kLeu: return !(x > y);
-      case Comparison::kGtu: return !(x <= y);
-      case Comparison::kGeu: return !(x < y);
-      case Comparison::kNum: return ordered;
-      case Comparison::kNan: return !ordered;
+      case Comparison::kEq:
+        return x == y;
+      case Comparison::kNe:
+        return ordered && x != y;
+      case Comparison::kLt:
+        return x < y;
+      case Comparison::kLe:
+        return x <= y;
+      case Comparison::kGt:
+        return x > y;
+      case Comparison::kGe:
+        return x >= y;
+      case Comparison::kEqu:
+        return !ordered || x == y;
+      case Comparison::kNeu:
+        return x != y;
+      case Comparison::kLtu:
+        return !(x >= y);
+      case Comparison::kLeu:
+        return !(x > y);
+      case Comparison::kGtu:
+        return !(x <= y);
+      case Comparison::kGeu:
+        return !(x < y);
+      case Comparison::kNum:
+        return ordered;
+      case Comparison::kNan:
+        return !ordered;
     }
     return false;
   });
@@ -540,7 +613,8 @@ Step Convert(Warp& warp, const Instruction& in, uint32_t mask) {
         if (static_cast<uint64_t>(x) > static_cast<uint64_t>(kMaxOf<To>)) y = kMaxOf<To>;
       }
     }
-    // Narrow results are extended to the register by their sign; 16 bits is as wide as such a register is meant.
+    // Narrow results are extended to the register by their sign; 16 bits is as wide as such a register is
+    // meant.
     if constexpr (kIsSigned<To> && sizeof(To) < sizeof(ToLane)) {
       if constexpr (sizeof(ToLane) == 8) return static_cast<ToLane>(static_cast<int64_t>(y));
       return static_cast<ToLane>(static_cast<int32_t>(y));
@@ -567,54 +641,92 @@ Operation ConvertLanesOf(Width to, Width from) {
 template <typename To, bool kSaturate>
 Operation ConvertFrom(Width to, Type from, Width from_width) {
   switch (from) {
-    case Type::kU8: return ConvertLanesOf<To, uint8_t, kSaturate>(to, from_width);
-    case Type::kS8: return ConvertLanesOf<To, int8_t, kSaturate>(to, from_width);
-    case Type::kU16: return ConvertLanesOf<To, uint16_t, kSaturate>(to, from_width);
-    case Type::kS16: return ConvertLanesOf<To, int16_t, kSaturate>(to, from_width);
-    case Type::kU32: return ConvertLanesOf<To, uint32_t, kSaturate>(to, from_width);
-    case Type::kS32: return ConvertLanesOf<To, int32_t, kSaturate>(to, from_width);
-    case Type::kU64: return from_width == Width::k64 ? ConvertLanesOf<To, uint64_t, kSaturate>(to, from_width) : nullptr;
-    case Type::kS64: return from_width == Width::k64 ? ConvertLanesOf<To, int64_t, kSaturate>(to, from_width) : nullptr;
-    default: return nullptr;
+    case Type::kU8:
+      return ConvertLanesOf<To, uint8_t, kSaturate>(to, from_width);
+    case Type::kS8:
+      return ConvertLanesOf<To, int8_t, kSaturate>(to, from_width);
+    case Type::kU16:
+      return ConvertLanesOf<To, uint16_t, kSaturate>(to, from_width);
+    case Type::kS16:
+      return ConvertLanesOf<To, int16_t, kSaturate>(to, from_width);
+    case Type::kU32:
+      return ConvertLanesOf<To, uint32_t, kSaturate>(to, from_width);
+    case Type::kS32:
+      return ConvertLanesOf<To, int32_t, kSaturate>(to, from_width);
+    case Type::kU64:
+      return from_width == Width::k64 ? ConvertLanesOf<To, uint64_t, kSaturate>(to, from_width) : nullptr;
+    case Type::kS64:
+      return from_width == Width::k64 ? ConvertLanesOf<To, int64_t, kSaturate>(to, from_width) : nullptr;
+    default:
+      return nullptr;
   }
 }
 
 template <bool kSaturate>
 Operation ConvertTo(Type to, Width to_width, Type from, Width from_width) {
   switch (to) {
-    case Type::kU8: return ConvertFrom<uint8_t, kSaturate>(to_width, from, from_width);
-    case Type::kS8: return ConvertFrom<int8_t, kSaturate>(to_width, from, from_width);
-    case Type::kU16: return ConvertFrom<uint16_t, kSaturate>(to_width, from, from_width);
-    case Type::kS16: return ConvertFrom<int16_t, kSaturate>(to_width, from, from_width);
-    case Type::kU32: return ConvertFrom<uint32_t, kSaturate>(to_width, from, from_width);
-    case Type::kS32: return ConvertFrom<int32_t, kSaturate>(to_width, from, from_width);
-    case Type::kU64: return ConvertFrom<uint64_t, kSaturate>(to_width, from, from_width);
-    case Type::kS64: return ConvertFrom<int64_t, kSaturate>(to_width, from, from_width);
-    default: return nullptr;
+    case Type::kU8:
+      return ConvertFrom<uint8_t, kSaturate>(to_width, from, from_width);
+    case Type::kS8:
+      return ConvertFrom<int8_t, kSaturate>(to_width, from, from_width);
+    case Type::kU16:
+      return ConvertFrom<uint16_t, kSaturate>(to_width, from, from_width);
+    case Type::kS16:
+      return ConvertFrom<int16_t, kSaturate>(to_width, from, from_width);
+    case Type::kU32:
+      return ConvertFrom<uint32_t, kSaturate>(to_width, from, from_width);
+    case Type::kS32:
+      return ConvertFrom<int32_t, kSaturate>(to_width, from, from_width);
+    case Type::kU64:
+      return ConvertFrom<uint64_t, kSaturate>(to_width, from, from_width);
+    case Type::kS64:
+      return ConvertFrom<int64_t, kSaturate>(to_width, from, from_width);
+    default:
+      return nullptr;
   }
 }
 
 // Bits and floats count as the unsigned type of their size.
 Type IntegerOf(Type type) {
   switch (type) {
-    case Type::kB8: return Type::kU8;
-    case Type::kB16: case Type::kF16: case Type::kBf16: return Type::kU16;
-    case Type::kB32: case Type::kF32: case Type::kF16x2: case Type::kBf16x2: case Type::kTf32: return Type::kU32;
-    case Type::kB64: case Type::kF64: case Type::kF32x2: return Type::kU64;
-    default: return type;
+    case Type::kB8:
+      return Type::kU8;
+    case Type::kB16:
+    case Type::kF16:
+    case Type::kBf16:
+      return Type::kU16;
+    case Type::kB32:
+    case Type::kF32:
+    case Type::kF16x2:
+    case Type::kBf16x2:
+    case Type::kTf32:
+      return Type::kU32;
+    case Type::kB64:
+    case Type::kF64:
+    case Type::kF32x2:
+      return Type::kU64;
+    default:
+      return type;
   }
 }
 
 template <template <typename, LaneOpcode> class F, LaneOpcode kOp>
 Operation ByType(Type type) {
   switch (IntegerOf(type)) {
-    case Type::kU16: return &F<uint16_t, kOp>::Run;
-    case Type::kS16: return &F<int16_t, kOp>::Run;
-    case Type::kU32: return &F<uint32_t, kOp>::Run;
-    case Type::kS32: return &F<int32_t, kOp>::Run;
-    case Type::kU64: return &F<uint64_t, kOp>::Run;
-    case Type::kS64: return &F<int64_t, kOp>::Run;
-    default: return nullptr;
+    case Type::kU16:
+      return &F<uint16_t, kOp>::Run;
+    case Type::kS16:
+      return &F<int16_t, kOp>::Run;
+    case Type::kU32:
+      return &F<uint32_t, kOp>::Run;
+    case Type::kS32:
+      return &F<int32_t, kOp>::Run;
+    case Type::kU64:
+      return &F<uint64_t, kOp>::Run;
+    case Type::kS64:
+      return &F<int64_t, kOp>::Run;
+    default:
+      return nullptr;
   }
 }
 
@@ -671,27 +783,48 @@ Operation SelectInteger(LaneOpcode opcode, Type type) {
   using L = LaneOpcode;
   const Type t = IntegerOf(type);
   switch (opcode) {
-    case L::kAdd: return PairOr<L::kAdd>(type);
-    case L::kSub: return PairOr<L::kSub>(type);
-    case L::kMin: return PairOr<L::kMin>(type);
-    case L::kMax: return PairOr<L::kMax>(type);
-    case L::kMinRelu: return Relu<L::kMinRelu>(type);
-    case L::kMaxRelu: return Relu<L::kMaxRelu>(type);
-    case L::kMulLo: return ByType<BinaryOf, L::kMulLo>(type);
-    case L::kMulHi: return ByType<BinaryOf, L::kMulHi>(type);
-    case L::kDiv: return ByType<BinaryOf, L::kDiv>(type);
-    case L::kRem: return ByType<BinaryOf, L::kRem>(type);
-    case L::kAnd: return ByType<BinaryOf, L::kAnd>(type);
-    case L::kOr: return ByType<BinaryOf, L::kOr>(type);
-    case L::kXor: return ByType<BinaryOf, L::kXor>(type);
-    case L::kShl: return ByType<ShiftOf, L::kShl>(type);
-    case L::kShr: return ByType<ShiftOf, L::kShr>(type);
-    case L::kAddSat: return type == Type::kS32 ? &Binary<int32_t, L::kAddSat> : nullptr;
-    case L::kSubSat: return type == Type::kS32 ? &Binary<int32_t, L::kSubSat> : nullptr;
-    case L::kMul24Lo: return Only32<L::kMul24Lo>(type);
-    case L::kMul24Hi: return Only32<L::kMul24Hi>(type);
-    case L::kBmskClamp: return Only32<L::kBmskClamp>(type);
-    case L::kBmskWrap: return Only32<L::kBmskWrap>(type);
+    case L::kAdd:
+      return PairOr<L::kAdd>(type);
+    case L::kSub:
+      return PairOr<L::kSub>(type);
+    case L::kMin:
+      return PairOr<L::kMin>(type);
+    case L::kMax:
+      return PairOr<L::kMax>(type);
+    case L::kMinRelu:
+      return Relu<L::kMinRelu>(type);
+    case L::kMaxRelu:
+      return Relu<L::kMaxRelu>(type);
+    case L::kMulLo:
+      return ByType<BinaryOf, L::kMulLo>(type);
+    case L::kMulHi:
+      return ByType<BinaryOf, L::kMulHi>(type);
+    case L::kDiv:
+      return ByType<BinaryOf, L::kDiv>(type);
+    case L::kRem:
+      return ByType<BinaryOf, L::kRem>(type);
+    case L::kAnd:
+      return ByType<BinaryOf, L::kAnd>(type);
+    case L::kOr:
+      return ByType<BinaryOf, L::kOr>(type);
+    case L::kXor:
+      return ByType<BinaryOf, L::kXor>(type);
+    case L::kShl:
+      return ByType<ShiftOf, L::kShl>(type);
+    case L::kShr:
+      return ByType<ShiftOf, L::kShr>(type);
+    case L::kAddSat:
+      return type == Type::kS32 ? &Binary<int32_t, L::kAddSat> : nullptr;
+    case L::kSubSat:
+      return type == Type::kS32 ? &Binary<int32_t, L::kSubSat> : nullptr;
+    case L::kMul24Lo:
+      return Only32<L::kMul24Lo>(type);
+    case L::kMul24Hi:
+      return Only32<L::kMul24Hi>(type);
+    case L::kBmskClamp:
+      return Only32<L::kBmskClamp>(type);
+    case L::kBmskWrap:
+      return Only32<L::kBmskWrap>(type);
     case L::kMulWide:
       if (t == Type::kU16) return &MulWide<uint16_t>;
       if (t == Type::kS16) return &MulWide<int16_t>;
@@ -702,47 +835,84 @@ Operation SelectInteger(LaneOpcode opcode, Type type) {
       if (t == Type::kS16) return &MadWide<int16_t>;
       if (t == Type::kU32) return &MadWide<uint32_t>;
       return t == Type::kS32 ? &MadWide<int32_t> : nullptr;
-    case L::kMov: return ByType<UnaryOf, L::kMov>(type);
-    case L::kNot: return ByType<UnaryOf, L::kNot>(type);
-    case L::kCnot: return ByType<UnaryOf, L::kCnot>(type);
-    case L::kNeg: return ByType<UnaryOf, L::kNeg>(type);
-    case L::kAbs: return ByType<UnaryOf, L::kAbs>(type);
-    case L::kBrev: return ByType<UnaryOf, L::kBrev>(type);
-    case L::kClz: return ByType<CountOf, L::kClz>(type);
-    case L::kPopc: return ByType<CountOf, L::kPopc>(type);
-    case L::kBfind: return ByType<CountOf, L::kBfind>(type);
-    case L::kBfindShift: return ByType<CountOf, L::kBfindShift>(type);
-    case L::kMadLo: return ByType<TernaryOf, L::kMadLo>(type);
-    case L::kMadHi: return ByType<TernaryOf, L::kMadHi>(type);
-    case L::kMadHiSat: return type == Type::kS32 ? &Ternary<int32_t, L::kMadHiSat> : nullptr;
-    case L::kMad24Lo: return t == Type::kS32 ? &Ternary<int32_t, L::kMad24Lo> : t == Type::kU32 ? &Ternary<uint32_t, L::kMad24Lo> : nullptr;
-    case L::kMad24Hi: return t == Type::kS32 ? &Ternary<int32_t, L::kMad24Hi> : t == Type::kU32 ? &Ternary<uint32_t, L::kMad24Hi> : nullptr;
-    case L::kSad: return ByType<TernaryOf, L::kSad>(type);
+    case L::kMov:
+      return ByType<UnaryOf, L::kMov>(type);
+    case L::kNot:
+      return ByType<UnaryOf, L::kNot>(type);
+    case L::kCnot:
+      return ByType<UnaryOf, L::kCnot>(type);
+    case L::kNeg:
+      return ByType<UnaryOf, L::kNeg>(type);
+    case L::kAbs:
+      return ByType<UnaryOf, L::kAbs>(type);
+    case L::kBrev:
+      return ByType<UnaryOf, L::kBrev>(type);
+    case L::kClz:
+      return ByType<CountOf, L::kClz>(type);
+    case L::kPopc:
+      return ByType<CountOf, L::kPopc>(type);
+    case L::kBfind:
+      return ByType<CountOf, L::kBfind>(type);
+    case L::kBfindShift:
+      return ByType<CountOf, L::kBfindShift>(type);
+    case L::kMadLo:
+      return ByType<TernaryOf, L::kMadLo>(type);
+    case L::kMadHi:
+      return ByType<TernaryOf, L::kMadHi>(type);
+    case L::kMadHiSat:
+      return type == Type::kS32 ? &Ternary<int32_t, L::kMadHiSat> : nullptr;
+    case L::kMad24Lo:
+      return t == Type::kS32   ? &Ternary<int32_t, L::kMad24Lo>
+             : t == Type::kU32 ? &Ternary<uint32_t, L::kMad24Lo>
+                               : nullptr;
+    case L::kMad24Hi:
+      return t == Type::kS32   ? &Ternary<int32_t, L::kMad24Hi>
+             : t == Type::kU32 ? &Ternary<uint32_t, L::kMad24Hi>
+                               : nullptr;
+    case L::kSad:
+      return ByType<TernaryOf, L::kSad>(type);
     case L::kBfe:
       if (t == Type::kU32) return &Bfe<uint32_t>;
       if (t == Type::kS32) return &Bfe<int32_t>;
       if (t == Type::kU64) return &Bfe<uint64_t>;
       return t == Type::kS64 ? &Bfe<int64_t> : nullptr;
-    case L::kBfi: return t == Type::kU32 ? &Bfi<uint32_t> : t == Type::kU64 ? &Bfi<uint64_t> : nullptr;
-    case L::kShfLWrap: return &Funnel<L::kShfLWrap>;
-    case L::kShfLClamp: return &Funnel<L::kShfLClamp>;
-    case L::kShfRWrap: return &Funnel<L::kShfRWrap>;
-    case L::kShfRClamp: return &Funnel<L::kShfRClamp>;
-    case L::kPrmt: return &Prmt<L::kPrmt>;
-    case L::kPrmtF4e: return &Prmt<L::kPrmtF4e>;
-    case L::kPrmtB4e: return &Prmt<L::kPrmtB4e>;
-    case L::kPrmtRc8: return &Prmt<L::kPrmtRc8>;
-    case L::kPrmtEcl: return &Prmt<L::kPrmtEcl>;
-    case L::kPrmtEcr: return &Prmt<L::kPrmtEcr>;
-    case L::kPrmtRc16: return &Prmt<L::kPrmtRc16>;
-    case L::kLop3: return &Lop3;
+    case L::kBfi:
+      return t == Type::kU32 ? &Bfi<uint32_t> : t == Type::kU64 ? &Bfi<uint64_t> : nullptr;
+    case L::kShfLWrap:
+      return &Funnel<L::kShfLWrap>;
+    case L::kShfLClamp:
+      return &Funnel<L::kShfLClamp>;
+    case L::kShfRWrap:
+      return &Funnel<L::kShfRWrap>;
+    case L::kShfRClamp:
+      return &Funnel<L::kShfRClamp>;
+    case L::kPrmt:
+      return &Prmt<L::kPrmt>;
+    case L::kPrmtF4e:
+      return &Prmt<L::kPrmtF4e>;
+    case L::kPrmtB4e:
+      return &Prmt<L::kPrmtB4e>;
+    case L::kPrmtRc8:
+      return &Prmt<L::kPrmtRc8>;
+    case L::kPrmtEcl:
+      return &Prmt<L::kPrmtEcl>;
+    case L::kPrmtEcr:
+      return &Prmt<L::kPrmtEcr>;
+    case L::kPrmtRc16:
+      return &Prmt<L::kPrmtRc16>;
+    case L::kLop3:
+      return &Lop3;
     case L::kSelp:
       if (t == Type::kU64 || t == Type::kS64) return &Selp<uint64_t>;
       return &Selp<uint32_t>;
-    case L::kAddCarry: return CarryOf<L::kAddCarry>(type);
-    case L::kSubCarry: return CarryOf<L::kSubCarry>(type);
-    case L::kMadLoCarry: return CarryOf<L::kMadLoCarry>(type);
-    case L::kMadHiCarry: return CarryOf<L::kMadHiCarry>(type);
+    case L::kAddCarry:
+      return CarryOf<L::kAddCarry>(type);
+    case L::kSubCarry:
+      return CarryOf<L::kSubCarry>(type);
+    case L::kMadLoCarry:
+      return CarryOf<L::kMadLoCarry>(type);
+    case L::kMadHiCarry:
+      return CarryOf<L::kMadHiCarry>(type);
   }
   return nullptr;
 }
@@ -752,33 +922,54 @@ namespace {
 template <typename T>
 Operation CompareIntegers(Comparison comparison) {
   switch (comparison) {
-    case Comparison::kEq: return &Compare<T, Comparison::kEq>;
-    case Comparison::kNe: return &Compare<T, Comparison::kNe>;
-    case Comparison::kLt: return &Compare<T, Comparison::kLt>;
-    case Comparison::kLe: return &Compare<T, Comparison::kLe>;
-    case Comparison::kGt: return &Compare<T, Comparison::kGt>;
-    case Comparison::kGe: return &Compare<T, Comparison::kGe>;
-    default: return nullptr;
+    case Comparison::kEq:
+      return &Compare<T, Comparison::kEq>;
+    case Comparison::kNe:
+      return &Compare<T, Comparison::kNe>;
+    case Comparison::kLt:
+      return &Compare<T, Comparison::kLt>;
+    case Comparison::kLe:
+      return &Compare<T, Comparison::kLe>;
+    case Comparison::kGt:
+      return &Compare<T, Comparison::kGt>;
+    case Comparison::kGe:
+      return &Compare<T, Comparison::kGe>;
+    default:
+      return nullptr;
   }
 }
 
 template <typename T>
 Operation CompareFloats(Comparison comparison) {
   switch (comparison) {
-    case Comparison::kEq: return &CompareFloat<T, Comparison::kEq>;
-    case Comparison::kNe: return &CompareFloat<T, Comparison::kNe>;
-    case Comparison::kLt: return &CompareFloat<T, Comparison::kLt>;
-    case Comparison::kLe: return &CompareFloat<T, Comparison::kLe>;
-    case Comparison::kGt: return &CompareFloat<T, Comparison::kGt>;
-    case Comparison::kGe: return &CompareFloat<T, Comparison::kGe>;
-    case Comparison::kEqu: return &CompareFloat<T, Comparison::kEqu>;
-    case Comparison::kNeu: return &CompareFloat<T, Comparison::kNeu>;
-    case Comparison::kLtu: return &CompareFloat<T, Comparison::kLtu>;
-    case Comparison::kLeu: return &CompareFloat<T, Comparison::kLeu>;
-    case Comparison::kGtu: return &CompareFloat<T, Comparison::kGtu>;
-    case Comparison::kGeu: return &CompareFloat<T, Comparison::kGeu>;
-    case Comparison::kNum: return &CompareFloat<T, Comparison::kNum>;
-    case Comparison::kNan: return &CompareFloat<T, Comparison::kNan>;
+    case Comparison::kEq:
+      return &CompareFloat<T, Comparison::kEq>;
+    case Comparison::kNe:
+      return &CompareFloat<T, Comparison::kNe>;
+    case Comparison::kLt:
+      return &CompareFloat<T, Comparison::kLt>;
+    case Comparison::kLe:
+      return &CompareFloat<T, Comparison::kLe>;
+    case Comparison::kGt:
+      return &CompareFloat<T, Comparison::kGt>;
+    case Comparison::kGe:
+      return &CompareFloat<T, Comparison::kGe>;
+    case Comparison::kEqu:
+      return &CompareFloat<T, Comparison::kEqu>;
+    case Comparison::kNeu:
+      return &CompareFloat<T, Comparison::kNeu>;
+    case Comparison::kLtu:
+      return &CompareFloat<T, Comparison::kLtu>;
+    case Comparison::kLeu:
+      return &CompareFloat<T, Comparison::kLeu>;
+    case Comparison::kGtu:
+      return &CompareFloat<T, Comparison::kGtu>;
+    case Comparison::kGeu:
+      return &CompareFloat<T, Comparison::kGeu>;
+    case Comparison::kNum:
+      return &CompareFloat<T, Comparison::kNum>;
+    case Comparison::kNan:
+      return &CompareFloat<T, Comparison::kNan>;
   }
   return nullptr;
 }
@@ -789,18 +980,26 @@ Operation SelectCompare(Comparison comparison, Type type) {
   if (type == Type::kF32) return CompareFloats<float>(comparison);
   if (type == Type::kF64) return CompareFloats<double>(comparison);
   switch (IntegerOf(type)) {
-    case Type::kU16: return CompareIntegers<uint16_t>(comparison);
-    case Type::kS16: return CompareIntegers<int16_t>(comparison);
-    case Type::kU32: return CompareIntegers<uint32_t>(comparison);
-    case Type::kS32: return CompareIntegers<int32_t>(comparison);
-    case Type::kU64: return CompareIntegers<uint64_t>(comparison);
-    case Type::kS64: return CompareIntegers<int64_t>(comparison);
-    default: return nullptr;
+    case Type::kU16:
+      return CompareIntegers<uint16_t>(comparison);
+    case Type::kS16:
+      return CompareIntegers<int16_t>(comparison);
+    case Type::kU32:
+      return CompareIntegers<uint32_t>(comparison);
+    case Type::kS32:
+      return CompareIntegers<int32_t>(comparison);
+    case Type::kU64:
+      return CompareIntegers<uint64_t>(comparison);
+    case Type::kS64:
+      return CompareIntegers<int64_t>(comparison);
+    default:
+      return nullptr;
   }
 }
 
 Operation SelectConvertIntegers(Type to, Width to_width, Type from, Width from_width, bool saturate) {
-  return saturate ? ConvertTo<true>(to, to_width, from, from_width) : ConvertTo<false>(to, to_width, from, from_width);
+  return saturate ? ConvertTo<true>(to, to_width, from, from_width)
+                  : ConvertTo<false>(to, to_width, from, from_width);
 }
 
 }  // namespace trun::device::TRUN_OPS

@@ -1,7 +1,8 @@
 // ld and st on lanes (PTX ISA, "Data Movement and Conversion Instructions: ld, st").
 //
-// The common cases are fast: lanes side by side are one check and one copy; otherwise one check of the whole span and
-// a loop. Only when the span is not inside one allocation is every lane looked at, to find which one is wrong.
+// The common cases are fast: lanes side by side are one check and one copy; otherwise one check of the whole
+// span and a loop. Only when the span is not inside one allocation is every lane looked at, to find which one
+// is wrong.
 #include "server/device/emulator/exec/memory_access.h"
 #include "server/device/emulator/memory/address_space.h"
 #include "server/device/emulator/ops/lane_integer.h"
@@ -40,7 +41,8 @@ void LoadLane(Warp& warp, const uint32_t* list, uint32_t vector, uint32_t lane, 
       warp.U64(list[k])[lane] = value.low;
       warp.U64(list[k])[32 + lane] = value.high;
     } else {
-      reinterpret_cast<Reg*>(warp.registers + list[k])[lane] = Extend<Reg, T>(ReadAs<T>(from + k * sizeof(T)));
+      reinterpret_cast<Reg*>(warp.registers + list[k])[lane] =
+          Extend<Reg, T>(ReadAs<T>(from + k * sizeof(T)));
     }
   }
 }
@@ -109,7 +111,8 @@ void ReadAddresses(Warp& warp, const Instruction& in, Addresses* out) {
   if constexpr (kAddress32) {
     const uint32_t* base = warp.U32(in.operand[0]);
     TRUN_LANE_LOOP
-    for (int i = 0; i < 32; ++i) out->lane[i] = static_cast<uint32_t>(base[i] + static_cast<uint32_t>(offset));
+    for (int i = 0; i < 32; ++i)
+      out->lane[i] = static_cast<uint32_t>(base[i] + static_cast<uint32_t>(offset));
   } else {
     const uint64_t* base = warp.U64(in.operand[0]);
     TRUN_LANE_LOOP
@@ -128,8 +131,8 @@ struct Span {
   uint64_t low, high, bits;  // of the lanes in the mask; `bits` is the or of all
 };
 
-// Addresses are compared as signed numbers, which vectorises; one with its top bit set is never valid, and makes the
-// span one that no allocation holds.
+// Addresses are compared as signed numbers, which vectorises; one with its top bit set is never valid, and
+// makes the span one that no allocation holds.
 inline Span SpanOf(const Addresses& a, uint32_t mask) {
   const int64_t first = static_cast<int64_t>(a.lane[__builtin_ctz(mask)]);
   int64_t low = first, high = first, bits = 0;
@@ -155,7 +158,8 @@ inline Span SpanOf(const Addresses& a, uint32_t mask) {
 
 // Lane by lane, through the checks that name what is wrong.
 template <typename Reg, typename T, bool kStore>
-Step LaneByLane(Warp& warp, const Instruction& in, uint32_t mask, const Addresses& a, Space space, uint32_t vector) {
+Step LaneByLane(Warp& warp, const Instruction& in, uint32_t mask, const Addresses& a, Space space,
+                uint32_t vector) {
   const uint32_t bytes = static_cast<uint32_t>(sizeof(T)) * vector;
   for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
     const uint32_t lane = static_cast<uint32_t>(__builtin_ctz(lanes));
@@ -198,7 +202,8 @@ Step Access(Warp& warp, const Instruction& in, uint32_t mask) {
     if (ok) host = range->host + (low - range->begin);
   }
   if (!ok) {
-    return LaneByLane<Reg, T, kStore>(warp, in, mask, a, kShared ? Space::kSharedCluster : Space::kGlobal, vector);
+    return LaneByLane<Reg, T, kStore>(warp, in, mask, a, kShared ? Space::kSharedCluster : Space::kGlobal,
+                                      vector);
   }
   if (block) {
     if constexpr (kStore) {
@@ -260,10 +265,12 @@ Operation BySpace(const MemoryForm& form) {
   switch (form.space) {
     case Space::kGlobal:
     case Space::kConst:
-      return form.address32 ? ByVector<Reg, T, kStore, false, true>(form) : ByVector<Reg, T, kStore, false, false>(form);
+      return form.address32 ? ByVector<Reg, T, kStore, false, true>(form)
+                            : ByVector<Reg, T, kStore, false, false>(form);
     case Space::kShared:
     case Space::kSharedCluster:
-      return form.address32 ? ByVector<Reg, T, kStore, true, true>(form) : ByVector<Reg, T, kStore, true, false>(form);
+      return form.address32 ? ByVector<Reg, T, kStore, true, true>(form)
+                            : ByVector<Reg, T, kStore, true, false>(form);
     default:
       return form.address32 ? &AccessAnywhere<Reg, T, kStore, true> : &AccessAnywhere<Reg, T, kStore, false>;
   }
@@ -275,10 +282,12 @@ Operation ByElement(const MemoryForm& form) {
   const bool extends = form.is_signed && !kStore;
   switch (form.bytes) {
     case 1:
-      if (extends) return wide ? BySpace<uint64_t, int8_t, kStore>(form) : BySpace<uint32_t, int8_t, kStore>(form);
+      if (extends)
+        return wide ? BySpace<uint64_t, int8_t, kStore>(form) : BySpace<uint32_t, int8_t, kStore>(form);
       return wide ? BySpace<uint64_t, uint8_t, kStore>(form) : BySpace<uint32_t, uint8_t, kStore>(form);
     case 2:
-      if (extends) return wide ? BySpace<uint64_t, int16_t, kStore>(form) : BySpace<uint32_t, int16_t, kStore>(form);
+      if (extends)
+        return wide ? BySpace<uint64_t, int16_t, kStore>(form) : BySpace<uint32_t, int16_t, kStore>(form);
       return wide ? BySpace<uint64_t, uint16_t, kStore>(form) : BySpace<uint32_t, uint16_t, kStore>(form);
     case 4:
       if (extends && wide) return BySpace<uint64_t, int32_t, kStore>(form);
@@ -316,11 +325,16 @@ Operation SelectStore(const MemoryForm& form) { return ByElement<true>(form); }
 
 Operation SelectLoadParameter(const MemoryForm& form) {
   switch (form.bytes) {
-    case 1: return form.is_signed ? ParameterOf<int8_t>(form) : ParameterOf<uint8_t>(form);
-    case 2: return form.is_signed ? ParameterOf<int16_t>(form) : ParameterOf<uint16_t>(form);
-    case 4: return form.is_signed ? ParameterOf<int32_t>(form) : ParameterOf<uint32_t>(form);
-    case 8: return form.width == Width::k64 ? ParameterOf<uint64_t>(form) : nullptr;
-    default: return nullptr;
+    case 1:
+      return form.is_signed ? ParameterOf<int8_t>(form) : ParameterOf<uint8_t>(form);
+    case 2:
+      return form.is_signed ? ParameterOf<int16_t>(form) : ParameterOf<uint16_t>(form);
+    case 4:
+      return form.is_signed ? ParameterOf<int32_t>(form) : ParameterOf<uint32_t>(form);
+    case 8:
+      return form.width == Width::k64 ? ParameterOf<uint64_t>(form) : nullptr;
+    default:
+      return nullptr;
   }
 }
 

@@ -1,5 +1,6 @@
-// Operations that are compiled once per instruction set of the host: loops over the 32 lanes that the compiler
-// vectorises. Only selectors are exported; their files include nothing that could leak into other objects.
+// Operations that are compiled once per instruction set of the host: loops over the 32 lanes that the
+// compiler vectorises. Only selectors are exported; their files include nothing that could leak into other
+// objects.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_OPS_LANE_OPERATIONS_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_OPS_LANE_OPERATIONS_H_
 
@@ -14,26 +15,87 @@ namespace trun::device {
 // Operands: 0 the destination, 1, 2, 3 the sources.
 enum class LaneOpcode : uint8_t {
   // two sources
-  kAdd, kSub, kMulLo, kMulHi, kMulWide, kDiv, kRem, kMin, kMax, kAnd, kOr, kXor, kShl, kShr, kAddSat, kSubSat,
-  kMul24Lo, kMul24Hi, kBmskClamp, kBmskWrap, kMinRelu, kMaxRelu,
+  kAdd,
+  kSub,
+  kMulLo,
+  kMulHi,
+  kMulWide,
+  kDiv,
+  kRem,
+  kMin,
+  kMax,
+  kAnd,
+  kOr,
+  kXor,
+  kShl,
+  kShr,
+  kAddSat,
+  kSubSat,
+  kMul24Lo,
+  kMul24Hi,
+  kBmskClamp,
+  kBmskWrap,
+  kMinRelu,
+  kMaxRelu,
   // one source
-  kMov, kNot, kCnot, kNeg, kAbs, kClz, kPopc, kBrev, kBfind, kBfindShift,
+  kMov,
+  kNot,
+  kCnot,
+  kNeg,
+  kAbs,
+  kClz,
+  kPopc,
+  kBrev,
+  kBfind,
+  kBfindShift,
   // three sources
-  kMadLo, kMadHi, kMadWide, kMadHiSat, kMad24Lo, kMad24Hi, kSad, kBfe, kShfLWrap, kShfLClamp, kShfRWrap, kShfRClamp,
+  kMadLo,
+  kMadHi,
+  kMadWide,
+  kMadHiSat,
+  kMad24Lo,
+  kMad24Hi,
+  kSad,
+  kBfe,
+  kShfLWrap,
+  kShfLClamp,
+  kShfRWrap,
+  kShfRClamp,
   // prmt, by mode; lop3 has its table in immediate
-  kPrmt, kPrmtF4e, kPrmtB4e, kPrmtRc8, kPrmtEcl, kPrmtEcr, kPrmtRc16, kLop3,
+  kPrmt,
+  kPrmtF4e,
+  kPrmtB4e,
+  kPrmtRc8,
+  kPrmtEcl,
+  kPrmtEcr,
+  kPrmtRc16,
+  kLop3,
   // four sources
   kBfi,
   // a predicate in operand 3
   kSelp,
   // carries: immediate bit 0: carry in, bit 1: carry out
-  kAddCarry, kSubCarry, kMadLoCarry, kMadHiCarry,
+  kAddCarry,
+  kSubCarry,
+  kMadLoCarry,
+  kMadHiCarry,
 };
 
 enum class Comparison : uint8_t {
-  kEq, kNe, kLt, kLe, kGt, kGe,              // integers; floats: false with NaN (ne too)
-  kEqu, kNeu, kLtu, kLeu, kGtu, kGeu,        // floats: true with NaN
-  kNum, kNan,
+  kEq,
+  kNe,
+  kLt,
+  kLe,
+  kGt,
+  kGe,  // integers; floats: false with NaN (ne too)
+  kEqu,
+  kNeu,
+  kLtu,
+  kLeu,
+  kGtu,
+  kGeu,  // floats: true with NaN
+  kNum,
+  kNan,
 };
 
 // How setp combines: immediate bits.
@@ -56,7 +118,8 @@ struct LaneOperations {
   Operation (*integer)(LaneOpcode opcode, Type type);
   // Operands: 0 the predicate, 1 and 2 the sources; see kSetp….
   Operation (*compare)(Comparison comparison, Type type);
-  // Integer to integer, wrapping; with `saturate` clamping to the range of `to`. Operands 0 and 1, of the widths.
+  // Integer to integer, wrapping; with `saturate` clamping to the range of `to`. Operands 0 and 1, of the
+  // widths.
   Operation (*convert)(Type to, Width to_width, Type from, Width from_width, bool saturate);
   // Operands: 0 the address, list (slot 7 …) the data.
   Operation (*load)(const MemoryForm& form);

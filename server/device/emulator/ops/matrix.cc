@@ -1,11 +1,12 @@
 // mma.sync, ldmatrix, stmatrix, movmatrix (PTX ISA, "Warp Level Matrix Multiply-Accumulate Instructions").
+#include "server/device/emulator/numerics/matrix.h"
+
 #include <cstring>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/device/emulator/exec/memory_access.h"
 #include "server/device/emulator/memory/address_space.h"
-#include "server/device/emulator/numerics/matrix.h"
 #include "server/device/emulator/numerics/mma.h"
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ops/float_operation.h"
@@ -47,7 +48,8 @@ bool ParseShape(absl::string_view text, int* m, int* n, int* k) {
       at_k < at_n) {
     return false;
   }
-  return absl::SimpleAtoi(text.substr(1, at_n - 1), m) && absl::SimpleAtoi(text.substr(at_n + 1, at_k - at_n - 1), n) &&
+  return absl::SimpleAtoi(text.substr(1, at_n - 1), m) &&
+         absl::SimpleAtoi(text.substr(at_n + 1, at_k - at_n - 1), n) &&
          absl::SimpleAtoi(text.substr(at_k + 1), k);
 }
 

@@ -69,7 +69,7 @@ Step RunUnpack(Warp& warp, const Instruction& in, uint32_t mask) {
   for (int k = 0; k < kParts; ++k) {
     alignas(64) uint64_t values[32];
     for (int i = 0; i < 32; ++i) {
-      const uint64_t word = kBits == 128 ? warp.U64(in.operand[0])[k * kPartBits / 64 * 32 + i]
+      const uint64_t word = kBits == 128  ? warp.U64(in.operand[0])[k * kPartBits / 64 * 32 + i]
                             : kBits == 64 ? warp.U64(in.operand[0])[i]
                                           : warp.U32(in.operand[0])[i];
       const uint64_t part = (word >> (k * kPartBits % 64)) & (~uint64_t{0} >> (64 - kPartBits));
@@ -98,10 +98,14 @@ Operation PackFunction(uint32_t bits, int parts) {
 
 Type PartType(uint32_t bits) {
   switch (bits) {
-    case 8: return Type::kB8;
-    case 16: return Type::kB16;
-    case 32: return Type::kB32;
-    default: return Type::kB64;
+    case 8:
+      return Type::kB8;
+    case 16:
+      return Type::kB16;
+    case 32:
+      return Type::kB32;
+    default:
+      return Type::kB64;
   }
 }
 
@@ -144,7 +148,8 @@ Operation Mov(Form& form) {
     return PackFunction<false>(bits, parts);
   }
   const ptx::Operand& from = form.operand(1);
-  if (from.kind == ptx::OperandKind::kName && !from.name.empty() && from.name[0] == '%' && !form.IsRegister(from)) {
+  if (from.kind == ptx::OperandKind::kName && !from.name.empty() && from.name[0] == '%' &&
+      !form.IsRegister(from)) {
     const absl::string_view name = from.name;
     if (name == "%clock" || name == "%clock_hi" || name == "%globaltimer_lo" || name == "%globaltimer_hi") {
       form.Destination(0, 0, Type::kB32);
@@ -283,7 +288,8 @@ Step RunPolledLoad(Warp& warp, const Instruction& in, uint32_t mask) {
   return reinterpret_cast<const PolledLoad*>(in.data)->run(warp, in, mask);
 }
 
-// Everything but the data: ordering, scope, space, hints, vector and type. True: it may wait for other threads.
+// Everything but the data: ordering, scope, space, hints, vector and type. True: it may wait for other
+// threads.
 bool DecodeMemory(Form& form, MemoryForm* memory) {
   bool ordered = form.Take("volatile");
   ordered |= form.Take("relaxed");
@@ -333,20 +339,23 @@ Operation Ld(Form& form) {
   if (address.is_parameter) {
     form.Data(memory);
     if (form.instruction().immediate < 0 ||
-        static_cast<uint64_t>(form.instruction().immediate) + memory.bytes * memory.vector > form.ParameterBytes()) {
+        static_cast<uint64_t>(form.instruction().immediate) + memory.bytes * memory.vector >
+            form.ParameterBytes()) {
       return form.Malformed("it reads past the parameters");
     }
     return HostLaneOperations().load_parameter(memory);
   }
   if (memory.space == Space::kParam && address.variable_space == Space::kLocal) memory.space = Space::kLocal;
-  if (memory.space == Space::kGeneric && address.variable_space != Space::kGeneric) memory.space = address.variable_space;
+  if (memory.space == Space::kGeneric && address.variable_space != Space::kGeneric)
+    memory.space = address.variable_space;
   const Operation run = HostLaneOperations().load(memory);
   if (run == nullptr) return form.Unsupported("this type and register");
   if (!ordered) {
     form.Data(memory);
     return run;
   }
-  if (memory.space == Space::kGlobal || memory.space == Space::kGeneric || memory.space == Space::kSharedCluster) {
+  if (memory.space == Space::kGlobal || memory.space == Space::kGeneric ||
+      memory.space == Space::kSharedCluster) {
     form.CrossCta();
   }
   form.Data(PolledLoad{memory, run});
@@ -371,7 +380,8 @@ Operation St(Form& form) {
     memory.width = w;
   }
   if (memory.space == Space::kParam) memory.space = Space::kLocal;
-  if (memory.space == Space::kGeneric && address.variable_space != Space::kGeneric) memory.space = address.variable_space;
+  if (memory.space == Space::kGeneric && address.variable_space != Space::kGeneric)
+    memory.space = address.variable_space;
   if (memory.space == Space::kConst) return form.Malformed("constant memory cannot be written");
   if (ordered && memory.space != Space::kShared && memory.space != Space::kLocal) form.CrossCta();
   form.Data(memory);

@@ -16,12 +16,12 @@ bool TakeComparison(Form& form, bool is_float, bool is_signed, Comparison* out) 
     bool float_only;
   };
   static constexpr Row kRows[] = {
-      {"eq", Comparison::kEq, false},   {"ne", Comparison::kNe, false},   {"lt", Comparison::kLt, false},
-      {"le", Comparison::kLe, false},   {"gt", Comparison::kGt, false},   {"ge", Comparison::kGe, false},
-      {"lo", Comparison::kLt, false},   {"ls", Comparison::kLe, false},   {"hi", Comparison::kGt, false},
-      {"hs", Comparison::kGe, false},   {"equ", Comparison::kEqu, true},  {"neu", Comparison::kNeu, true},
-      {"ltu", Comparison::kLtu, true},  {"leu", Comparison::kLeu, true},  {"gtu", Comparison::kGtu, true},
-      {"geu", Comparison::kGeu, true},  {"num", Comparison::kNum, true},  {"nan", Comparison::kNan, true},
+      {"eq", Comparison::kEq, false},  {"ne", Comparison::kNe, false},  {"lt", Comparison::kLt, false},
+      {"le", Comparison::kLe, false},  {"gt", Comparison::kGt, false},  {"ge", Comparison::kGe, false},
+      {"lo", Comparison::kLt, false},  {"ls", Comparison::kLe, false},  {"hi", Comparison::kGt, false},
+      {"hs", Comparison::kGe, false},  {"equ", Comparison::kEqu, true}, {"neu", Comparison::kNeu, true},
+      {"ltu", Comparison::kLtu, true}, {"leu", Comparison::kLeu, true}, {"gtu", Comparison::kGtu, true},
+      {"geu", Comparison::kGeu, true}, {"num", Comparison::kNum, true}, {"nan", Comparison::kNan, true},
   };
   for (const Row& row : kRows) {
     if ((!row.float_only || is_float) && form.Take(row.name)) {
@@ -36,20 +36,34 @@ bool TakeComparison(Form& form, bool is_float, bool is_signed, Comparison* out) 
 bool Holds(Comparison comparison, double x, double y) {
   const bool ordered = !__builtin_isunordered(x, y);
   switch (comparison) {
-    case Comparison::kEq: return x == y;
-    case Comparison::kNe: return ordered && x != y;
-    case Comparison::kLt: return x < y;
-    case Comparison::kLe: return x <= y;
-    case Comparison::kGt: return x > y;
-    case Comparison::kGe: return x >= y;
-    case Comparison::kEqu: return !ordered || x == y;
-    case Comparison::kNeu: return !ordered || x != y;
-    case Comparison::kLtu: return !ordered || x < y;
-    case Comparison::kLeu: return !ordered || x <= y;
-    case Comparison::kGtu: return !ordered || x > y;
-    case Comparison::kGeu: return !ordered || x >= y;
-    case Comparison::kNum: return ordered;
-    case Comparison::kNan: return !ordered;
+    case Comparison::kEq:
+      return x == y;
+    case Comparison::kNe:
+      return ordered && x != y;
+    case Comparison::kLt:
+      return x < y;
+    case Comparison::kLe:
+      return x <= y;
+    case Comparison::kGt:
+      return x > y;
+    case Comparison::kGe:
+      return x >= y;
+    case Comparison::kEqu:
+      return !ordered || x == y;
+    case Comparison::kNeu:
+      return !ordered || x != y;
+    case Comparison::kLtu:
+      return !ordered || x < y;
+    case Comparison::kLeu:
+      return !ordered || x <= y;
+    case Comparison::kGtu:
+      return !ordered || x > y;
+    case Comparison::kGeu:
+      return !ordered || x >= y;
+    case Comparison::kNum:
+      return ordered;
+    case Comparison::kNan:
+      return !ordered;
   }
   return false;
 }
@@ -62,7 +76,7 @@ double Flushed(double x, numerics::Type type, bool ftz) {
 
 struct CompareData {
   Comparison comparison;
-  numerics::Type type;   // of an element
+  numerics::Type type;  // of an element
   bool is_integer = false;
   bool is_signed = false;
   bool packed = false;
@@ -91,21 +105,33 @@ bool CompareElements(const CompareData& data, uint64_t a, uint64_t b) {
       const int64_t x = static_cast<int64_t>(a << (64 - bits)) >> (64 - bits);
       const int64_t y = static_cast<int64_t>(b << (64 - bits)) >> (64 - bits);
       switch (data.comparison) {
-        case Comparison::kEq: return x == y;
-        case Comparison::kNe: return x != y;
-        case Comparison::kLt: return x < y;
-        case Comparison::kLe: return x <= y;
-        case Comparison::kGt: return x > y;
-        default: return x >= y;
+        case Comparison::kEq:
+          return x == y;
+        case Comparison::kNe:
+          return x != y;
+        case Comparison::kLt:
+          return x < y;
+        case Comparison::kLe:
+          return x <= y;
+        case Comparison::kGt:
+          return x > y;
+        default:
+          return x >= y;
       }
     }
     switch (data.comparison) {
-      case Comparison::kEq: return a == b;
-      case Comparison::kNe: return a != b;
-      case Comparison::kLt: return a < b;
-      case Comparison::kLe: return a <= b;
-      case Comparison::kGt: return a > b;
-      default: return a >= b;
+      case Comparison::kEq:
+        return a == b;
+      case Comparison::kNe:
+        return a != b;
+      case Comparison::kLt:
+        return a < b;
+      case Comparison::kLe:
+        return a <= b;
+      case Comparison::kGt:
+        return a > b;
+      default:
+        return a >= b;
     }
   }
   const double x = Flushed(numerics::ToDouble(data.type, a), data.type, data.ftz);
@@ -194,7 +220,8 @@ CompareData DataOf(Type type, Comparison comparison, bool ftz) {
 Operation Setp(Form& form) {
   const Type type = TypeFromName(form.LastModifier());
   Comparison comparison = Comparison::kEq;
-  if (!TakeComparison(form, IsFloat(type), IsSigned(type), &comparison)) return form.Malformed("no comparison");
+  if (!TakeComparison(form, IsFloat(type), IsSigned(type), &comparison))
+    return form.Malformed("no comparison");
   const bool ftz = form.Take("ftz");
   form.TakeType();
   Instruction& in = form.instruction();
@@ -221,7 +248,8 @@ Operation Setp(Form& form) {
 Operation Set(Form& form) {
   const Type type = TypeFromName(form.LastModifier());
   Comparison comparison = Comparison::kEq;
-  if (!TakeComparison(form, IsFloat(type), IsSigned(type), &comparison)) return form.Malformed("no comparison");
+  if (!TakeComparison(form, IsFloat(type), IsSigned(type), &comparison))
+    return form.Malformed("no comparison");
   const bool ftz = form.Take("ftz");
   const Type to = form.TakeType();
   form.TakeType();
@@ -229,13 +257,31 @@ Operation Set(Form& form) {
   CompareData data = DataOf(type, comparison, ftz);
   data.result_bits = BitsOf(to);
   switch (to) {
-    case Type::kF32: data.true_bits = 0x3f800000; break;
-    case Type::kF16: case Type::kF16x2: data.true_bits = 0x3c00; break;
-    case Type::kBf16: case Type::kBf16x2: data.true_bits = 0x3f80; break;
-    case Type::kU32: case Type::kS32: data.true_bits = data.packed ? 0xffff : 0xffffffff; break;
-    case Type::kU16: case Type::kS16: data.true_bits = 0xffff; break;
-    case Type::kU64: case Type::kS64: data.true_bits = ~uint64_t{0}; break;
-    default: return form.Unsupported("this result type");
+    case Type::kF32:
+      data.true_bits = 0x3f800000;
+      break;
+    case Type::kF16:
+    case Type::kF16x2:
+      data.true_bits = 0x3c00;
+      break;
+    case Type::kBf16:
+    case Type::kBf16x2:
+      data.true_bits = 0x3f80;
+      break;
+    case Type::kU32:
+    case Type::kS32:
+      data.true_bits = data.packed ? 0xffff : 0xffffffff;
+      break;
+    case Type::kU16:
+    case Type::kS16:
+      data.true_bits = 0xffff;
+      break;
+    case Type::kU64:
+    case Type::kS64:
+      data.true_bits = ~uint64_t{0};
+      break;
+    default:
+      return form.Unsupported("this result type");
   }
   form.Destination(0, 0, to);
   form.Source(1, 1, type);
@@ -311,12 +357,24 @@ Step RunTestp(Warp& warp, const Instruction& in, uint32_t mask) {
     const uint64_t least_normal = data.wide ? 0x0010000000000000 : 0x00800000;
     bool holds = false;
     switch (data.test) {
-      case FloatTest::kFinite: holds = magnitude < infinity; break;
-      case FloatTest::kInfinite: holds = magnitude == infinity; break;
-      case FloatTest::kNumber: holds = magnitude <= infinity; break;
-      case FloatTest::kNotANumber: holds = magnitude > infinity; break;
-      case FloatTest::kNormal: holds = magnitude >= least_normal && magnitude < infinity; break;
-      case FloatTest::kSubnormal: holds = magnitude != 0 && magnitude < least_normal; break;
+      case FloatTest::kFinite:
+        holds = magnitude < infinity;
+        break;
+      case FloatTest::kInfinite:
+        holds = magnitude == infinity;
+        break;
+      case FloatTest::kNumber:
+        holds = magnitude <= infinity;
+        break;
+      case FloatTest::kNotANumber:
+        holds = magnitude > infinity;
+        break;
+      case FloatTest::kNormal:
+        holds = magnitude >= least_normal && magnitude < infinity;
+        break;
+      case FloatTest::kSubnormal:
+        holds = magnitude != 0 && magnitude < least_normal;
+        break;
     }
     result |= static_cast<uint32_t>(holds) << i;
   }

@@ -1,5 +1,5 @@
-// shfl, vote, match, redux, activemask, elect, bar.warp.sync (PTX ISA, "Data Movement and Conversion Instructions:
-// shfl.sync", "Parallel Synchronization and Communication Instructions").
+// shfl, vote, match, redux, activemask, elect, bar.warp.sync (PTX ISA, "Data Movement and Conversion
+// Instructions: shfl.sync", "Parallel Synchronization and Communication Instructions").
 //
 // All .sync forms wait until every lane of their mask is there.
 #include <algorithm>
@@ -14,7 +14,8 @@ namespace {
 
 enum class ShuffleMode : uint8_t { kUp, kDown, kButterfly, kIndex };
 
-// The lanes that run it now; 0: wait. The member mask is that of the first lane (PTX: the same in all of them).
+// The lanes that run it now; 0: wait. The member mask is that of the first lane (PTX: the same in all of
+// them).
 uint32_t Gather(Warp& warp, uint32_t mask, uint32_t members_offset) {
   const uint32_t members = warp.U32(members_offset)[__builtin_ctz(mask)];
   const uint32_t now = Converge(warp, mask, members);
@@ -210,14 +211,27 @@ Step RunRedux(Warp& warp, const Instruction& in, uint32_t mask) {
       result = d[0];
       continue;
     }
-    const bool less = data.is_signed ? static_cast<int32_t>(value) < static_cast<int32_t>(result) : value < result;
+    const bool less =
+        data.is_signed ? static_cast<int32_t>(value) < static_cast<int32_t>(result) : value < result;
     switch (data.op) {
-      case ReduceOp::kAdd: result += value; break;
-      case ReduceOp::kMin: result = less ? value : result; break;
-      case ReduceOp::kMax: result = less ? result : value; break;
-      case ReduceOp::kAnd: result &= value; break;
-      case ReduceOp::kOr: result |= value; break;
-      case ReduceOp::kXor: result ^= value; break;
+      case ReduceOp::kAdd:
+        result += value;
+        break;
+      case ReduceOp::kMin:
+        result = less ? value : result;
+        break;
+      case ReduceOp::kMax:
+        result = less ? result : value;
+        break;
+      case ReduceOp::kAnd:
+        result &= value;
+        break;
+      case ReduceOp::kOr:
+        result |= value;
+        break;
+      case ReduceOp::kXor:
+        result ^= value;
+        break;
     }
   }
   alignas(64) uint32_t values[32];

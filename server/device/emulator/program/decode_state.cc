@@ -17,23 +17,46 @@ struct SpecialName {
 using S = SpecialRegister;
 
 constexpr SpecialName kSpecialNames[] = {
-    {"%tid.x", S::kTidX}, {"%tid.y", S::kTidY}, {"%tid.z", S::kTidZ},
-    {"%ntid.x", S::kNtidX}, {"%ntid.y", S::kNtidY}, {"%ntid.z", S::kNtidZ},
-    {"%ctaid.x", S::kCtaidX}, {"%ctaid.y", S::kCtaidY}, {"%ctaid.z", S::kCtaidZ},
-    {"%nctaid.x", S::kNctaidX}, {"%nctaid.y", S::kNctaidY}, {"%nctaid.z", S::kNctaidZ},
-    {"%laneid", S::kLaneid}, {"%warpid", S::kWarpid}, {"%nwarpid", S::kNwarpid},
-    {"%smid", S::kSmid}, {"%nsmid", S::kNsmid}, {"%gridid", S::kGridid},
-    {"%lanemask_eq", S::kLanemaskEq}, {"%lanemask_le", S::kLanemaskLe}, {"%lanemask_lt", S::kLanemaskLt},
-    {"%lanemask_ge", S::kLanemaskGe}, {"%lanemask_gt", S::kLanemaskGt},
-    {"%clusterid.x", S::kClusteridX}, {"%clusterid.y", S::kClusteridY}, {"%clusterid.z", S::kClusteridZ},
-    {"%nclusterid.x", S::kNclusteridX}, {"%nclusterid.y", S::kNclusteridY}, {"%nclusterid.z", S::kNclusteridZ},
-    {"%cluster_ctaid.x", S::kClusterCtaidX}, {"%cluster_ctaid.y", S::kClusterCtaidY},
+    {"%tid.x", S::kTidX},
+    {"%tid.y", S::kTidY},
+    {"%tid.z", S::kTidZ},
+    {"%ntid.x", S::kNtidX},
+    {"%ntid.y", S::kNtidY},
+    {"%ntid.z", S::kNtidZ},
+    {"%ctaid.x", S::kCtaidX},
+    {"%ctaid.y", S::kCtaidY},
+    {"%ctaid.z", S::kCtaidZ},
+    {"%nctaid.x", S::kNctaidX},
+    {"%nctaid.y", S::kNctaidY},
+    {"%nctaid.z", S::kNctaidZ},
+    {"%laneid", S::kLaneid},
+    {"%warpid", S::kWarpid},
+    {"%nwarpid", S::kNwarpid},
+    {"%smid", S::kSmid},
+    {"%nsmid", S::kNsmid},
+    {"%gridid", S::kGridid},
+    {"%lanemask_eq", S::kLanemaskEq},
+    {"%lanemask_le", S::kLanemaskLe},
+    {"%lanemask_lt", S::kLanemaskLt},
+    {"%lanemask_ge", S::kLanemaskGe},
+    {"%lanemask_gt", S::kLanemaskGt},
+    {"%clusterid.x", S::kClusteridX},
+    {"%clusterid.y", S::kClusteridY},
+    {"%clusterid.z", S::kClusteridZ},
+    {"%nclusterid.x", S::kNclusteridX},
+    {"%nclusterid.y", S::kNclusteridY},
+    {"%nclusterid.z", S::kNclusteridZ},
+    {"%cluster_ctaid.x", S::kClusterCtaidX},
+    {"%cluster_ctaid.y", S::kClusterCtaidY},
     {"%cluster_ctaid.z", S::kClusterCtaidZ},
-    {"%cluster_nctaid.x", S::kClusterNctaidX}, {"%cluster_nctaid.y", S::kClusterNctaidY},
+    {"%cluster_nctaid.x", S::kClusterNctaidX},
+    {"%cluster_nctaid.y", S::kClusterNctaidY},
     {"%cluster_nctaid.z", S::kClusterNctaidZ},
-    {"%cluster_ctarank", S::kClusterCtarank}, {"%cluster_nctarank", S::kClusterNctarank},
+    {"%cluster_ctarank", S::kClusterCtarank},
+    {"%cluster_nctarank", S::kClusterNctarank},
     {"%is_explicit_cluster", S::kIsExplicitCluster},
-    {"%dynamic_smem_size", S::kDynamicSmemSize}, {"%total_smem_size", S::kTotalSmemSize},
+    {"%dynamic_smem_size", S::kDynamicSmemSize},
+    {"%total_smem_size", S::kTotalSmemSize},
     {"%aggr_smem_size", S::kAggrSmemSize},
 };
 
@@ -57,7 +80,8 @@ Width WidthOf(Type type) {
 
 uint32_t DecodeState::NewRegister(Width width) {
   if (allocation.values.size() >= kMaxValues && error.ok()) {
-    error = ResourceExhausted(Reason::kTooLarge, absl::StrCat("the kernel has more than ", kMaxValues, " registers"),
+    error = ResourceExhausted(Reason::kTooLarge,
+                              absl::StrCat("the kernel has more than ", kMaxValues, " registers"),
                               {{"limit", absl::StrCat(kMaxValues)}});
   }
   if (!error.ok() && !allocation.values.empty()) return 0;
@@ -151,9 +175,10 @@ uint64_t DecodeState::AllocateLocal(uint64_t bytes, uint64_t align) {
   const uint64_t at = (local_bytes + align - 1) / align * align;
   if (bytes > kMaxLocalBytes || at + bytes > kMaxLocalBytes) {
     if (error.ok()) {
-      error = ResourceExhausted(Reason::kTooLarge,
-                                absl::StrCat("the kernel needs more than ", kMaxLocalBytes, " bytes of local memory a thread"),
-                                {{"limit", absl::StrCat(kMaxLocalBytes)}});
+      error = ResourceExhausted(
+          Reason::kTooLarge,
+          absl::StrCat("the kernel needs more than ", kMaxLocalBytes, " bytes of local memory a thread"),
+          {{"limit", absl::StrCat(kMaxLocalBytes)}});
     }
     return 0;
   }

@@ -49,7 +49,6 @@ class DecodeState {
   uint64_t local_bytes = 0;
   absl::Status error;
 
-
  private:
   std::map<std::pair<uint64_t, int>, uint32_t> constants_;
   std::map<SpecialRegister, uint32_t> specials_;

@@ -1,8 +1,9 @@
 // One written instruction on its way to a decoded one: what a family sees when it decodes.
 //
-// A family reads modifiers and operands through a Form and gives back the operation. The first thing that does not
-// fit is remembered; decoding then fails with the instruction's line, whatever the family does afterwards. A modifier
-// that no one took is an error too, so a form is accepted only when every word of it was understood.
+// A family reads modifiers and operands through a Form and gives back the operation. The first thing that
+// does not fit is remembered; decoding then fails with the instruction's line, whatever the family does
+// afterwards. A modifier that no one took is an error too, so a form is accepted only when every word of it
+// was understood.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_PROGRAM_FORM_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_PROGRAM_FORM_H_
 
@@ -31,7 +32,8 @@ enum class Space : uint8_t { kGeneric, kGlobal, kShared, kSharedCluster, kLocal,
 // How an address operand was written.
 struct AddressForm {
   Width width = Width::k64;  // of the base register
-  bool is_parameter = false;  // [a kernel's parameter + offset]; immediate is the offset in the parameter buffer
+  bool is_parameter =
+      false;  // [a kernel's parameter + offset]; immediate is the offset in the parameter buffer
   Space variable_space = Space::kGeneric;  // of the variable it names; kGeneric: it names none
 };
 
@@ -40,8 +42,9 @@ class Form {
  public:
   virtual ~Form() = default;
 
-  // --- modifiers -------------------------------------------------------------------------------------------------
-  // True, and the modifier is consumed, when it is there and not consumed yet.
+  // --- modifiers
+  // ------------------------------------------------------------------------------------------------- True,
+  // and the modifier is consumed, when it is there and not consumed yet.
   virtual bool Take(const char* modifier) = 0;
   // The next modifier not consumed, in writing order; empty: none. TakeNext consumes it.
   virtual absl::string_view Peek() = 0;
@@ -59,7 +62,8 @@ class Form {
   // Of the entry's parameter buffer.
   virtual uint64_t ParameterBytes() const = 0;
 
-  // --- operands --------------------------------------------------------------------------------------------------
+  // --- operands
+  // --------------------------------------------------------------------------------------------------
   virtual int operands() const = 0;
   virtual const ptx::Operand& operand(int i) const = 0;
   virtual bool IsRegister(const ptx::Operand& operand) const = 0;
@@ -71,9 +75,9 @@ class Form {
   virtual uint64_t Integer(int i) = 0;
   virtual bool IsLiteral(int i) const = 0;
 
-  // Puts an operand into slot `slot` of the instruction; slots of 7 and above are in its list (slot - 7). Sources may
-  // be registers, literals (converted to `type`), special registers, and variables (their address). The register has
-  // to be of the width of `type`.
+  // Puts an operand into slot `slot` of the instruction; slots of 7 and above are in its list (slot - 7).
+  // Sources may be registers, literals (converted to `type`), special registers, and variables (their
+  // address). The register has to be of the width of `type`.
   virtual void Source(int slot, const ptx::Operand& operand, Type type) = 0;
   virtual void Destination(int slot, const ptx::Operand& operand, Type type) = 0;
   // Registers of any width at least as wide as `type` (ld, st, cvt); returns the width.
@@ -100,7 +104,8 @@ class Form {
   virtual int Elements(int i) = 0;
   virtual const ptx::Operand& Element(int i, int k) = 0;
 
-  // --- the decoded instruction -----------------------------------------------------------------------------------
+  // --- the decoded instruction
+  // -----------------------------------------------------------------------------------
   virtual Instruction& instruction() = 0;
   template <typename T>
   T* Data(T value) {
@@ -110,8 +115,8 @@ class Form {
     instruction().data = raw;
     return raw;
   }
-  // Destinations must not share registers with sources (the operation writes some before it has read all, or reads
-  // other lanes). Implied when there is more than one destination.
+  // Destinations must not share registers with sources (the operation writes some before it has read all, or
+  // reads other lanes). Implied when there is more than one destination.
   virtual void EarlyDestinations() = 0;
   // The operation lets CTAs see each other: the kernel runs in a fixed order.
   virtual void CrossCta() = 0;
@@ -129,8 +134,8 @@ class Form {
 // Decodes the instructions of one opcode: null after Unsupported or Malformed.
 using Family = Operation (*)(Form& form);
 
-// Opcode → family. Filled once, at the first load, by the Register… functions of ops/; a second entry for an opcode
-// is a programming error and ends the process.
+// Opcode → family. Filled once, at the first load, by the Register… functions of ops/; a second entry for an
+// opcode is a programming error and ends the process.
 class FamilyTable {
  public:
   virtual ~FamilyTable() = default;

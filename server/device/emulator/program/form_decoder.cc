@@ -29,8 +29,9 @@ absl::Status FormDecoder::Location(absl::StatusCode code, Reason reason, const s
 
 Operation FormDecoder::Unsupported(const char* why) {
   if (status_.ok()) {
-    status_ = Location(absl::StatusCode::kUnimplemented, Reason::kUnsupportedInstruction,
-                       absl::StrCat("the emulator does not have '", in_.text.substr(0, 200), "' (", why, ")"));
+    status_ =
+        Location(absl::StatusCode::kUnimplemented, Reason::kUnsupportedInstruction,
+                 absl::StrCat("the emulator does not have '", in_.text.substr(0, 200), "' (", why, ")"));
   }
   return nullptr;
 }
@@ -138,9 +139,9 @@ bool FormDecoder::IsVector(int i) const {
 bool FormDecoder::IsSink(int i) const { return i < operands() && operand(i).kind == ptx::OperandKind::kSink; }
 
 bool FormDecoder::IsLiteral(int i) const {
-  return i < operands() && (operand(i).kind == ptx::OperandKind::kInteger ||
-                            operand(i).kind == ptx::OperandKind::kFloat ||
-                            operand(i).kind == ptx::OperandKind::kSingle);
+  return i < operands() &&
+         (operand(i).kind == ptx::OperandKind::kInteger || operand(i).kind == ptx::OperandKind::kFloat ||
+          operand(i).kind == ptx::OperandKind::kSingle);
 }
 
 uint64_t FormDecoder::Integer(int i) {
@@ -172,7 +173,8 @@ uint32_t FormDecoder::LiteralValue(const ptx::Operand& operand, Type type) {
   uint64_t bits = operand.value;
   const bool is_double = operand.kind == ptx::OperandKind::kFloat;
   if (is_double || operand.kind == ptx::OperandKind::kSingle) {
-    // A float literal of another width than the type's is converted; b types take the bits of their own width.
+    // A float literal of another width than the type's is converted; b types take the bits of their own
+    // width.
     const numerics::Type from = is_double ? numerics::Type::kF64 : numerics::Type::kF32;
     numerics::Type to = from;
     if (type == Type::kF32 || type == Type::kB32) to = numerics::Type::kF32;
@@ -223,8 +225,9 @@ uint32_t FormDecoder::SourceValue(const ptx::Operand& operand, Type type, bool w
       break;
   }
   if (status_.ok()) {
-    status_ = Location(absl::StatusCode::kInvalidArgument, Reason::kInvalidIr,
-                       absl::StrCat("'", operand.name.substr(0, 100), "' is not declared, or not a source operand"));
+    status_ = Location(
+        absl::StatusCode::kInvalidArgument, Reason::kInvalidIr,
+        absl::StrCat("'", operand.name.substr(0, 100), "' is not declared, or not a source operand"));
   }
   return kNoValue;
 }
@@ -263,7 +266,8 @@ Width FormDecoder::WideDestination(int slot, const ptx::Operand& operand, Type t
     return WideDestination(slot, operand.elements[0], type);
   }
   std::optional<uint32_t> value;
-  if (operand.kind == ptx::OperandKind::kName && operand.offset == 0) value = state_->FindRegister(operand.name);
+  if (operand.kind == ptx::OperandKind::kName && operand.offset == 0)
+    value = state_->FindRegister(operand.name);
   if (!value) {
     if (status_.ok()) {
       status_ = Location(absl::StatusCode::kInvalidArgument, Reason::kInvalidIr,
@@ -283,7 +287,8 @@ void FormDecoder::PredicateSource(int slot, const ptx::Operand& operand, bool* n
   *negated = operand.negated;
   std::optional<uint32_t> value;
   if (operand.kind == ptx::OperandKind::kName) value = state_->FindRegister(operand.name);
-  if (operand.kind == ptx::OperandKind::kInteger) value = state_->ConstantValue(operand.value, Width::kPredicate);
+  if (operand.kind == ptx::OperandKind::kInteger)
+    value = state_->ConstantValue(operand.value, Width::kPredicate);
   if (!value || WidthOfValue(*value) != Width::kPredicate) {
     Malformed("an operand has to be a predicate");
     return;
@@ -305,7 +310,8 @@ AddressForm FormDecoder::Address(int slot, const ptx::Operand& operand) {
   std::optional<uint32_t> value = state_->FindRegister(operand.name);
   if (value) {
     form.width = WidthOfValue(*value);
-    if (form.width != Width::k32 && form.width != Width::k64) Malformed("an address has to have 32 or 64 bits");
+    if (form.width != Width::k32 && form.width != Width::k64)
+      Malformed("an address has to have 32 or 64 bits");
     Use(slot, *value, false);
     return form;
   }
@@ -349,7 +355,8 @@ absl::Status FormDecoder::Append(Operation run) {
   if (!state_->error.ok()) return state_->error;
   Program& program = *state_->program;
   if (program.code.size() >= kMaxInstructions) {
-    return ResourceExhausted(Reason::kTooLarge, absl::StrCat("the kernel has more than ", kMaxInstructions, " instructions"),
+    return ResourceExhausted(Reason::kTooLarge,
+                             absl::StrCat("the kernel has more than ", kMaxInstructions, " instructions"),
                              {{"limit", absl::StrCat(kMaxInstructions)}});
   }
   decoded_.run = run;
@@ -360,8 +367,9 @@ absl::Status FormDecoder::Append(Operation run) {
   allocation.list_begin.push_back(static_cast<uint32_t>(program.lists.size()));
   program.lists.resize(program.lists.size() + list_size_);
   allocation.guarded.push_back(!in_.guard.empty());
-  std::stable_sort(uses_.begin(), uses_.end(),
-                   [](const OperandUse& a, const OperandUse& b) { return a.is_definition < b.is_definition; });
+  std::stable_sort(uses_.begin(), uses_.end(), [](const OperandUse& a, const OperandUse& b) {
+    return a.is_definition < b.is_definition;
+  });
   for (OperandUse use : uses_) {
     use.instruction = index;
     use.early = use.is_definition && (early_ || destinations_ > 1);

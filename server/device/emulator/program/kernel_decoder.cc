@@ -18,7 +18,10 @@ constexpr uint32_t kUnset = 0xffffffff;
 class KernelDecoder {
  public:
   KernelDecoder(const ModuleContext& context, const ptx::Function& entry)
-      : context_(context), entry_(entry), program_(std::make_shared<Program>()), state_(context, program_.get()) {}
+      : context_(context),
+        entry_(entry),
+        program_(std::make_shared<Program>()),
+        state_(context, program_.get()) {}
 
   absl::StatusOr<std::shared_ptr<const Program>> Run() {
     program_->files = context_.module->files;
@@ -69,9 +72,11 @@ class KernelDecoder {
     const uint64_t align = AlignOf(v);
     *at = (*at + align - 1) / align * align;
     if (bytes > kMaxSharedBytes || *at + bytes > kMaxSharedBytes) {
-      return ResourceExhausted(Reason::kTooLarge, absl::StrCat("PTX line ", v.position.line, ": the kernel has more than ",
-                                                               kMaxSharedBytes, " bytes of shared memory"),
-                               {{"limit", absl::StrCat(kMaxSharedBytes)}, {"line", absl::StrCat(v.position.line)}});
+      return ResourceExhausted(
+          Reason::kTooLarge,
+          absl::StrCat("PTX line ", v.position.line, ": the kernel has more than ", kMaxSharedBytes,
+                       " bytes of shared memory"),
+          {{"limit", absl::StrCat(kMaxSharedBytes)}, {"line", absl::StrCat(v.position.line)}});
     }
     const VariablePlace place = {Space::kShared, *at, bytes};
     if (scope != nullptr) scope->variables[v.name] = place;
@@ -83,7 +88,9 @@ class KernelDecoder {
   absl::Status LayOutShared() {
     uint64_t at = 0;
     uint64_t dynamic_align = 1;
-    const auto is_dynamic = [](const ptx::Variable& v) { return v.is_extern || (v.is_array && v.elements == 0); };
+    const auto is_dynamic = [](const ptx::Variable& v) {
+      return v.is_extern || (v.is_array && v.elements == 0);
+    };
     for (const ptx::Variable& v : context_.module->variables) {
       if (v.space != "shared") continue;
       if (is_dynamic(v)) {
@@ -109,12 +116,14 @@ class KernelDecoder {
 
   absl::Status LayOutParameters() {
     uint64_t at = 0;
-    if (entry_.parameters.size() > 4096) return Error(entry_.position, "an entry with more than 4096 parameters");
+    if (entry_.parameters.size() > 4096)
+      return Error(entry_.position, "an entry with more than 4096 parameters");
     for (const ptx::Variable& v : entry_.parameters) {
       TRUN_ASSIGN_OR_RETURN(const uint64_t bytes, BytesOfVariable(v));
       const uint64_t align = AlignOf(v);
       at = (at + align - 1) / align * align;
-      if (bytes > 32764 || at + bytes > 32764) return Error(v.position, "an entry with more than 32764 bytes of parameters");
+      if (bytes > 32764 || at + bytes > 32764)
+        return Error(v.position, "an entry with more than 32764 bytes of parameters");
       program_->attributes.parameters.push_back(
           {static_cast<uint32_t>(at), static_cast<uint32_t>(bytes), static_cast<uint32_t>(align)});
       state_.scopes[0].variables[v.name] = {Space::kParam, at, bytes};
@@ -124,7 +133,8 @@ class KernelDecoder {
     return absl::OkStatus();
   }
 
-  // Statements of `f` in the scope that the caller has pushed; `return_label` is where ret goes, kUnset: ends threads.
+  // Statements of `f` in the scope that the caller has pushed; `return_label` is where ret goes, kUnset: ends
+  // threads.
   absl::Status Body(const ptx::Function& f, uint32_t return_label) {
     OpenScope(f, 0);
     const size_t floor = state_.scopes.size();
@@ -138,7 +148,8 @@ class KernelDecoder {
           if (state_.scopes.size() > floor) state_.scopes.pop_back();
           break;
         case ptx::StatementKind::kLabel:
-          if (auto label = state_.FindLabel(statement.name)) labels_[*label] = static_cast<uint32_t>(program_->code.size());
+          if (auto label = state_.FindLabel(statement.name))
+            labels_[*label] = static_cast<uint32_t>(program_->code.size());
           break;
         case ptx::StatementKind::kRegister:
           TRUN_RETURN_IF_ERROR(DeclareRegisters(f.registers[statement.index]));
@@ -167,7 +178,8 @@ class KernelDecoder {
   absl::Status DeclareRegisters(const ptx::RegisterDeclaration& r) {
     const std::optional<Width> width = RegisterWidthOf(r.type);
     if (!width || r.vector != 1) {
-      return Error(r.position, absl::StrCat("registers of type '", r.type.substr(0, 40), "' are not supported"));
+      return Error(r.position,
+                   absl::StrCat("registers of type '", r.type.substr(0, 40), "' are not supported"));
     }
     SymbolScope& scope = state_.scopes.back();
     if (r.count > 0) {
@@ -226,7 +238,8 @@ class KernelDecoder {
       return Error(in.position, "a branch has to name one label");
     }
     const std::optional<uint32_t> label = state_.FindLabel(in.operands[0].name);
-    if (!label) return Error(in.position, absl::StrCat("there is no label '", in.operands[0].name.substr(0, 100), "'"));
+    if (!label)
+      return Error(in.position, absl::StrCat("there is no label '", in.operands[0].name.substr(0, 100), "'"));
     return ControlOp(in, &OpBranch, {{}, false}, *label);
   }
 
@@ -235,7 +248,8 @@ class KernelDecoder {
       return Error(in.position, "brx.idx has an index and a list of targets");
     }
     const ptx::BranchTargets* targets = state_.FindTargets(in.operands[1].name);
-    if (targets == nullptr) return Error(in.position, "the list of targets is not declared before the branch");
+    if (targets == nullptr)
+      return Error(in.position, "the list of targets is not declared before the branch");
     FlowEdge edge{{}, false};
     for (absl::string_view name : targets->labels) {
       const std::optional<uint32_t> label = state_.FindLabel(name);
@@ -270,12 +284,14 @@ class KernelDecoder {
     static const ptx::Operand kNone;
     const ptx::Operand* results = &kNone;
     const ptx::Operand* arguments = &kNone;
-    if (at < in.operands.size() && in.operands[at].kind == ptx::OperandKind::kList) results = &in.operands[at++];
+    if (at < in.operands.size() && in.operands[at].kind == ptx::OperandKind::kList)
+      results = &in.operands[at++];
     if (at >= in.operands.size() || in.operands[at].kind != ptx::OperandKind::kName) {
       return Error(in.position, "a call without a function");
     }
     const absl::string_view name = in.operands[at++].name;
-    if (at < in.operands.size() && in.operands[at].kind == ptx::OperandKind::kList) arguments = &in.operands[at++];
+    if (at < in.operands.size() && in.operands[at].kind == ptx::OperandKind::kList)
+      arguments = &in.operands[at++];
     TRUN_ASSIGN_OR_RETURN(const std::vector<VariablePlace> inputs, CallList(in, *arguments));
     TRUN_ASSIGN_OR_RETURN(const std::vector<VariablePlace> outputs, CallList(in, *results));
     const bool is_printf = name == "vprintf";
@@ -283,7 +299,8 @@ class KernelDecoder {
       if (inputs.size() < (is_printf ? 2u : 4u)) return Error(in.position, "a call with too few arguments");
       FormDecoder form(&state_, in);
       CallArguments data;
-      for (const VariablePlace& place : inputs) data.arguments.push_back(static_cast<uint32_t>(place.address));
+      for (const VariablePlace& place : inputs)
+        data.arguments.push_back(static_cast<uint32_t>(place.address));
       for (const VariablePlace& place : outputs) data.results.push_back(static_cast<uint32_t>(place.address));
       form.Data(std::move(data));
       return form.Append(is_printf ? &OpPrintf : &OpAssertFail);
@@ -298,14 +315,15 @@ class KernelDecoder {
     return Inline(in, *function->second, inputs, outputs);
   }
 
-  absl::Status Inline(const ptx::Instruction& in, const ptx::Function& f, const std::vector<VariablePlace>& inputs,
-                      const std::vector<VariablePlace>& outputs) {
+  absl::Status Inline(const ptx::Instruction& in, const ptx::Function& f,
+                      const std::vector<VariablePlace>& inputs, const std::vector<VariablePlace>& outputs) {
     const bool recursive = std::find(calls_.begin(), calls_.end(), &f) != calls_.end();
     if (recursive || calls_.size() >= kMaxCallDepth || !in.guard.empty()) {
-      return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedInstruction,
-                       absl::StrCat("PTX line ", in.position.line, ": ",
-                                    in.guard.empty() ? "recursive calls" : "calls with a guard", " are not supported"),
-                       {{"line", absl::StrCat(in.position.line)}, {"instruction", std::string(in.text)}});
+      return MakeError(
+          absl::StatusCode::kUnimplemented, Reason::kUnsupportedInstruction,
+          absl::StrCat("PTX line ", in.position.line, ": ",
+                       in.guard.empty() ? "recursive calls" : "calls with a guard", " are not supported"),
+          {{"line", absl::StrCat(in.position.line)}, {"instruction", std::string(in.text)}});
     }
     if (inputs.size() != f.parameters.size() || outputs.size() != f.results.size()) {
       return Error(in.position, absl::StrCat("the call does not fit '", f.name.substr(0, 200), "'"));
@@ -355,7 +373,8 @@ class KernelDecoder {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const Program>> DecodeKernel(const ModuleContext& context, const ptx::Function& entry) {
+absl::StatusOr<std::shared_ptr<const Program>> DecodeKernel(const ModuleContext& context,
+                                                            const ptx::Function& entry) {
   return KernelDecoder(context, entry).Run();
 }
 

@@ -20,9 +20,10 @@ struct ModuleContext {
   absl::flat_hash_map<absl::string_view, const ptx::Function*> functions;
 };
 
-// UNIMPLEMENTED kUnsupportedInstruction (details: line, instruction), INVALID_ARGUMENT kInvalidIr (details: line,
-// column), RESOURCE_EXHAUSTED kTooLarge. Thread-safe.
-absl::StatusOr<std::shared_ptr<const Program>> DecodeKernel(const ModuleContext& context, const ptx::Function& entry);
+// UNIMPLEMENTED kUnsupportedInstruction (details: line, instruction), INVALID_ARGUMENT kInvalidIr (details:
+// line, column), RESOURCE_EXHAUSTED kTooLarge. Thread-safe.
+absl::StatusOr<std::shared_ptr<const Program>> DecodeKernel(const ModuleContext& context,
+                                                            const ptx::Function& entry);
 
 }  // namespace trun::device
 

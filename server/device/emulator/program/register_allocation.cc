@@ -17,10 +17,14 @@ constexpr uint32_t kNever = 0xffffffff;
 
 uint32_t BytesOf(Width width) {
   switch (width) {
-    case Width::kPredicate: return 4;
-    case Width::k32: return 128;
-    case Width::k64: return 256;
-    case Width::k128: return 512;
+    case Width::kPredicate:
+      return 4;
+    case Width::k32:
+      return 128;
+    case Width::k64:
+      return 256;
+    case Width::k128:
+      return 512;
   }
   return 0;
 }
@@ -79,7 +83,8 @@ bool FindIntervals(const AllocationInput& input, uint32_t count, std::vector<Int
   for (uint32_t b = 0; b < blocks.size(); ++b) {
     for (uint32_t i = blocks[b].begin; i < blocks[b].end; ++i) block_of[i] = b;
   }
-  // Only values that appear in several blocks, or are read before they are written in one, can be live across blocks.
+  // Only values that appear in several blocks, or are read before they are written in one, can be live across
+  // blocks.
   std::vector<uint32_t> home(input.values.size(), kNever);
   std::vector<uint32_t> dense(input.values.size(), kNever);
   uint32_t across = 0;
@@ -98,7 +103,8 @@ bool FindIntervals(const AllocationInput& input, uint32_t count, std::vector<Int
   }
   const size_t words = (across + 63) / 64;
   if (static_cast<uint64_t>(blocks.size()) * words * 64 * 4 > kMaxLivenessBits) return false;
-  std::vector<uint64_t> reads(blocks.size() * words), writes(reads.size()), in(reads.size()), out(reads.size());
+  std::vector<uint64_t> reads(blocks.size() * words), writes(reads.size()), in(reads.size()),
+      out(reads.size());
   for (const OperandUse& use : input.uses) {
     const uint32_t bit = dense[use.value];
     if (bit == kNever) continue;
@@ -129,7 +135,7 @@ bool FindIntervals(const AllocationInput& input, uint32_t count, std::vector<Int
   }
   for (size_t b = 0; b < blocks.size(); ++b) {
     for (size_t w = 0; w < words; ++w) {
-      for (uint64_t bits = in[b * words + w]; bits != 0; bits &= bits - 1) {
+      for (uint64_t bits = in [b * words + w]; bits != 0; bits &= bits - 1) {
         (*intervals)[value_of[w * 64 + __builtin_ctzll(bits)]].Add(2 * blocks[b].begin);
       }
       for (uint64_t bits = out[b * words + w]; bits != 0; bits &= bits - 1) {
@@ -152,7 +158,8 @@ absl::Status AllocateRegisters(const AllocationInput& input, Program* program) {
   std::array<uint32_t, 4> slots = {0, 0, 0, 0};
   std::vector<uint32_t> order;
   for (uint32_t v = 0; v < input.values.size(); ++v) {
-    if (input.values[v].kind == ValueKind::kRegister && (intervals[v].begin != kNever || !share)) order.push_back(v);
+    if (input.values[v].kind == ValueKind::kRegister && (intervals[v].begin != kNever || !share))
+      order.push_back(v);
   }
   if (share) {
     std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
@@ -208,9 +215,10 @@ absl::Status AllocateRegisters(const AllocationInput& input, Program* program) {
     at = (at + 127) / 128 * 128;
   }
   if (at > kMaxFileBytes) {
-    return ResourceExhausted(Reason::kTooLarge,
-                             absl::StrCat("the kernel's registers need ", at, " bytes a warp, the limit is ", kMaxFileBytes),
-                             {{"limit", absl::StrCat(kMaxFileBytes)}});
+    return ResourceExhausted(
+        Reason::kTooLarge,
+        absl::StrCat("the kernel's registers need ", at, " bytes a warp, the limit is ", kMaxFileBytes),
+        {{"limit", absl::StrCat(kMaxFileBytes)}});
   }
   for (uint32_t v : order) {
     const size_t width = static_cast<size_t>(input.values[v].width);

@@ -1,7 +1,8 @@
 // From the registers that a kernel declares to offsets in the register file of a warp.
 //
-// PTX is written in a form with a fresh register for every value; a warp's file with all of them would be megabytes.
-// Values whose lives do not overlap share a slot, so that a warp's working set stays in the first caches.
+// PTX is written in a form with a fresh register for every value; a warp's file with all of them would be
+// megabytes. Values whose lives do not overlap share a slot, so that a warp's working set stays in the first
+// caches.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_PROGRAM_REGISTER_ALLOCATION_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_PROGRAM_REGISTER_ALLOCATION_H_
 
@@ -27,10 +28,10 @@ struct Value {
 // Operand `slot` of instruction `instruction` is `value`.
 struct OperandUse {
   uint32_t instruction = 0;
-  uint32_t slot = 0;       // 7 and above: in the list; kGuardSlot: the guard
+  uint32_t slot = 0;  // 7 and above: in the list; kGuardSlot: the guard
   uint32_t value = 0;
   bool is_definition = false;
-  bool early = false;      // written before all sources are read
+  bool early = false;  // written before all sources are read
 };
 
 inline constexpr uint32_t kGuardSlot = 0xffffffff;
@@ -43,9 +44,9 @@ struct FlowEdge {
 
 struct AllocationInput {
   std::vector<Value> values;
-  std::vector<OperandUse> uses;                 // by instruction, sources before definitions
-  std::vector<uint32_t> list_begin;             // of each instruction's list in program.lists
-  std::vector<bool> guarded;                    // a definition may leave the old value
+  std::vector<OperandUse> uses;                         // by instruction, sources before definitions
+  std::vector<uint32_t> list_begin;                     // of each instruction's list in program.lists
+  std::vector<bool> guarded;                            // a definition may leave the old value
   std::vector<std::pair<uint32_t, FlowEdge>> branches;  // by instruction
 };
 

@@ -13,8 +13,8 @@
 
 namespace trun::device {
 
-// A variable with its place. Kernel parameters have space kParam; parameters of functions and of calls live in the
-// thread's local memory and have space kLocal.
+// A variable with its place. Kernel parameters have space kParam; parameters of functions and of calls live
+// in the thread's local memory and have space kLocal.
 struct VariablePlace {
   Space space = Space::kGlobal;
   uint64_t address = 0;  // in its space
@@ -29,10 +29,10 @@ struct RegisterRange {
 
 // One { … } of a function.
 struct SymbolScope {
-  absl::flat_hash_map<absl::string_view, uint32_t> registers;        // exact names → value
-  absl::flat_hash_map<absl::string_view, RegisterRange> ranges;      // prefix → range
+  absl::flat_hash_map<absl::string_view, uint32_t> registers;    // exact names → value
+  absl::flat_hash_map<absl::string_view, RegisterRange> ranges;  // prefix → range
   absl::flat_hash_map<absl::string_view, VariablePlace> variables;
-  absl::flat_hash_map<absl::string_view, uint32_t> labels;           // → label number
+  absl::flat_hash_map<absl::string_view, uint32_t> labels;  // → label number
   absl::flat_hash_map<absl::string_view, const ptx::BranchTargets*> targets;
 };
 

@@ -20,22 +20,22 @@ struct Position {
 };
 
 enum class OperandKind : uint8_t {
-  kName,       // a register, a variable, a label, a function; with `offset` when written name+number
-  kInteger,    // bits in `value`
-  kFloat,      // a decimal literal or 0d…: the bits of a double in `value`
-  kSingle,     // 0f…: the bits of a float in `value`
-  kAddress,    // [base+offset], [number], or [base, {…}] with the rest in `elements`
-  kVector,     // {a, b, …}
-  kList,       // (a, b, …) of a call
-  kPair,       // a|b
-  kSink,       // _
+  kName,     // a register, a variable, a label, a function; with `offset` when written name+number
+  kInteger,  // bits in `value`
+  kFloat,    // a decimal literal or 0d…: the bits of a double in `value`
+  kSingle,   // 0f…: the bits of a float in `value`
+  kAddress,  // [base+offset], [number], or [base, {…}] with the rest in `elements`
+  kVector,   // {a, b, …}
+  kList,     // (a, b, …) of a call
+  kPair,     // a|b
+  kSink,     // _
 };
 
 struct Operand {
   OperandKind kind = OperandKind::kSink;
-  bool negated = false;         // !p, or -name
-  absl::string_view name;       // kName; the base of kAddress, empty when that is a number
-  int64_t offset = 0;           // kName, kAddress
+  bool negated = false;    // !p, or -name
+  absl::string_view name;  // kName; the base of kAddress, empty when that is a number
+  int64_t offset = 0;      // kName, kAddress
   uint64_t value = 0;
   std::vector<Operand> elements;
   Position position;
@@ -47,9 +47,9 @@ struct Instruction {
   absl::string_view guard;                   // empty: none
   bool guard_negated = false;
   std::vector<Operand> operands;
-  absl::string_view text;                    // without guard and operands: "ld.global.v4.b32"
+  absl::string_view text;  // without guard and operands: "ld.global.v4.b32"
   Position position;
-  uint32_t loc_file = 0;                     // of the last .loc before it; 0: none
+  uint32_t loc_file = 0;  // of the last .loc before it; 0: none
   uint32_t loc_line = 0;
 };
 
@@ -58,7 +58,7 @@ struct RegisterDeclaration {
   absl::string_view type;  // "b32", with "v2"/"v4" in `vector`
   uint32_t vector = 1;
   absl::string_view name;
-  uint32_t count = 0;      // 0: a single register called `name`; else name0 … name(count-1)
+  uint32_t count = 0;  // 0: a single register called `name`; else name0 … name(count-1)
   Position position;
 };
 
@@ -73,15 +73,23 @@ struct Variable {
   absl::string_view type;
   uint32_t vector = 1;
   absl::string_view name;
-  uint64_t elements = 1;    // product of the array's dimensions; 0 for name[]
+  uint64_t elements = 1;  // product of the array's dimensions; 0 for name[]
   bool is_array = false;
-  uint32_t align = 0;       // 0: natural
+  uint32_t align = 0;  // 0: natural
   bool is_extern = false;
   std::vector<Initializer> initializers;
   Position position;
 };
 
-enum class StatementKind : uint8_t { kInstruction, kLabel, kScopeBegin, kScopeEnd, kRegister, kVariable, kTargets };
+enum class StatementKind : uint8_t {
+  kInstruction,
+  kLabel,
+  kScopeBegin,
+  kScopeEnd,
+  kRegister,
+  kVariable,
+  kTargets
+};
 
 struct Statement {
   StatementKind kind;

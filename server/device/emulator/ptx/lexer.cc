@@ -151,7 +151,8 @@ Token Lexer::Next() {
     while (at_ < text_.size()) {
       if (IsNamePart(text_[at_])) {
         ++at_;
-      } else if (text_[at_] == ':' && at_ + 2 < text_.size() && text_[at_ + 1] == ':' && IsNamePart(text_[at_ + 2])) {
+      } else if (text_[at_] == ':' && at_ + 2 < text_.size() && text_[at_ + 1] == ':' &&
+                 IsNamePart(text_[at_ + 2])) {
         at_ += 3;
       } else {
         break;

@@ -11,14 +11,14 @@ namespace trun::device::ptx {
 
 enum class TokenKind : uint8_t {
   kEnd,
-  kName,       // add, %r1, $L__BB0_1, _
-  kDotted,     // .global, .2d, .shared::cta; `text` is without the first dot
-  kInteger,    // value
-  kFloat,      // value: the bits of a double
-  kSingle,     // value: the bits of a float
-  kString,     // `text` is without the quotes, escapes as written
-  kSymbol,     // one character, text[0]
-  kError,      // `text` says what is wrong
+  kName,     // add, %r1, $L__BB0_1, _
+  kDotted,   // .global, .2d, .shared::cta; `text` is without the first dot
+  kInteger,  // value
+  kFloat,    // value: the bits of a double
+  kSingle,   // value: the bits of a float
+  kString,   // `text` is without the quotes, escapes as written
+  kSymbol,   // one character, text[0]
+  kError,    // `text` says what is wrong
 };
 
 struct Token {

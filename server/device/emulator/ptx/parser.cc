@@ -20,8 +20,9 @@ class Parser {
   absl::StatusOr<Module> Run() {
     while (ok() && token_.kind != TokenKind::kEnd) TopLevel();
     if (!status_.ok()) return status_;
-    if (module_.version_major == 0) return InvalidArgument(Reason::kInvalidIr, "the text has no .version directive",
-                                                           {{"line", "1"}, {"column", "1"}});
+    if (module_.version_major == 0)
+      return InvalidArgument(Reason::kInvalidIr, "the text has no .version directive",
+                             {{"line", "1"}, {"column", "1"}});
     return std::move(module_);
   }
 
@@ -30,7 +31,8 @@ class Parser {
 
   void Fail(Position at, absl::string_view what) {
     if (!status_.ok()) return;
-    status_ = InvalidArgument(Reason::kInvalidIr, absl::StrCat("PTX line ", at.line, ", column ", at.column, ": ", what),
+    status_ = InvalidArgument(Reason::kInvalidIr,
+                              absl::StrCat("PTX line ", at.line, ", column ", at.column, ": ", what),
                               {{"line", absl::StrCat(at.line)}, {"column", absl::StrCat(at.column)}});
     token_.kind = TokenKind::kEnd;
     next_.kind = TokenKind::kEnd;
@@ -45,7 +47,9 @@ class Parser {
   }
 
   bool IsSymbol(char c) const { return token_.kind == TokenKind::kSymbol && token_.text[0] == c; }
-  bool IsDotted(absl::string_view name) const { return token_.kind == TokenKind::kDotted && token_.text == name; }
+  bool IsDotted(absl::string_view name) const {
+    return token_.kind == TokenKind::kDotted && token_.text == name;
+  }
   bool TakeSymbol(char c) {
     if (!IsSymbol(c)) return false;
     Advance();
@@ -154,7 +158,8 @@ class Parser {
 
   void Section() {
     Advance();
-    if (token_.kind != TokenKind::kDotted && token_.kind != TokenKind::kName) return Fail("expected a section's name");
+    if (token_.kind != TokenKind::kDotted && token_.kind != TokenKind::kName)
+      return Fail("expected a section's name");
     Advance();
     Expect('{');
     int depth = 1;
@@ -207,7 +212,8 @@ class Parser {
       if (word == "align") {
         Advance();
         const uint64_t align = TakeInteger();
-        if (ok() && (align == 0 || align > 4096 || (align & (align - 1)) != 0)) Fail("an alignment that is no power of two");
+        if (ok() && (align == 0 || align > 4096 || (align & (align - 1)) != 0))
+          Fail("an alignment that is no power of two");
         v.align = static_cast<uint32_t>(align);
       } else if (word == "ptr") {
         Advance();
@@ -364,7 +370,8 @@ class Parser {
         continue;
       } else if (token_.kind == TokenKind::kDotted) {
         BodyDirective();
-      } else if (token_.kind == TokenKind::kName && next_.kind == TokenKind::kSymbol && next_.text[0] == ':') {
+      } else if (token_.kind == TokenKind::kName && next_.kind == TokenKind::kSymbol &&
+                 next_.text[0] == ':') {
         const absl::string_view name = token_.text;
         Advance();
         Advance();
@@ -390,7 +397,8 @@ class Parser {
       targets.labels.push_back(TakeName());
     } while (ok() && TakeSymbol(','));
     Expect(';');
-    function_->statements.push_back({StatementKind::kTargets, static_cast<uint32_t>(function_->targets.size()), name});
+    function_->statements.push_back(
+        {StatementKind::kTargets, static_cast<uint32_t>(function_->targets.size()), name});
     function_->targets.push_back(std::move(targets));
   }
 
@@ -399,7 +407,8 @@ class Parser {
     if (IsDotted("pragma")) return Pragma();
     if (IsDotted("file")) return File();
     if (IsDotted("reg")) return Registers();
-    if (IsDotted("local") || IsDotted("shared") || IsDotted("param") || IsDotted("global") || IsDotted("const")) {
+    if (IsDotted("local") || IsDotted("shared") || IsDotted("param") || IsDotted("global") ||
+        IsDotted("const")) {
       const size_t first = function_->variables.size();
       Variables(false, &function_->variables);
       for (size_t i = first; i < function_->variables.size(); ++i) {
@@ -420,11 +429,13 @@ class Parser {
       r.name = TakeName();
       if (TakeSymbol('<')) {
         const uint64_t count = TakeInteger();
-        if (count == 0 || count > kMaxRegisterRange) return Fail("a register range that is empty or too long");
+        if (count == 0 || count > kMaxRegisterRange)
+          return Fail("a register range that is empty or too long");
         r.count = static_cast<uint32_t>(count);
         Expect('>');
       }
-      function_->statements.push_back({StatementKind::kRegister, static_cast<uint32_t>(function_->registers.size()), {}});
+      function_->statements.push_back(
+          {StatementKind::kRegister, static_cast<uint32_t>(function_->registers.size()), {}});
       function_->registers.push_back(r);
     } while (ok() && TakeSymbol(','));
     Expect(';');
@@ -522,7 +533,8 @@ class Parser {
     }
     op.negated = IsSymbol('!') || IsSymbol('-');
     if (op.negated) Advance();
-    if (token_.kind == TokenKind::kInteger || token_.kind == TokenKind::kFloat || token_.kind == TokenKind::kSingle) {
+    if (token_.kind == TokenKind::kInteger || token_.kind == TokenKind::kFloat ||
+        token_.kind == TokenKind::kSingle) {
       op.kind = token_.kind == TokenKind::kInteger ? OperandKind::kInteger
                 : token_.kind == TokenKind::kFloat ? OperandKind::kFloat
                                                    : OperandKind::kSingle;
@@ -583,9 +595,9 @@ class Parser {
 
 absl::StatusOr<Module> Parse(absl::string_view text) {
   if (text.size() > kMaxTextBytes) {
-    return ResourceExhausted(Reason::kTooLarge,
-                             absl::StrCat("the PTX has ", text.size(), " bytes, the limit is ", kMaxTextBytes),
-                             {{"limit", absl::StrCat(kMaxTextBytes)}});
+    return ResourceExhausted(
+        Reason::kTooLarge, absl::StrCat("the PTX has ", text.size(), " bytes, the limit is ", kMaxTextBytes),
+        {{"limit", absl::StrCat(kMaxTextBytes)}});
   }
   return Parser(text).Run();
 }

@@ -15,8 +15,8 @@ inline constexpr size_t kMaxOperandDepth = 8;
 inline constexpr uint64_t kMaxVariableBytes = uint64_t{1} << 30;
 inline constexpr uint32_t kMaxRegisterRange = uint32_t{1} << 24;
 
-// INVALID_ARGUMENT kInvalidIr (details: line, column) where the text is not PTX; RESOURCE_EXHAUSTED kTooLarge over a
-// limit. `text` must outlive the result. Thread-safe.
+// INVALID_ARGUMENT kInvalidIr (details: line, column) where the text is not PTX; RESOURCE_EXHAUSTED kTooLarge
+// over a limit. `text` must outlive the result. Thread-safe.
 absl::StatusOr<Module> Parse(absl::string_view text);
 
 }  // namespace trun::device::ptx
