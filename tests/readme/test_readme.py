@@ -81,4 +81,4 @@ def test_a_cpp_snippet_is_part_of_an_example_that_a_test_builds_and_runs(note: s
     file = ROOT / note.removeprefix("from: ")
     assert text.strip(), "the snippet is empty"
     assert text.strip() in file.read_text(), f"the snippet is not in {note}"
-    assert any("examples/cpp" in p.read_text() for p in (ROOT / "client").rglob("CMakeLists.txt"))
+    assert "examples/cpp" in (ROOT / "tests/integration/test_command_line.py").read_text()
