@@ -305,7 +305,7 @@ TEST_F(ServiceTest, CompileRequestsThatMakeNoSenseAreRefusedBeforeAnythingRuns) 
   v1::CompileRequest request;
   EXPECT_EQ(GetReason(Compile(request)), Reason::kSessionExpired);
   request.set_session(Open());
-  EXPECT_EQ(GetReason(Compile(request)), Reason::kUnsupportedLevel);
+  EXPECT_EQ(GetReason(Compile(request)), Reason::kInvalidIr) << "neither a level nor a file";
   request.set_level(static_cast<v1::Level>(77));
   EXPECT_EQ(Compile(request).code(), absl::StatusCode::kInvalidArgument);
   request.set_level(v1::LEVEL_TTIR);
