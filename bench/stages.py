@@ -1,7 +1,7 @@
 """The toolchain's own stages, called in a loop by one Python: the baseline of a first compile.
 
-Run with a toolchain's Python. Each line on stdin is "FILE NONCE LAST_LEVEL"; the answer is the milliseconds from the
-file's text to that level's artifact, parsing included, in a process that has compiled before.
+Run with a toolchain's Python. Each line on stdin is "FILE KERNEL_NAME LAST_LEVEL"; the answer is the milliseconds from
+the file's text to that level's artifact, parsing included, in a process that has compiled before.
 """
 
 import sys
@@ -45,4 +45,5 @@ def compile_once(text: str, last: str) -> float:
 
 for line in sys.stdin:
     file, nonce, last = line.split()
-    print(compile_once(Path(file).read_text() + f"\n// {nonce}\n", last), flush=True)
+    text = Path(file).read_text().replace(f"@{Path(file).stem}(", f"@{nonce}(")
+    print(compile_once(text, last), flush=True)
