@@ -118,7 +118,8 @@ absl::Status CompileService::Compile(Stream& stream, v1::CompileRequest& wire,
                           for (v1::CompileResponse& each : events) stream.Push(std::move(each));
                           events.clear();
                         }));
-  // Each event is a message, a wake-up and a system call of its own: a hit is one, and its artifacts say the rest.
+  // Each event is a message, a wake-up and a system call of its own: a hit is one, and its artifacts say the
+  // rest.
   if (outcome.cached) events.clear();
   if (stream.cancelled()) return CancelledByClient();
   const Level device_level = session->device_info().module_level;
