@@ -5,6 +5,7 @@
 #   trun_test(NAME SRCS a_test.cc ... DEPS ... [LABELS l ...] [TIMEOUT s] [DATA dir])
 #   trun_fuzzer(NAME SRCS a_fuzzer.cc DEPS ...)
 #   trun_benchmark(NAME SRCS a_bench.cc DEPS ...)
+#   trun_hot(NAME)                     its loops are worth optimising even under a sanitizer
 #
 # A library NAME becomes target trun_NAME with the alias trun::NAME. Includes are written from the root
 # of the repository: #include "server/cache/kernel_cache.h".
@@ -38,6 +39,14 @@ function(trun_library name)
   add_library(trun::${name} ALIAS trun_${name})
 endfunction()
 
+# Sanitizer presets compile without optimisation, which takes half the time and hides nothing from them; code that
+# interprets every lane of every warp would then make its tests crawl.
+function(trun_hot name)
+  if(TRUN_SANITIZE)
+    target_compile_options(trun_${name} PRIVATE -O1)
+  endif()
+endfunction()
+
 function(trun_binary name)
   cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
   add_executable(${name} ${A_SRCS})
@@ -51,6 +60,9 @@ function(trun_test name)
   cmake_parse_arguments(A "" "TIMEOUT;DATA" "SRCS;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${A_SRCS})
   target_link_libraries(${name} PRIVATE trun_flags ${A_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
+  if(NOT TRUN_SANITIZE)
+    target_compile_options(${name} PRIVATE -O1)  # what is tested is optimised; the test itself compiles in two thirds
+  endif()
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   if(NOT A_DATA)
     set(A_DATA "${CMAKE_CURRENT_SOURCE_DIR}")
