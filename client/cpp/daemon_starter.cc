@@ -20,6 +20,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "common/base/program_path.h"
 #include "common/base/status.h"
 #include "common/base/unique_fd.h"
 #include "common/rpc/runtime_directory.h"
@@ -44,12 +45,6 @@ std::string Folder(const std::string& path) {
 bool IsProgram(const std::string& path) {
   struct stat info;
   return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(path.c_str(), X_OK) == 0;
-}
-
-std::string ThisProgram() {
-  char path[4096];
-  const ssize_t n = readlink("/proc/self/exe", path, sizeof path);
-  return n > 0 ? std::string(path, static_cast<size_t>(n)) : std::string();
 }
 
 std::string ThisLibrary() {
@@ -135,8 +130,8 @@ absl::StatusOr<std::string> FindTrund() {
     return Unavailable(Reason::kUnavailable,
                        absl::StrCat("TRUN_TRUND is '", named, "', which is not a program"));
   }
-  if (const std::string program = ThisProgram(); !program.empty())
-    places.push_back(Folder(program) + "/trund");
+  if (const absl::StatusOr<std::string> program = ProgramPath(); program.ok())
+    places.push_back(Folder(*program) + "/trund");
   if (const std::string library = ThisLibrary(); !library.empty()) {
     places.push_back(Folder(library) + "/trund");
     places.push_back(Folder(library) + "/../bin/trund");

@@ -40,10 +40,7 @@ class SdistWithProtos(sdist):
 
 
 def dependencies() -> list[str]:
-    # Generated code refuses a runtime older than its generator.
-    from google.protobuf import __version__ as protobuf
-
-    return ["grpcio>=1.51", f"protobuf>={protobuf}", "numpy>=1.24", "ml_dtypes>=0.3"]
+    return ["grpcio>=1.51", f"protobuf>={generate_stubs.runtime_version()}", "numpy>=1.24", "ml_dtypes>=0.3"]
 
 
 # setuptools looks at the packages before it builds: the generated one has to be a folder by then.

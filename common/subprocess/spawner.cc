@@ -4,6 +4,7 @@
 #include <linux/close_range.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -127,6 +128,16 @@ absl::Status StartError(const SubprocessOptions& options, const ChildError& fail
   return FromErrno(failure.error, what, Reason::kUnavailable);
 }
 
+// /dev/null, or what serves for it where there is no /dev (an empty chroot): an empty file that nobody can
+// fill.
+UniqueFd OpenNull() {
+  UniqueFd null_fd(open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (null_fd.valid() || errno != ENOENT) return null_fd;
+  UniqueFd empty(memfd_create("trun-null", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (empty.valid() && fcntl(empty.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SEAL) != 0) empty.reset();
+  return empty;
+}
+
 absl::StatusOr<pid_t> ForkAndExec(const SubprocessOptions& options) {
   std::vector<char*> argv;
   for (const std::string& arg : options.argv) argv.push_back(const_cast<char*>(arg.c_str()));
@@ -139,7 +150,7 @@ absl::StatusOr<pid_t> ForkAndExec(const SubprocessOptions& options) {
   const std::vector<std::pair<int, int>> targets(options.descriptors.begin(), options.descriptors.end());
   std::vector<int> moved(targets.size());
 
-  UniqueFd null_fd(open("/dev/null", O_RDWR | O_CLOEXEC));
+  UniqueFd null_fd = OpenNull();
   if (!null_fd.valid()) return FromErrno(errno, "cannot open /dev/null", Reason::kUnavailable);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return StartError(options, {Step::kDescriptors, errno});

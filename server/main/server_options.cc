@@ -12,6 +12,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/program_path.h"
 #include "common/base/status.h"
 #include "common/ir/target.h"
 #include "common/rpc/runtime_directory.h"
@@ -76,10 +77,7 @@ absl::Status MakeFolders(const std::string& path) {
 }
 
 absl::StatusOr<std::string> FolderOfThisBinary() {
-  std::array<char, PATH_MAX> path;
-  const ssize_t length = readlink("/proc/self/exe", path.data(), path.size());
-  if (length < 0) return FromErrno(errno, "reading /proc/self/exe");
-  const std::string binary(path.data(), static_cast<size_t>(length));
+  TRUN_ASSIGN_OR_RETURN(const std::string binary, ProgramPath());
   return binary.substr(0, binary.rfind('/'));
 }
 
