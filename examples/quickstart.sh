@@ -21,18 +21,26 @@ for option in "$@"; do
   esac
 done
 
-[ "$setup" = no ] || deploy/setup.sh --for quickstart
-build=${TRUN_BUILD_DIR:-$root/build/release}
-client=$build/bin/trun-client
-python=$root/build/tools/venv/bin/python
+if [ -e deploy/setup.sh ]; then
+  [ "$setup" = no ] || deploy/setup.sh --for quickstart
+  client=${TRUN_BUILD_DIR:-$root/build/release}/bin/trun-client
+  python=$root/build/tools/venv/bin/python
+  work=$root/build/quickstart
+  mkdir -p "$work"
+else
+  # Unpacked from the bundle: nothing is built, and whatever Python has NumPy does.
+  client=$root/bin/trun-client
+  python=$(command -v "${PYTHON:-python3}") || { echo "quickstart: the reference needs a python3 with NumPy" >&2; exit 6; }
+  work=$(mktemp -d "${TMPDIR:-/tmp}/trun-quickstart-XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+fi
 for file in "$client" "$python"; do
   [ -x "$file" ] || { echo "quickstart: $file is missing: run deploy/setup.sh" >&2; exit 6; }
 done
 
-work=$root/build/quickstart
-mkdir -p "$work"
-if [ -z "${TRUN_ADDRESS:-}" ]; then
-  # A daemon of our own; its socket's path must be short, wherever this repository lies.
+# In a checkout a daemon of our own, with the Triton of this checkout; from the bundle the user's, which knows theirs.
+if [ -z "${TRUN_ADDRESS:-}" ] && [ -e deploy/setup.sh ]; then
+  # Its socket's path must be short, wherever this repository lies.
   runtime=$(mktemp -d "${TMPDIR:-/tmp}/trun-quickstart-XXXXXX")
   export TRUN_ADDRESS=unix:$runtime/trund.sock
   stop_daemon() {
