@@ -1,0 +1,145 @@
+"""Compiles the cases of corpus.py to PTX with the Triton of the running interpreter; needs no GPU, torch or NumPy.
+
+usage: python lower.py OUT_FOLDER ARCH[,ARCH...] [CASE ...]
+Writes OUT_FOLDER/smARCH/CASE.ptx and CASE.json with what a launch needs, and OUT_FOLDER/smARCH/refused.json with what
+this Triton itself refuses: case → first line of its error.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import cases
+import corpus
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import CUDABackend
+from triton.compiler import ASTSource
+
+VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
+
+
+def stop_at_ptx() -> None:
+    """What the emulator runs is PTX: assembling it would cost most of the time."""
+    add_stages, construct = CUDABackend.add_stages, CUDABackend.__init__
+
+    def add_stages_to_ptx(self: CUDABackend, stages: dict[str, Any], *rest: Any) -> None:
+        add_stages(self, stages, *rest)
+        del stages["cubin"]
+
+    def construct_for_ptx(self: CUDABackend, target: GPUTarget) -> None:
+        construct(self, target)
+        self.binary_ext = "ptx"
+
+    CUDABackend.add_stages, CUDABackend.__init__ = add_stages_to_ptx, construct_for_ptx
+
+
+def source_of(kernel: Any, case: cases.Case) -> ASTSource:
+    order = list(kernel.arg_names)
+    constants = {
+        key: getattr(tl, value[3:]) if isinstance(value, str) and value.startswith("tl.") else value
+        for key, value in case.constants.items()
+    }
+    divisible = [i for i, key in enumerate(order) if case.signature.get(key, "").startswith("*") and case.aligned]
+    if VERSION >= (3, 3):
+        signature = {key: case.signature.get(key, "constexpr") for key in order}
+        return ASTSource(kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in divisible})
+    signature = {key: case.signature[key] for key in order if key in case.signature}
+    if VERSION >= (3, 2):
+        from triton.backends.compiler import AttrsDescriptor
+
+        attributes = AttrsDescriptor.from_dict(
+            {"arg_properties": {"tt.divisibility": divisible}, "cls": "AttrsDescriptor"}
+        )
+    else:
+        from triton.compiler.compiler import AttrsDescriptor
+
+        attributes = AttrsDescriptor(divisible_by_16=tuple(divisible), equal_to_1=())
+    return ASTSource(kernel, signature, constants, attributes)
+
+
+def compile_case(kernel: Any, case: cases.Case, arch: int, folder: Path) -> str | None:
+    """None, or why Triton refuses."""
+    options = dict(case.options)
+    try:
+        compiled = triton.compile(source_of(kernel, case), target=GPUTarget("cuda", arch, 32), options=options)
+    except Exception as error:  # what a compiler raises is its own affair; it is reported
+        text = f"{type(error).__name__}: {error}".strip().splitlines()
+        return " / ".join(line.strip() for line in (text[0], text[-1]))[:300]
+    text = compiled.asm["ptx"]
+    text = text.decode() if isinstance(text, bytes) else text
+    debug = text.find("\t.section\t.debug")
+    (folder / f"{case.name}.ptx").write_text(text if debug < 0 else text[:debug])
+    metadata = compiled.metadata._asdict()
+    kept = {
+        key: metadata.get(key)
+        for key in (
+            "name",
+            "shared",
+            "num_warps",
+            "num_ctas",
+            "cluster_dims",
+            "global_scratch_size",
+            "profile_scratch_size",
+        )
+    }
+    # Warp-specialised kernels start more warps than num_warps says.
+    reqntid = re.search(r"\.(?:reqntid|maxntid) (\d+)", text)
+    kept["threads"] = int(reqntid.group(1)) if reqntid else 32 * metadata["num_warps"]
+    kept["parameters"] = [key for key in kernel.arg_names if key in case.signature]
+    (folder / f"{case.name}.json").write_text(json.dumps(kept) + "\n")
+    return None
+
+
+def load_generated(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def kernel_of(case: cases.Case, folder: Path) -> Any:
+    if case.source:
+        # Triton reads a kernel's text from its file.
+        path = folder / f"generated_{case.name}.py"
+        path.write_text(case.source)
+        return getattr(load_generated(path), case.kernel)
+    module = __import__(case.module)
+    return getattr(module, case.kernel)
+
+
+def main() -> None:
+    os.environ.setdefault("TRITON_ALWAYS_COMPILE", "1")
+    stop_at_ptx()
+    out, archs, wanted = Path(sys.argv[1]), [int(a) for a in sys.argv[2].split(",")], set(sys.argv[3:])
+    for arch in archs:
+        folder = out / f"sm{arch}"
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ["TRITON_CACHE_DIR"] = str(folder / "cache")
+        refused: dict[str, str] = {}
+        for case in corpus.cases(VERSION):
+            if (wanted and case.name not in wanted) or not case.suits(VERSION, arch):
+                continue
+            pieces = [case]
+            while pieces:
+                piece = pieces.pop(0)
+                why = compile_case(kernel_of(piece, folder), piece, arch, folder)
+                if why is None:
+                    continue
+                refused[piece.name] = why
+                # One expression that this version lacks must not hide the others.
+                pieces += piece.single_expressions()
+        (folder / "refused.json").write_text(json.dumps(refused, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

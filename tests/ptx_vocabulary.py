@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Compiles the corpus (tests/ptx/corpus.py) with every installed Triton for every architecture; fails on a form that
+the emulator cannot load, or a result that is not NumPy's.
+
+usage: ptx_vocabulary.py [--build build/dev] [--toolchains build/toolchains] [--work FOLDER] [--versions V,V]
+                         [--archs 75,80] [--sample N] [--only TEXT] [--kept]
+
+--sample N takes every Nth case, another one for each version and architecture. --kept uses what an earlier run left.
+Runs in a Python with NumPy and ml_dtypes; each Triton compiles in its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "ptx"))
+
+import cases  # noqa: E402
+import corpus  # noqa: E402
+import emulate  # noqa: E402
+
+# What a version cannot compile at all: LLVM aborts or the passes fail (no kernel of it comes through).
+IMPOSSIBLE = {("3.0", 120), ("3.1", 120), ("3.2", 120), ("3.3", 75)}
+ARCHS = (75, 80, 86, 89, 90, 120)
+
+
+@dataclass
+class Tally:
+    """What one version gave for one architecture."""
+
+    loaded: int = 0
+    ran: int = 0
+    compared: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def minor(version: str) -> cases.Version:
+    major, rest = version.split(".")[:2]
+    return int(major), int(rest)
+
+
+def chosen(version: str, arch: int, sample: int, only: str) -> list[cases.Case]:
+    suitable = [c for c in corpus.cases() if c.suits(minor(version), arch) and only in c.name]
+    start = (minor(version)[1] * len(ARCHS) + ARCHS.index(arch)) % sample
+    return suitable[start::sample]
+
+
+def lower(python: Path, folder: Path, arch: int, names: list[str]) -> None:
+    command = [str(python), str(ROOT / "tests/ptx/lower.py"), str(folder), str(arch), *names]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3600, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[:4])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+
+
+def examine(runner: emulate.Runner, cases: list[cases.Case], folder: Path, arch: int) -> Tally:
+    tally = Tally(refused=json.loads((folder / "refused.json").read_text()))
+    for case in cases:
+        for piece in [case] if case.name not in tally.refused else case.single_expressions():
+            if piece.name in tally.refused:
+                continue
+            ptx = folder / f"{piece.name}.ptx"
+            problems = runner.load(ptx, arch)
+            tally.problems += [f"{piece.name}: {problem}" for problem in problems]
+            if problems:
+                continue
+            tally.loaded += 1
+            if not piece.runs:
+                continue
+            outcome = emulate.run(runner, piece, folder, arch)
+            tally.ran += 1
+            tally.compared += outcome.checked
+            tally.problems += [f"{piece.name}: {problem}" for problem in outcome.problems]
+    return tally
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, default=ROOT / "build/dev")
+    parser.add_argument("--toolchains", type=Path, default=ROOT / "build/toolchains")
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--versions", default="")
+    parser.add_argument("--archs", default=",".join(str(a) for a in ARCHS))
+    parser.add_argument("--sample", type=int, default=1)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--kept", action="store_true")
+    arguments = parser.parse_args()
+    versions = (
+        arguments.versions.split(",") if arguments.versions else sorted(p.name for p in arguments.toolchains.iterdir())
+    )
+    work = arguments.work or Path(tempfile.mkdtemp(prefix="ptx-vocabulary-"))
+    runner = emulate.Runner(arguments.build / "tests/ptx_runner")
+    totals: Counter[str] = Counter()
+    for version in versions:
+        for arch in [int(a) for a in arguments.archs.split(",")]:
+            if (version.rsplit(".", 1)[0], arch) in IMPOSSIBLE:
+                continue
+            cases = chosen(version, arch, arguments.sample, arguments.only)
+            folder, started = work / version / f"sm{arch}", time.monotonic()
+            if not arguments.kept:
+                lower(arguments.toolchains / version / "bin/python", work / version, arch, [c.name for c in cases])
+            tally = examine(runner, cases, folder, arch)
+            totals.update(
+                loaded=tally.loaded,
+                ran=tally.ran,
+                compared=tally.compared,
+                problems=len(tally.problems),
+                refused=len(tally.refused),
+            )
+            print(
+                f"{version} sm_{arch}: {tally.loaded} loaded, {tally.ran} ran, {tally.compared} results compared, "
+                f"{len(tally.refused)} that this Triton refuses, {len(tally.problems)} problems, "
+                f"{time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+            for problem in tally.problems:
+                print(f"  {problem}", flush=True)
+    runner.close()
+    print(f"all: {dict(totals)}")
+    return 1 if totals["problems"] or not totals["compared"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
