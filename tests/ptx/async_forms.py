@@ -505,11 +505,13 @@ def tensors() -> Iterator[Program]:
         if number % 5 == 4 and rank > 1:
             steps[1] = 2
             count = count // box[1] * ((box[1] + 1) // 2)
+        # The first coordinate times the element's size has to be a multiple of 16: the GPU refuses others.
         position = [(-3, 0, 2, 5)[random.next() % 4] for _ in dims]
+        position[0] = (-1, 0, 1, 2)[random.next() % 4] * 16 // size
         words = (count + 3) // 4
         total = 4 * words
         answer = (total + 127) // 128 * 128 + 128
-        input_pool = f"bytes:65536.{40 + number % 3}"
+        input_pool = f"bytes:{131072 if rank == 5 else 65536}.{40 + number % 3}"
         coordinates = ", ".join(str(p) for p in position)
         body = [
             *start,
@@ -550,6 +552,7 @@ def tensors() -> Iterator[Program]:
             answer = total + 128
             source = {"f16": "tame_f16", "bf16": "tame_bf16", "f32": "tame_f32"}.get(element, "bytes")
             position = [(-2, 0, 1, 3)[random.next() % 4] for _ in dims]
+            position[0] = (-1, 0, 1, 2)[random.next() % 4] * 16 // size
             words = (box[0] * box[1] * size + 3) // 4
             verb = (
                 f"cp.reduce.async.bulk.tensor.2d.global.shared::cta.{op}.tile.bulk_group"

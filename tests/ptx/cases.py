@@ -116,5 +116,3 @@ def elementwise(
 
 def limits(case: Case, **changes: Any) -> Case:
     return replace(case, **changes)
-
-

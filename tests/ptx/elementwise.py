@@ -365,5 +365,3 @@ def more_casts() -> Iterator[Case]:
         ),
         arch_from=89,
     )
-
-

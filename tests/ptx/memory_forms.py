@@ -371,6 +371,16 @@ def atomics() -> Iterator[Program]:
             yield program(text, body, [f"{element}.3"], 32 * 8 * words)
 
 
+def float_tests() -> Iterator[Program]:
+    for kind, bits in (("f32", 32), ("f64", 64)):
+        r = PREFIX[bits] + "1"
+        for what in ("finite", "infinite", "number", "notanumber", "normal", "subnormal"):
+            load = [*per_thread(bits // 8, "%in"), f"ld.global.b{bits} {r}, [%a];"]
+            test = [f"testp.{what}.{kind} %p1, {r};", "selp.u32 %r0, 1, 0, %p1;"]
+            text = f"testp.{what}.{kind}"
+            yield program(text, [*load, *test, *per_thread(4), "st.global.b32 [%a], %r0;"], [f"{kind}.1"], 1024, 256)
+
+
 def warps() -> Iterator[Program]:
     load = [*per_thread(4, "%in"), "ld.global.b32 %r1, [%a];", *per_thread(4, "%in2"), "ld.global.b32 %r2, [%a];"]
     store = [*per_thread(8), "selp.u32 %r9, 1, 0, %p1;", "st.global.b32 [%a], %r0;", "st.global.b32 [%a+4], %r9;"]
@@ -540,6 +550,6 @@ def matrix_access() -> Iterator[Program]:
 
 def programs() -> list[Program]:
     found: list[Program] = []
-    for family in (loads_and_stores, async_copies, atomics, warps, matrix_access):
+    for family in (loads_and_stores, async_copies, atomics, float_tests, warps, matrix_access):
         found.extend(family())
     return found

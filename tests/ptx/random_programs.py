@@ -205,6 +205,15 @@ NUMBERS = (
 )
 
 
+NANS = {
+    "f32": "0x7fffffff",
+    "tf32": "0x7fffffff",
+    "f64": "0x7fffffffffffffff",
+    "f16": "0x7fff",
+    "bf16": "0x7fff",
+}
+
+
 class Writer:
     """One program."""
 
@@ -250,6 +259,22 @@ class Writer:
                 text += c
         guard = f"@{'!' if self.pick(2) else ''}%p{self.pick(4)} " if guarded and self.pick(8) == 0 else ""
         self.lines.append(f"{guard}{head} {text};")
+        self.settle(head, text.split(",")[0].split("|")[0])
+
+    def settle(self, head: str, register: str) -> None:
+        """One NaN for all: which of its bits survive depends on what the GPU's compiler makes of the whole program."""
+        words = head.split(".")
+        kind = words[-2] if words[0] in ("cvt", "set") and len(words) > 2 else words[-1]
+        if kind in NANS and words[0] not in ("setp", "testp"):
+            bits = {"%r": 32, "%d": 64, "%h": 16}[register[:2]]
+            self.lines.append(f"setp.nan.{kind.replace('tf32', 'f32')} %p4, {register}, {register};")
+            self.lines.append(f"@%p4 mov.b{bits} {register}, {NANS[kind]};")
+        elif kind in ("f16x2", "bf16x2"):
+            self.lines.append(f"mov.b32 {{%h6, %h7}}, {register};")
+            for half in ("%h6", "%h7"):
+                self.lines.append(f"setp.nan.{kind[:-2]} %p4, {half}, {half};")
+                self.lines.append(f"@%p4 mov.b16 {half}, 0x7fff;")
+            self.lines.append(f"mov.b32 {register}, {{%h6, %h7}};")
 
     def block(self, length: int, depth: int) -> None:
         for _ in range(length):

@@ -101,9 +101,7 @@ def main() -> None:
             at += 1
     name, version = title.rsplit(" ", 1)
     answers.write(sys.argv[1], name, int(version), recorded)
-    print(
-        f"{name}, driver {version}: {len(recorded)} of {len(programs)} programs in {time.monotonic() - began:.0f} s"
-    )
+    print(f"{name}, driver {version}: {len(recorded)} of {len(programs)} programs in {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":
