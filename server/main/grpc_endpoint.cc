@@ -60,7 +60,9 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
     return absl::OkStatus();
   }
 
-  ~GrpcEndpointImpl() override { Shutdown(absl::ZeroDuration()); }
+  ~GrpcEndpointImpl() override {
+    if (server_ != nullptr) Shutdown(absl::ZeroDuration());
+  }
 
   void Serve(UniqueFd connection) override {
     grpc::AddInsecureChannelFromFd(server_.get(), connection.release());
@@ -82,8 +84,7 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
     if (down_) return;
     down_ = true;
     server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
-    server_->Wait();
-    server_.reset();
+    server_->Wait();  // the object stays: a device's health may still be told
   }
 
  private:

@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "server/main/child_processes.h"
 #include "server/main/connection_table.h"
+#include "server/main/grpc_endpoint.h"
 #include "server/main/instance_lock.h"
 #include "server/main/server_options.h"
 #include "server/main/unix_acceptor.h"
@@ -159,6 +160,17 @@ TEST_F(ServerMainTest, ASocketThatWasLeftBehindIsReplacedAndAFileIsNot) {
   (*acceptor)->Stop();
   EXPECT_FALSE(std::filesystem::exists(path));
   EXPECT_FALSE(ConnectUnix(path).ok());
+}
+
+TEST_F(ServerMainTest, TheHealthOfADeviceMayBeToldAfterTheShutdown) {
+  Metrics metrics;
+  ServiceContext context;
+  context.metrics = &metrics;
+  auto endpoint = GrpcEndpoint::Create(context);
+  ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+  (*endpoint)->Shutdown(absl::ZeroDuration());
+  (*endpoint)->SetDeviceServing("emulator:0", true);
+  (*endpoint)->SetServing(false);
 }
 
 TEST_F(ServerMainTest, AConnectionIsKnownUntilItIsClosedWhateverTakesItsNumber) {

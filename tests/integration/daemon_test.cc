@@ -475,7 +475,7 @@ TEST_F(DaemonTest, MetricsAreWrittenToTheFileAsked) {
   ASSERT_TRUE(daemon.WaitReady()) << daemon.errors();
   ASSERT_TRUE(Client(socket_).Open().ok());
   daemon.Signal(SIGTERM);
-  EXPECT_EQ(daemon.WaitEnd().code, 0);
+  EXPECT_EQ(daemon.WaitEnd().code, 0) << daemon.log();
   EXPECT_THAT(ReadFile(folder_ + "/metrics.prom"), HasSubstr("trun_rpcs_total"));
 }
 

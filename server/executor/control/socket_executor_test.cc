@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "server/executor/control/awaited.h"
 #include "server/executor/control/subprocess_executor_factory.h"
@@ -186,6 +187,18 @@ TEST(SubprocessExecutorFactoryTest, ABinaryThatIsNotThereIsUnavailableAndSaysWhi
   EXPECT_FALSE((*factory)->Devices()[0].usable.ok());
   options.devices.push_back(options.devices[0]);
   EXPECT_EQ(SubprocessExecutorFactory::Create(options).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(SubprocessExecutorFactoryTest, AChildThatDiesBeforeItsGreetingIsSeenLongBeforeTheReplyIsDue) {
+  SubprocessExecutorFactoryOptions options;
+  options.devices = {{"dead:0", {"/bin/false"}}};
+  options.executor.reply_timeout = absl::Minutes(5);
+  auto factory = SubprocessExecutorFactory::Create(options);
+  ASSERT_TRUE(factory.ok()) << factory.status();
+  const absl::Time begun = absl::Now();
+  const absl::Status status = (*factory)->Create("dead:0", "session").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_LT(absl::Now() - begun, absl::Minutes(1));
 }
 
 TEST_F(SubprocessExecutorTest, AKernelThatKillsItsProcessIsNamedWithTheSignal) {

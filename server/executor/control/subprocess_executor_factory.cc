@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start
     return FromErrno(errno, "making an executor's socket", Reason::kUnavailable);
   }
   UniqueFd ours(ends[0]);
-  const UniqueFd childs(ends[1]);
+  UniqueFd childs(ends[1]);
   SubprocessOptions start;
   start.argv = command.argv;
   start.descriptors[kChildSocket] = childs.get();
@@ -89,6 +89,7 @@ absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start
     return Unavailable(Reason::kUnavailable, absl::StrCat("no executor for ", command.device,
                                                           " could be started: ", process.status().message()));
   }
+  childs.reset();  // or the end of a child that dies before its greeting would not be seen
   auto executor = std::make_unique<SocketExecutor>(
       std::move(ours), std::make_unique<SubprocessHost>(*std::move(process)), options_.executor);
   const absl::Status hello = executor->Hello(command.device, session);

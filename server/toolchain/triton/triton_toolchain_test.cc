@@ -97,8 +97,12 @@ ToolchainSamples Samples(const std::string& version) {
     // Every worker of this process: the busy one is among them, and the idle ones must not matter.
     for (pid_t pid = BusyWorker(); pid != 0; pid = BusyWorker()) {
       kill(pid, SIGKILL);
-      // A zombie (nobody has reaped it yet) has no command line: BusyWorker does not find it again.
-      while (!absl::StrContains(ReadText(absl::StrCat("/proc/", pid, "/stat")), ") Z")) usleep(1000);
+      // Neither a zombie (it has no command line) nor a reaped one (its file is gone) is found again.
+      std::string state = ReadText(absl::StrCat("/proc/", pid, "/stat"));
+      while (!state.empty() && !absl::StrContains(state, ") Z")) {
+        usleep(1000);
+        state = ReadText(absl::StrCat("/proc/", pid, "/stat"));
+      }
     }
   };
   samples.bounded = true;
