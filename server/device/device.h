@@ -37,7 +37,27 @@ struct DeviceInfo {
   uint32_t max_threads_per_block = 1024;
   std::array<uint32_t, 3> max_grid = {0x7fffffff, 65535, 65535};
   Level module_level = Level::kPtx;  // what LoadModule takes: kPtx on the emulator, kCubin on CUDA
+  // Arenas are memory of the host: who has the descriptor of one can map it. Otherwise only the device can,
+  // and others go through ReadMemory and its kin.
+  bool host_memory = true;
+  uint32_t clock_khz = 0;         // of the multiprocessors at most; 0 on the emulator
+  uint32_t memory_clock_khz = 0;  // at most
+  std::string driver;             // "CUDA 13.0 (libcuda.so.1)"; empty on the emulator
 };
+
+// A tensor map (TMA descriptor) of tiled mode without interleave, by its fields. Dimension 0 is the innermost
+// one.
+struct TensorMapFields {
+  uint64_t address = 0;   // aligned to 16
+  uint8_t element = 0;    // the number of tensormap.replace's elemtype (PTX ISA): 6 f16, 7 f32, 10 bf16, …
+  uint8_t swizzle = 0;    // of tensormap.replace: 0 none, 1 32 B, 2 64 B, 3 128 B
+  bool nan_fill = false;  // of elements out of bounds; else zero
+  std::vector<uint64_t> extents;  // elements of each dimension
+  std::vector<uint64_t>
+      strides;  // bytes from one element to the next of dimensions 1, 2, …: one less than extents
+  std::vector<uint32_t> box;  // elements of each dimension
+};
+using TensorMapBytes = std::array<std::byte, 128>;
 
 // Where and why a kernel stopped. Fields that are not known are zero or empty.
 struct FaultReport {
@@ -174,6 +194,11 @@ class Device {
   // kUnsupportedLevel.
   virtual absl::StatusOr<std::unique_ptr<Module>> LoadModule(absl::string_view image) = 0;
 
+  // Fresh memory that MapArena takes, here and in any later device of the same kind and number: a sealed
+  // memfd, or a handle exported by the CUDA driver. It lives as long as a descriptor or a mapping of it.
+  // Zero. `bytes` is a multiple of 2 MiB. RESOURCE_EXHAUSTED kOutOfMemory.
+  virtual absl::StatusOr<UniqueFd> CreateMemory(uint64_t bytes) = 0;
+
   // Maps `bytes` of the shared memory `fd` (a sealed memfd; an exported cuMem handle on CUDA) at exactly
   // `address`. The descriptor may be closed afterwards. ALREADY_EXISTS when something is mapped there,
   // RESOURCE_EXHAUSTED kOutOfMemory, INVALID_ARGUMENT when the descriptor is shorter than `bytes` or not
@@ -187,6 +212,24 @@ class Device {
   virtual absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) = 0;
   // NOT_FOUND for an id that is not live. Freed ranges are remembered for a while to name a use after free.
   virtual absl::Status RemoveAllocation(uint64_t id) = 0;
+
+  // These move bytes of arenas and return when it is done. They are not ordered with launches: what a launch
+  // writes is there once its `done` was called. OUT_OF_RANGE kArgument: not all in one arena. The device's
+  // errors.
+  virtual absl::Status WriteMemory(uint64_t address, absl::Span<const char> from) = 0;
+  virtual absl::Status ReadMemory(uint64_t address, absl::Span<char> to) = 0;
+  // `pattern` has 1 to 8 bytes and divides `bytes`: INVALID_ARGUMENT kArgument.
+  virtual absl::Status FillMemory(uint64_t address, uint64_t bytes, absl::string_view pattern) = 0;
+  // The ranges do not overlap: INVALID_ARGUMENT kArgument.
+  virtual absl::Status CopyMemory(uint64_t to, uint64_t from, uint64_t bytes) = 0;
+  // Makes WriteMemory and ReadMemory from and to this memory of the caller faster. It stays registered until
+  // UnpinMemory, and must be there until then. The driver may refuse: then everything works, slower.
+  virtual absl::Status PinMemory(absl::Span<char> memory) = 0;
+  virtual void UnpinMemory(absl::Span<char> memory) = 0;
+
+  // The 128 bytes that a kernel takes as a parameter for this tensor map. INVALID_ARGUMENT kArgument names
+  // what the device refuses; UNIMPLEMENTED kUnsupportedTarget where there are none (below sm_90).
+  virtual absl::StatusOr<TensorMapBytes> EncodeTensorMap(const TensorMapFields& fields) const = 0;
 
   virtual absl::StatusOr<std::unique_ptr<Stream>> CreateStream() = 0;
 

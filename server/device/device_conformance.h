@@ -5,10 +5,6 @@
 #ifndef TRUN_SERVER_DEVICE_DEVICE_CONFORMANCE_H_
 #define TRUN_SERVER_DEVICE_DEVICE_CONFORMANCE_H_
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <condition_variable>
 #include <cstring>
 #include <functional>
@@ -30,18 +26,9 @@ struct DeviceUnderTest {
   std::function<absl::StatusOr<std::unique_ptr<Device>>()> create;
   // PTX for sm_75 to what LoadModule takes.
   std::function<absl::StatusOr<std::string>(const std::string& ptx)> assemble;
-  // Memory that MapArena takes, of `bytes`.
-  std::function<UniqueFd(uint64_t bytes)> memory;
   bool checks_allocations = true;  // accesses are checked against AddAllocation
   bool cancels = true;
 };
-
-inline UniqueFd SealedMemory(uint64_t bytes) {
-  UniqueFd fd(memfd_create("arena", MFD_ALLOW_SEALING | MFD_CLOEXEC));
-  if (ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) fd.reset();
-  if (fd.valid()) fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK);
-  return fd;
-}
 
 // out[thread] = thread + addend
 inline constexpr char kConformancePtx[] = R"(.version 6.4
@@ -84,6 +71,21 @@ class DeviceConformanceTest : public ::testing::TestWithParam<DeviceUnderTest> {
     auto device = GetParam().create();
     ASSERT_TRUE(device.ok()) << device.status();
     device_ = std::move(device).value();
+  }
+
+  UniqueFd Memory() {
+    auto memory = device_->CreateMemory(kBytes);
+    EXPECT_TRUE(memory.ok()) << memory.status();
+    return memory.ok() ? std::move(memory).value() : UniqueFd();
+  }
+
+  // `count` words of the arena at `address`.
+  std::vector<uint32_t> Words(uint64_t address, size_t count) {
+    std::vector<uint32_t> words(count, 0xdeadbeef);
+    const absl::Status read =
+        device_->ReadMemory(address, absl::MakeSpan(reinterpret_cast<char*>(words.data()), 4 * count));
+    EXPECT_TRUE(read.ok()) << read;
+    return words;
   }
 
   std::unique_ptr<Module> LoadModule() {
@@ -153,7 +155,7 @@ TEST_P(DeviceConformanceTest, AttributesDescribeTheParameters) {
 }
 
 TEST_P(DeviceConformanceTest, ArenasMayNotOverlapNorBeLongerThanTheirMemory) {
-  const UniqueFd fd = GetParam().memory(kBytes);
+  const UniqueFd fd = Memory();
   auto arena = device_->MapArena(fd, kBytes, kBase);
   ASSERT_TRUE(arena.ok()) << arena.status();
   EXPECT_EQ((*arena)->address(), kBase);
@@ -165,8 +167,77 @@ TEST_P(DeviceConformanceTest, ArenasMayNotOverlapNorBeLongerThanTheirMemory) {
   EXPECT_TRUE(device_->MapArena(fd, kBytes, kBase).ok());
 }
 
+TEST_P(DeviceConformanceTest, BytesOutsideEveryArenaAreNotMoved) {
+  const UniqueFd fd = Memory();
+  auto arena = device_->MapArena(fd, kBytes, kBase);
+  ASSERT_TRUE(arena.ok()) << arena.status();
+  std::vector<char> bytes(64, 'x');
+  for (const uint64_t address : {uint64_t{0x1000}, kBase - 32, kBase + kBytes - 32}) {
+    EXPECT_EQ(device_->WriteMemory(address, bytes).code(), absl::StatusCode::kOutOfRange);
+    EXPECT_EQ(device_->ReadMemory(address, absl::MakeSpan(bytes)).code(), absl::StatusCode::kOutOfRange);
+    EXPECT_EQ(device_->FillMemory(address, 64, "ab").code(), absl::StatusCode::kOutOfRange);
+    EXPECT_EQ(device_->CopyMemory(kBase + 65536, address, 64).code(), absl::StatusCode::kOutOfRange);
+    EXPECT_EQ(device_->CopyMemory(address, kBase + 65536, 64).code(), absl::StatusCode::kOutOfRange);
+  }
+  EXPECT_EQ(GetReason(device_->FillMemory(kBase, 64, "abc")), Reason::kArgument);
+  EXPECT_EQ(GetReason(device_->FillMemory(kBase, 64, "")), Reason::kArgument);
+  EXPECT_EQ(GetReason(device_->CopyMemory(kBase, kBase + 32, 64)), Reason::kArgument);
+  EXPECT_EQ(Words(kBase, 16), std::vector<uint32_t>(16, 0)) << "fresh memory is zero";
+}
+
+TEST_P(DeviceConformanceTest, BytesWrittenFilledAndCopiedAreReadBackAlsoThroughAnotherMapping) {
+  const UniqueFd fd = Memory();
+  auto arena = device_->MapArena(fd, kBytes, kBase);
+  ASSERT_TRUE(arena.ok()) << arena.status();
+  std::vector<char> pinned(4096);
+  for (size_t i = 0; i < pinned.size(); ++i) pinned[i] = static_cast<char>(i * 7);
+  EXPECT_TRUE(device_->PinMemory(absl::MakeSpan(pinned)).ok());
+  ASSERT_TRUE(device_->WriteMemory(kBase + 3, pinned).ok());
+  device_->UnpinMemory(absl::MakeSpan(pinned));
+  ASSERT_TRUE(device_->FillMemory(kBase + 8192, 24000, "abcdefgh").ok());
+  ASSERT_TRUE(device_->FillMemory(kBase + 40961, 30, "xyz").ok());
+  ASSERT_TRUE(device_->CopyMemory(kBase + (1 << 20), kBase, 65536).ok());
+  arena->reset();
+  arena = device_->MapArena(fd, kBytes, kBase + 4 * kBytes);
+  ASSERT_TRUE(arena.ok()) << arena.status();
+  for (const uint64_t base : {kBase + 4 * kBytes, kBase + 4 * kBytes + (1 << 20)}) {
+    std::vector<char> back(4096);
+    ASSERT_TRUE(device_->ReadMemory(base + 3, absl::MakeSpan(back)).ok());
+    EXPECT_EQ(back, pinned);
+    std::string filled(24000, '?');
+    ASSERT_TRUE(device_->ReadMemory(base + 8192, absl::MakeSpan(filled)).ok());
+    for (size_t i = 0; i < filled.size(); ++i) ASSERT_EQ(filled[i], "abcdefgh"[i % 8]) << i;
+    std::string odd(32, '?');
+    ASSERT_TRUE(device_->ReadMemory(base + 40960, absl::MakeSpan(odd)).ok());
+    EXPECT_EQ(odd, std::string("\0xyzxyzxyzxyzxyzxyzxyzxyzxyzxyz\0", 32));
+  }
+}
+
+TEST_P(DeviceConformanceTest, TensorMapsAreMadeOrRefusedWithTheReason) {
+  TensorMapFields fields;
+  fields.address = kBase;
+  fields.element = 6;
+  fields.swizzle = 3;
+  fields.extents = {64, 64};
+  fields.strides = {128};
+  fields.box = {64, 32};
+  const auto map = device_->EncodeTensorMap(fields);
+  if (device_->info().target.arch < 90) {
+    EXPECT_EQ(GetReason(map.status()), Reason::kUnsupportedTarget);
+    return;
+  }
+  ASSERT_TRUE(map.ok()) << map.status();
+  EXPECT_NE(*map, TensorMapBytes());
+  TensorMapFields odd = fields;
+  odd.address += 8;
+  EXPECT_EQ(GetReason(device_->EncodeTensorMap(odd).status()), Reason::kArgument);
+  odd = fields;
+  odd.box.pop_back();
+  EXPECT_EQ(GetReason(device_->EncodeTensorMap(odd).status()), Reason::kArgument);
+}
+
 TEST_P(DeviceConformanceTest, AllocationsLieInOneArenaAndDoNotOverlap) {
-  const UniqueFd fd = GetParam().memory(kBytes);
+  const UniqueFd fd = Memory();
   auto arena = device_->MapArena(fd, kBytes, kBase);
   ASSERT_TRUE(arena.ok()) << arena.status();
   EXPECT_TRUE(device_->AddAllocation(1, kBase, 256).ok());
@@ -219,7 +290,7 @@ TEST_P(DeviceConformanceTest, RequestsThatDoNotFitAreRefusedThroughDone) {
 }
 
 TEST_P(DeviceConformanceTest, LaunchesOfAStreamRunInOrderAndWriteTheArena) {
-  const UniqueFd fd = GetParam().memory(kBytes);
+  const UniqueFd fd = Memory();
   auto arena = device_->MapArena(fd, kBytes, kBase);
   ASSERT_TRUE(arena.ok()) << arena.status();
   ASSERT_TRUE(device_->AddAllocation(1, kBase, 1024).ok());
@@ -246,14 +317,13 @@ TEST_P(DeviceConformanceTest, LaunchesOfAStreamRunInOrderAndWriteTheArena) {
   const std::vector<std::byte> parameters = Parameters(kBase, 100);
   last.parameters = parameters;
   EXPECT_TRUE(Launch(**stream, last).status.ok());
-  std::vector<uint32_t> result(256);
-  ASSERT_EQ(pread(fd.get(), result.data(), 1024, 0), 1024);
+  const std::vector<uint32_t> result = Words(kBase, 256);
   for (uint32_t i = 0; i < 256; ++i) EXPECT_EQ(result[i], i + 100);
 }
 
 TEST_P(DeviceConformanceTest, AStorePastTheAllocationIsReportedAndTheRestOfTheArenaIsUntouched) {
   if (!GetParam().checks_allocations) GTEST_SKIP() << "the device does not check allocations";
-  const UniqueFd fd = GetParam().memory(kBytes);
+  const UniqueFd fd = Memory();
   auto arena = device_->MapArena(fd, kBytes, kBase);
   ASSERT_TRUE(arena.ok());
   ASSERT_TRUE(device_->AddAllocation(7, kBase, 63 * 4).ok());
@@ -274,13 +344,11 @@ TEST_P(DeviceConformanceTest, AStorePastTheAllocationIsReportedAndTheRestOfTheAr
   EXPECT_EQ(outcome.fault.nearest_allocation_offset, 63 * 4);
   EXPECT_EQ(outcome.fault.nearest_allocation_bytes, 63u * 4);
   EXPECT_TRUE(outcome.fault.is_write);
-  uint32_t beyond = 1;
-  ASSERT_EQ(pread(fd.get(), &beyond, 4, 63 * 4), 4);
-  EXPECT_EQ(beyond, 0u);
+  EXPECT_EQ(Words(kBase + 63 * 4, 1)[0], 0u);
 }
 
 TEST_P(DeviceConformanceTest, AnEndlessKernelEndsAtItsDeadline) {
-  const UniqueFd fd = GetParam().memory(kBytes);
+  const UniqueFd fd = Memory();
   auto arena = device_->MapArena(fd, kBytes, kBase);
   ASSERT_TRUE(arena.ok());
   ASSERT_TRUE(device_->AddAllocation(1, kBase, 1024).ok());
@@ -306,7 +374,7 @@ TEST_P(DeviceConformanceTest, CancelEndsWhatRunsAndWhatWaits) {
     EXPECT_EQ((*stream)->Cancel().code(), absl::StatusCode::kUnimplemented);
     return;
   }
-  const UniqueFd fd = GetParam().memory(kBytes);
+  const UniqueFd fd = Memory();
   auto arena = device_->MapArena(fd, kBytes, kBase);
   ASSERT_TRUE(arena.ok());
   ASSERT_TRUE(device_->AddAllocation(1, kBase, 1024).ok());

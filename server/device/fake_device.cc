@@ -17,6 +17,8 @@
 #include "absl/strings/str_split.h"
 #include "common/base/mutex.h"
 #include "common/base/status.h"
+#include "server/device/memory_check.h"
+#include "server/device/shared_memory.h"
 
 namespace trun::device {
 namespace {
@@ -260,6 +262,8 @@ class FakeDevice final : public Device {
     return std::unique_ptr<Module>(std::move(module));
   }
 
+  absl::StatusOr<UniqueFd> CreateMemory(uint64_t bytes) override { return CreateSealedMemory(bytes); }
+
   absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes,
                                                   uint64_t address) override {
     struct stat facts{};
@@ -289,6 +293,34 @@ class FakeDevice final : public Device {
   absl::Status RemoveAllocation(uint64_t id) override {
     MutexLock lock(&mu_);
     return ranges_.erase(id) == 1 ? absl::OkStatus() : NotFound(Reason::kArgument, "no such allocation");
+  }
+
+  // Memory is mapped where its address says.
+  absl::Status WriteMemory(uint64_t address, absl::Span<const char> from) override {
+    std::memcpy(reinterpret_cast<char*>(address), from.data(), from.size());
+    return absl::OkStatus();
+  }
+  absl::Status ReadMemory(uint64_t address, absl::Span<char> to) override {
+    std::memcpy(to.data(), reinterpret_cast<const char*>(address), to.size());
+    return absl::OkStatus();
+  }
+  absl::Status FillMemory(uint64_t address, uint64_t bytes, absl::string_view pattern) override {
+    TRUN_RETURN_IF_ERROR(CheckPattern(pattern, bytes));
+    for (uint64_t i = 0; i < bytes; i += pattern.size())
+      std::memcpy(reinterpret_cast<char*>(address + i), pattern.data(), pattern.size());
+    return absl::OkStatus();
+  }
+  absl::Status CopyMemory(uint64_t to, uint64_t from, uint64_t bytes) override {
+    TRUN_RETURN_IF_ERROR(CheckDisjoint(to, from, bytes));
+    std::memcpy(reinterpret_cast<char*>(to), reinterpret_cast<const char*>(from), bytes);
+    return absl::OkStatus();
+  }
+  absl::Status PinMemory(absl::Span<char> memory) override { return absl::OkStatus(); }
+  void UnpinMemory(absl::Span<char> memory) override {}
+  absl::StatusOr<TensorMapBytes> EncodeTensorMap(const TensorMapFields& fields) const override {
+    TensorMapBytes bytes = {};
+    std::memcpy(bytes.data(), &fields.address, sizeof(fields.address));
+    return bytes;
   }
 
   absl::StatusOr<std::unique_ptr<Stream>> CreateStream() override {

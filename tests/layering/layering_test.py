@@ -26,6 +26,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server/toolchain": ("common/base", "common/ir", "common/subprocess", "common/telemetry"),
     "server/device": ("common/base", "common/ir"),
     "server/device/emulator": ("common/base", "common/ir", "server/device"),
+    "server/device/cuda": ("common/base", "common/ir", "server/artifact", "server/device"),
     "server/executor/runtime": ("common/base", "common/ir", "common/ring", "server/device", "server/executor/protocol"),
     "server/executor/protocol": ("common/base", "common/ir", "server/device"),
     "server/executor/control": (

@@ -1,3 +1,6 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "server/device/device_conformance.h"
 #include "server/device/emulator/emulator_device.h"
 
@@ -13,7 +16,6 @@ DeviceUnderTest Emulator(int arch) {
     return CreateEmulatorDevice(options);
   };
   device.assemble = [](const std::string& ptx) { return absl::StatusOr<std::string>(ptx); };
-  device.memory = &SealedMemory;
   return device;
 }
 

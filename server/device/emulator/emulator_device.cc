@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <deque>
 #include <string>
 #include <thread>
@@ -16,9 +17,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/mutex.h"
 #include "common/base/status.h"
+#include "server/device/emulator/async/tensor_map.h"
 #include "server/device/emulator/emulator_module.h"
 #include "server/device/emulator/exec/launch_runner.h"
 #include "server/device/emulator/memory/address_space.h"
+#include "server/device/launch_check.h"
+#include "server/device/memory_check.h"
+#include "server/device/shared_memory.h"
 
 namespace trun::device {
 namespace {
@@ -55,56 +60,6 @@ class EmulatorArena final : public Arena {
   const uint64_t bytes_;
 };
 
-absl::Status CheckRequest(const DeviceInfo& info, const Program& program, const LaunchRequest& request) {
-  const LaunchDimensions& d = request.dimensions;
-  const KernelAttributes& kernel = program.attributes;
-  const auto shape = [&](absl::string_view what) {
-    return InvalidArgument(Reason::kLaunchShape, absl::StrCat("'", kernel.name, "': ", what));
-  };
-  uint64_t threads = 1;
-  for (size_t i = 0; i < 3; ++i) {
-    if (d.grid[i] == 0) return shape("the grid has a zero");
-    if (d.grid[i] > info.max_grid[i])
-      return shape(absl::StrCat("the grid's ", d.grid[i], " is over ", info.max_grid[i]));
-    if (d.block[i] == 0) return shape("the block has a zero");
-    threads *= d.block[i];
-    if (threads > info.max_threads_per_block) {
-      return shape(absl::StrCat("the block has more than ", info.max_threads_per_block, " threads"));
-    }
-    if (d.cluster[i] == 0) return shape("the cluster has a zero");
-    if (d.grid[i] % d.cluster[i] != 0) return shape("the grid is not a multiple of the cluster");
-  }
-  const uint64_t cluster = uint64_t{d.cluster[0]} * d.cluster[1] * d.cluster[2];
-  if (cluster > 16) return shape("a cluster has at most 16 programs");
-  if (cluster > 1 && info.target.arch < 90) return shape("clusters need sm_90");
-  for (size_t i = 0; i < 3; ++i) {
-    if (kernel.required_block[0] != 0 && d.block[i] != kernel.required_block[i]) {
-      return shape(absl::StrCat("the block is ", d.block[0], " × ", d.block[1], " × ", d.block[2],
-                                ", the kernel needs ", kernel.required_block[0], " × ",
-                                kernel.required_block[1], " × ", kernel.required_block[2]));
-    }
-    if (program.required_cluster[0] != 0 && d.cluster[i] != program.required_cluster[i]) {
-      return shape("the cluster is not the one that the kernel requires");
-    }
-  }
-  if (kernel.max_block[0] != 0) {
-    const uint64_t most = uint64_t{kernel.max_block[0]} * kernel.max_block[1] * kernel.max_block[2];
-    if (threads > most)
-      return shape(absl::StrCat("the block has ", threads, " threads, the kernel allows ", most));
-  }
-  const uint64_t shared = uint64_t{kernel.static_shared_bytes} + d.dynamic_shared_bytes;
-  if (shared > info.max_shared_bytes) {
-    return shape(
-        absl::StrCat(shared, " bytes of shared memory are over the device's ", info.max_shared_bytes));
-  }
-  if (request.parameters.size() != kernel.parameter_bytes) {
-    return InvalidArgument(Reason::kArgument, absl::StrCat("'", kernel.name, "': ", request.parameters.size(),
-                                                           " bytes of parameters were given, it takes ",
-                                                           kernel.parameter_bytes));
-  }
-  return absl::OkStatus();
-}
-
 class EmulatorStream final : public Stream {
  public:
   explicit EmulatorStream(std::shared_ptr<DeviceState> device) : device_(std::move(device)) {
@@ -129,7 +84,8 @@ class EmulatorStream final : public Stream {
     };
     if (request.kernel == nullptr) return refuse(InvalidArgument(Reason::kArgument, "no kernel was given"));
     const auto& kernel = static_cast<const EmulatorKernel&>(*request.kernel);
-    absl::Status status = CheckRequest(device_->info, *kernel.program(), request);
+    absl::Status status =
+        CheckLaunch(device_->info, kernel.program()->attributes, kernel.program()->required_cluster, request);
     if (!status.ok()) return refuse(std::move(status));
     Queued queued;
     queued.program = kernel.program();
@@ -225,6 +181,8 @@ class EmulatorDevice final : public Device {
     return LoadEmulatorModule(image, state_->info.target.arch, state_->memory);
   }
 
+  absl::StatusOr<UniqueFd> CreateMemory(uint64_t bytes) override { return CreateSealedMemory(bytes); }
+
   absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes,
                                                   uint64_t address) override {
     if (bytes == 0 || address + bytes < address || address + bytes > kModuleBase) {
@@ -257,6 +215,65 @@ class EmulatorDevice final : public Device {
   }
   absl::Status RemoveAllocation(uint64_t id) override { return state_->memory->Remove(id); }
 
+  absl::Status WriteMemory(uint64_t address, absl::Span<const char> from) override {
+    TRUN_ASSIGN_OR_RETURN(const HostRange to, Find(address, from.size()));
+    if (!from.empty()) std::memcpy(to.host, from.data(), from.size());
+    return absl::OkStatus();
+  }
+  absl::Status ReadMemory(uint64_t address, absl::Span<char> to) override {
+    TRUN_ASSIGN_OR_RETURN(const HostRange from, Find(address, to.size()));
+    if (!to.empty()) std::memcpy(to.data(), from.host, to.size());
+    return absl::OkStatus();
+  }
+  absl::Status FillMemory(uint64_t address, uint64_t bytes, absl::string_view pattern) override {
+    TRUN_RETURN_IF_ERROR(CheckPattern(pattern, bytes));
+    TRUN_ASSIGN_OR_RETURN(const HostRange to, Find(address, bytes));
+    for (uint64_t i = 0; i < bytes; i += pattern.size())
+      std::memcpy(to.host + i, pattern.data(), pattern.size());
+    return absl::OkStatus();
+  }
+  absl::Status CopyMemory(uint64_t to, uint64_t from, uint64_t bytes) override {
+    TRUN_RETURN_IF_ERROR(CheckDisjoint(to, from, bytes));
+    TRUN_ASSIGN_OR_RETURN(const HostRange target, Find(to, bytes));
+    TRUN_ASSIGN_OR_RETURN(const HostRange source, Find(from, bytes));
+    if (bytes > 0) std::memcpy(target.host, source.host, bytes);
+    return absl::OkStatus();
+  }
+  absl::Status PinMemory(absl::Span<char> memory) override { return absl::OkStatus(); }
+  void UnpinMemory(absl::Span<char> memory) override {}
+
+  absl::StatusOr<TensorMapBytes> EncodeTensorMap(const TensorMapFields& fields) const override {
+    if (state_->info.target.arch < 90) {
+      return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedTarget,
+                       absl::StrCat("tensor maps need sm_90; this is sm_", state_->info.target.arch));
+    }
+    const size_t rank = fields.extents.size();
+    if (rank < 1 || rank > kMaxTensorRank || fields.strides.size() + 1 != rank || fields.box.size() != rank ||
+        fields.element > static_cast<uint8_t>(TensorElement::kTf32Ftz) || fields.swizzle > 3) {
+      return InvalidArgument(Reason::kArgument,
+                             "a tensor map of this rank, element type or swizzle cannot be made");
+    }
+    TensorMap map;
+    map.global_address = fields.address;
+    map.rank = static_cast<uint32_t>(rank);
+    map.element = static_cast<TensorElement>(fields.element);
+    map.swizzle = static_cast<numerics::Swizzle>(fields.swizzle);
+    map.nan_fill = fields.nan_fill;
+    for (size_t i = 0; i < rank; ++i) {
+      if (fields.extents[i] == 0 || fields.extents[i] > 0xffffffff) {
+        return InvalidArgument(Reason::kArgument, absl::StrCat("dimension ", i, " of a tensor map has ",
+                                                               fields.extents[i], " elements"));
+      }
+      map.global_dim[i] = static_cast<uint32_t>(fields.extents[i]);
+      map.box_dim[i] = fields.box[i];
+      if (i > 0) map.global_stride[i - 1] = fields.strides[i - 1];
+    }
+    TRUN_RETURN_IF_ERROR(map.Check());
+    TensorMapBytes bytes;
+    map.Encode(reinterpret_cast<uint8_t*>(bytes.data()));
+    return bytes;
+  }
+
   absl::StatusOr<std::unique_ptr<Stream>> CreateStream() override {
     return std::unique_ptr<Stream>(new EmulatorStream(state_));
   }
@@ -272,6 +289,17 @@ class EmulatorDevice final : public Device {
   }
 
  private:
+  struct HostRange {
+    uint8_t* host = nullptr;
+    std::shared_ptr<const HostMapping> mapping;  // kept while the bytes move
+  };
+  absl::StatusOr<HostRange> Find(uint64_t address, uint64_t bytes) const {
+    std::shared_ptr<const HostMapping> mapping = state_->memory->FindMapping(address, bytes);
+    if (mapping == nullptr) return NotInAnArena(address, bytes);
+    uint8_t* const host = mapping->host + (address - mapping->address);
+    return HostRange{host, std::move(mapping)};
+  }
+
   const std::shared_ptr<DeviceState> state_;
 };
 

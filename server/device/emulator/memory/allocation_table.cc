@@ -89,6 +89,11 @@ std::shared_ptr<const HostMapping> AllocationTable::MappingOf(uint64_t address, 
   return it->second;
 }
 
+std::shared_ptr<const HostMapping> AllocationTable::FindMapping(uint64_t address, uint64_t bytes) {
+  MutexLock lock(&mu_);
+  return MappingOf(address, bytes);
+}
+
 absl::Status AllocationTable::Add(uint64_t id, uint64_t address, uint64_t bytes) {
   MutexLock lock(&mu_);
   if (id == 0) return InvalidArgument(Reason::kArgument, "allocation id 0 is reserved");

@@ -64,6 +64,8 @@ class AllocationTable {
   void RemoveModuleRange(uint64_t address);
 
   std::shared_ptr<const AllocationSnapshot> Snapshot();
+  // The mapping that holds all of the range; null when none does.
+  std::shared_ptr<const HostMapping> FindMapping(uint64_t address, uint64_t bytes);
 
  private:
   std::shared_ptr<const HostMapping> MappingOf(uint64_t address, uint64_t bytes) const

@@ -1,0 +1,365 @@
+#include "server/device/cuda/cuda_device.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/status.h"
+#include "server/device/cuda/driver_under_test.h"
+
+namespace trun::device {
+namespace {
+
+constexpr uint64_t kBase = 0x2000'0000'0000;
+constexpr uint64_t kBytes = uint64_t{2} << 20;
+
+std::vector<std::byte> Packed(uint64_t first) {
+  std::vector<std::byte> bytes(8);
+  std::memcpy(bytes.data(), &first, 8);
+  return bytes;
+}
+
+std::vector<std::byte> Packed(uint64_t first, uint32_t second) {
+  std::vector<std::byte> bytes(12);
+  std::memcpy(bytes.data(), &first, 8);
+  std::memcpy(bytes.data() + 8, &second, 4);
+  return bytes;
+}
+
+class CudaDeviceTest : public ::testing::Test {
+ protected:
+  void SetUp() override { Open(false); }
+
+  void Open(bool capture) {
+    stream_.reset();
+    arena_.reset();
+    device_.reset();
+    auto device = CreateDeviceUnderTest(capture);
+    ASSERT_TRUE(device.ok()) << device.status();
+    device_ = *std::move(device);
+    auto memory = device_->CreateMemory(kBytes);
+    ASSERT_TRUE(memory.ok()) << memory.status();
+    memory_ = *std::move(memory);
+    auto arena = device_->MapArena(memory_, kBytes, kBase);
+    ASSERT_TRUE(arena.ok()) << arena.status();
+    arena_ = *std::move(arena);
+    auto stream = device_->CreateStream();
+    ASSERT_TRUE(stream.ok()) << stream.status();
+    stream_ = *std::move(stream);
+  }
+
+  std::unique_ptr<Module> Load(const std::string& file) {
+    auto module = device_->LoadModule(TestData(file));
+    EXPECT_TRUE(module.ok()) << module.status();
+    return module.ok() ? *std::move(module) : nullptr;
+  }
+
+  void Queue(const Module& module, const std::string& name, const std::vector<std::byte>& parameters,
+             LaunchDimensions dimensions = {}, absl::Duration deadline = absl::Seconds(30)) {
+    LaunchRequest request;
+    request.kernel = *module.GetKernel(name);
+    request.parameters = parameters;
+    request.dimensions = dimensions;
+    request.deadline = deadline;
+    stream_->Launch(request, [this](LaunchOutcome outcome) {
+      std::lock_guard<std::mutex> lock(mu_);
+      outcomes_.push_back(std::move(outcome));
+    });
+  }
+
+  std::vector<LaunchOutcome> Outcomes() {
+    stream_->Synchronize();
+    std::lock_guard<std::mutex> lock(mu_);
+    return std::exchange(outcomes_, {});
+  }
+
+  std::vector<uint32_t> Words(size_t count) {
+    std::vector<uint32_t> words(count);
+    const absl::Status read =
+        device_->ReadMemory(kBase, absl::MakeSpan(reinterpret_cast<char*>(words.data()), 4 * count));
+    EXPECT_TRUE(read.ok()) << read;
+    return words;
+  }
+
+  std::unique_ptr<Device> device_;
+  UniqueFd memory_;
+  std::unique_ptr<Arena> arena_;
+  std::unique_ptr<Stream> stream_;
+  std::mutex mu_;
+  std::vector<LaunchOutcome> outcomes_;
+};
+
+// Three launches that are right, one that faults, two behind it.
+class CudaFaultTest : public CudaDeviceTest {
+ protected:
+  void ExpectFault(const std::string& kernel, Reason reason) {
+    auto good = Load("conformance.sm_90.cubin");
+    auto bad = Load("faults.sm_90.cubin");
+    ASSERT_NE(good, nullptr);
+    ASSERT_NE(bad, nullptr);
+    LaunchDimensions dimensions;
+    dimensions.block = {64, 1, 1};
+    for (uint32_t addend = 0; addend < 3; ++addend) Queue(*good, "fill", Packed(kBase, addend), dimensions);
+    Queue(*bad, kernel, Packed(kBase));
+    for (uint32_t addend = 0; addend < 2; ++addend) Queue(*good, "fill", Packed(kBase, 9), dimensions);
+    const std::vector<LaunchOutcome> outcomes = Outcomes();
+    ASSERT_EQ(outcomes.size(), 6u);
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_TRUE(outcomes[i].status.ok()) << i << ": " << outcomes[i].status;
+      EXPECT_FALSE(outcomes[i].context_lost);
+    }
+    EXPECT_EQ(GetReason(outcomes[3].status), reason) << outcomes[3].status;
+    EXPECT_TRUE(outcomes[3].context_lost);
+    EXPECT_FALSE(outcomes[3].fault.message.empty());
+    for (size_t i = 4; i < 6; ++i) {
+      EXPECT_EQ(GetReason(outcomes[i].status), Reason::kContextLost) << outcomes[i].status;
+      EXPECT_FALSE(outcomes[i].context_lost) << "the context is lost once";
+    }
+    EXPECT_EQ(GetReason(device_->LoadModule(TestData("conformance.sm_90.cubin")).status()),
+              Reason::kContextLost);
+    EXPECT_FALSE(device_->ReadMemory(kBase, {}).ok());
+  }
+};
+
+TEST_F(CudaFaultTest, AnIllegalAddressIsItsOwnLaunchsFault) {
+  ExpectFault("illegal", Reason::kIllegalAddress);
+}
+TEST_F(CudaFaultTest, AMisalignedAddressIsItsOwnLaunchsFault) {
+  ExpectFault("misaligned", Reason::kMisalignedAddress);
+}
+TEST_F(CudaFaultTest, ATrapIsItsOwnLaunchsFault) { ExpectFault("trap", Reason::kDeviceAssert); }
+TEST_F(CudaFaultTest, AFailedAssertIsItsOwnLaunchsFault) { ExpectFault("assert", Reason::kDeviceAssert); }
+
+TEST_F(CudaDeviceTest, TheTextOfAFailedAssertComesWithItsFault) {
+  Open(true);
+  auto bad = Load("faults.sm_90.cubin");
+  ASSERT_NE(bad, nullptr);
+  Queue(*bad, "assert", Packed(kBase));
+  const std::vector<LaunchOutcome> outcomes = Outcomes();
+  stream_.reset();
+  arena_.reset();
+  device_.reset();  // gives standard output back
+  ASSERT_EQ(outcomes.size(), 1u);
+  EXPECT_EQ(GetReason(outcomes[0].status), Reason::kDeviceAssert);
+  EXPECT_NE(outcomes[0].fault.message.find("index < 4"), std::string::npos) << outcomes[0].fault.message;
+}
+
+TEST_F(CudaDeviceTest, WhatAKernelPrintsComesWithItsOwnLaunch) {
+  Open(true);
+  auto printer = Load("print.sm_90.cubin");
+  auto good = Load("conformance.sm_90.cubin");
+  for (uint32_t value = 1; value <= 3; ++value) {
+    std::vector<std::byte> parameters(4);
+    std::memcpy(parameters.data(), &value, 4);
+    Queue(*printer, "print", parameters);
+    Queue(*good, "fill", Packed(kBase, value));
+  }
+  const std::vector<LaunchOutcome> outcomes = Outcomes();
+  printer.reset();
+  good.reset();
+  stream_.reset();
+  arena_.reset();
+  device_.reset();
+  ASSERT_EQ(outcomes.size(), 6u);
+  for (size_t i = 0; i < 6; ++i) {
+    EXPECT_TRUE(outcomes[i].status.ok()) << outcomes[i].status;
+    EXPECT_EQ(outcomes[i].printed, i % 2 == 1 ? "" : "value " + std::to_string(i / 2 + 1) + "\n");
+  }
+}
+
+TEST_F(CudaDeviceTest, AHungKernelIsNamedAndThoseBehindItDidNotRun) {
+  auto module = Load("conformance.sm_90.cubin");
+  LaunchDimensions dimensions;
+  dimensions.block = {32, 1, 1};
+  Queue(*module, "fill", Packed(kBase, 0), dimensions);
+  Queue(*module, "forever", Packed(kBase), dimensions, absl::Milliseconds(100));
+  Queue(*module, "fill", Packed(kBase, 1), dimensions);
+  const std::vector<LaunchOutcome> outcomes = Outcomes();
+  ASSERT_EQ(outcomes.size(), 3u);
+  EXPECT_TRUE(outcomes[0].status.ok());
+  EXPECT_EQ(GetReason(outcomes[1].status), Reason::kHungKernel);
+  EXPECT_TRUE(outcomes[1].context_lost);
+  EXPECT_EQ(GetReason(outcomes[2].status), Reason::kContextLost);
+}
+
+TEST_F(CudaDeviceTest, AThousandLaunchesAreDoneInTheirOrderAndTimed) {
+  auto module = Load("conformance.sm_90.cubin");
+  LaunchDimensions dimensions;
+  dimensions.grid = {4, 1, 1};
+  dimensions.block = {64, 1, 1};
+  for (uint32_t i = 0; i < 1000; ++i) Queue(*module, "fill", Packed(kBase, i), dimensions);
+  const std::vector<LaunchOutcome> outcomes = Outcomes();
+  ASSERT_EQ(outcomes.size(), 1000u);
+  for (const LaunchOutcome& outcome : outcomes) {
+    ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+    EXPECT_GT(outcome.statistics.device_time, absl::ZeroDuration());
+    EXPECT_LT(outcome.statistics.device_time, absl::Seconds(1));
+  }
+  EXPECT_EQ(Words(2), std::vector<uint32_t>({999, 1000}));
+}
+
+TEST_F(CudaDeviceTest, PointersInMemoryHoldInTheNextDeviceToo) {
+  const uint64_t target = kBase + 4096;
+  ASSERT_TRUE(
+      device_->WriteMemory(kBase, absl::MakeConstSpan(reinterpret_cast<const char*>(&target), 8)).ok());
+  for (int round = 0; round < 2; ++round) {
+    auto module = Load("faults.sm_90.cubin");
+    Queue(*module, "chase", Packed(kBase));
+    EXPECT_TRUE(Outcomes().at(0).status.ok());
+    module.reset();
+    stream_.reset();
+    arena_.reset();
+    device_.reset();
+    auto device = CreateDeviceUnderTest();
+    ASSERT_TRUE(device.ok());
+    device_ = *std::move(device);
+    arena_ = *device_->MapArena(memory_, kBytes, kBase);
+    stream_ = *device_->CreateStream();
+  }
+  std::vector<uint32_t> words(1);
+  ASSERT_TRUE(device_->ReadMemory(target, absl::MakeSpan(reinterpret_cast<char*>(words.data()), 4)).ok());
+  EXPECT_EQ(words[0], 2u);
+}
+
+TEST_F(CudaDeviceTest, ClustersLargeSharedMemoryAndCooperativeGridsRun) {
+  if (!OnARealGpu()) GTEST_SKIP() << "the fake driver has no such kernels: needs a GPU (TRUN_TEST_LIBCUDA)";
+  auto module = Load("hopper.sm_90.cubin");
+  ASSERT_NE(module, nullptr);
+  for (const uint32_t size : {2u, 8u, 16u}) {
+    LaunchDimensions dimensions;
+    dimensions.grid = {32, 1, 1};
+    dimensions.cluster = {size, 1, 1};
+    Queue(*module, "cluster_rank", Packed(kBase), dimensions);
+    const LaunchOutcome outcome = Outcomes().at(0);
+    ASSERT_TRUE(outcome.status.ok()) << size << ": " << outcome.status;
+    const std::vector<uint32_t> ranks = Words(32);
+    for (uint32_t i = 0; i < 32; ++i) EXPECT_EQ(ranks[i], i % size);
+  }
+  LaunchDimensions large;
+  large.grid = {8, 1, 1};
+  large.dynamic_shared_bytes = device_->info().max_shared_bytes;
+  Queue(*module, "shared_end", Packed(kBase, large.dynamic_shared_bytes - 4), large);
+  EXPECT_TRUE(Outcomes().at(0).status.ok());
+  EXPECT_EQ(Words(8), std::vector<uint32_t>({0, 1, 2, 3, 4, 5, 6, 7}));
+  ASSERT_TRUE(device_->FillMemory(kBase, 4096, std::string(1, '\0')).ok());
+  LaunchDimensions grid;
+  grid.grid = {device_->info().multiprocessors, 1, 1};
+  grid.cooperative = true;
+  Queue(*module, "grid_barrier", Packed(kBase), grid, absl::Seconds(10));
+  EXPECT_TRUE(Outcomes().at(0).status.ok());
+  grid.grid = {1u << 20, 1, 1};
+  Queue(*module, "grid_barrier", Packed(kBase), grid, absl::Seconds(10));
+  const LaunchOutcome refused = Outcomes().at(0);
+  EXPECT_EQ(GetReason(refused.status), Reason::kLaunchShape) << refused.status;
+  EXPECT_FALSE(refused.context_lost);
+}
+
+TEST_F(CudaDeviceTest, DamagedCubinsAreRefused) {
+  const std::string good = TestData("conformance.sm_90.cubin");
+  ASSERT_GT(good.size(), 1000u);
+  for (size_t length = 0; length < good.size(); length += 97) {
+    EXPECT_FALSE(device_->LoadModule(good.substr(0, length)).ok()) << length;
+  }
+}
+
+TEST_F(CudaDeviceTest, MemoryThatIsNoMultipleOfAGranuleIsRefused) {
+  EXPECT_EQ(device_->CreateMemory(4096).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(device_->CreateMemory(0).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(GetReason(device_->CreateMemory(uint64_t{1} << 50).status()), Reason::kOutOfMemory);
+}
+
+TEST(CudaDriverTest, ALibraryThatIsNotThereSaysWhatToDo) {
+  CudaOptions options;
+  options.library = "/nonexistent/libcuda.so.1";
+  const auto device = CreateCudaDevice(options);
+  EXPECT_EQ(GetReason(device.status()), Reason::kUnavailable);
+  EXPECT_NE(device.status().message().find("TRUN_LIBCUDA"), absl::string_view::npos);
+}
+
+TEST(CudaDriverTest, ANumberThatIsNoDeviceIsNotFound) {
+  ResetDriver();
+  CudaOptions options;
+  options.library = DriverLibrary();
+  options.index = 64;
+  EXPECT_EQ(CreateCudaDevice(options).status().code(), absl::StatusCode::kNotFound);
+}
+
+// What the fake is told to say; the library is opened anew under another path.
+class FakeDriverTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (OnARealGpu()) GTEST_SKIP() << "only the fake driver can be told to fail";
+    ResetDriver();
+  }
+  void TearDown() override {
+    for (const char* name : {"TRUN_FAKE_CUDA_FAIL", "TRUN_FAKE_CUDA_VERSION", "TRUN_FAKE_CUDA_DEVICES"})
+      unsetenv(name);
+  }
+  static absl::StatusOr<std::unique_ptr<Device>> OpenAnew() {
+    static int opened = 0;
+    std::string path = DriverLibrary();
+    path.insert(path.rfind('/'), std::string(static_cast<size_t>(++opened), '/'));
+    CudaOptions options;
+    options.library = path;
+    return CreateCudaDevice(options);
+  }
+};
+
+TEST_F(FakeDriverTest, WithoutAGpuTheReasonIsGiven) {
+  setenv("TRUN_FAKE_CUDA_DEVICES", "0", 1);
+  const auto device = OpenAnew();
+  EXPECT_EQ(GetReason(device.status()), Reason::kUnavailable);
+  EXPECT_NE(device.status().message().find("CUDA_VISIBLE_DEVICES"), absl::string_view::npos)
+      << device.status();
+}
+
+TEST_F(FakeDriverTest, ADriverThatIsTooOldIsRefused) {
+  setenv("TRUN_FAKE_CUDA_VERSION", "11080", 1);
+  const auto device = OpenAnew();
+  EXPECT_EQ(GetReason(device.status()), Reason::kUnavailable);
+  EXPECT_NE(device.status().message().find("11.8"), absl::string_view::npos) << device.status();
+}
+
+TEST_F(FakeDriverTest, ParametersAreReadFromTheCubinWhereTheDriverDoesNotTell) {
+  const auto newer = OpenAnew();
+  ASSERT_TRUE(newer.ok()) << newer.status();
+  setenv("TRUN_FAKE_CUDA_VERSION", "12000", 1);
+  setenv("TRUN_FAKE_CUDA_FAIL", "cuFuncGetParamInfo=1", 1);
+  const auto older = OpenAnew();
+  ASSERT_TRUE(older.ok()) << older.status();
+  unsetenv("TRUN_FAKE_CUDA_FAIL");
+  const auto told = (*newer)->LoadModule(TestData("conformance.sm_90.cubin"));
+  setenv("TRUN_FAKE_CUDA_FAIL", "cuFuncGetParamInfo=1", 1);
+  const auto read = (*older)->LoadModule(TestData("conformance.sm_90.cubin"));
+  ASSERT_TRUE(told.ok() && read.ok()) << told.status() << read.status();
+  const KernelAttributes& by_driver = (*(*told)->GetKernel("fill"))->attributes();
+  const KernelAttributes& by_cubin = (*(*read)->GetKernel("fill"))->attributes();
+  ASSERT_EQ(by_driver.parameters.size(), 2u);
+  ASSERT_EQ(by_cubin.parameters.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(by_driver.parameters[i].offset, by_cubin.parameters[i].offset);
+    EXPECT_EQ(by_driver.parameters[i].bytes, by_cubin.parameters[i].bytes);
+  }
+  EXPECT_EQ(by_driver.parameter_bytes, by_cubin.parameter_bytes);
+}
+
+TEST_F(FakeDriverTest, RefusalsOfTheDriverComeOutWithTheirReason) {
+  auto device = OpenAnew();
+  ASSERT_TRUE(device.ok());
+  setenv("TRUN_FAKE_CUDA_FAIL", "cuMemCreate=2", 1);
+  EXPECT_EQ(GetReason((*device)->CreateMemory(kBytes).status()), Reason::kOutOfMemory);
+  setenv("TRUN_FAKE_CUDA_FAIL", "cuMemExportToShareableHandle=801", 1);
+  EXPECT_EQ((*device)->CreateMemory(kBytes).status().code(), absl::StatusCode::kUnimplemented);
+  setenv("TRUN_FAKE_CUDA_FAIL", "cuModuleLoadData=209", 1);
+  EXPECT_EQ(GetReason((*device)->LoadModule(TestData("conformance.sm_90.cubin")).status()),
+            Reason::kUnsupportedTarget);
+  setenv("TRUN_FAKE_CUDA_FAIL", "cuStreamCreate=304", 1);
+  EXPECT_EQ(GetReason((*device)->CreateStream().status()), Reason::kNotPermitted);
+}
+
+}  // namespace
+}  // namespace trun::device

@@ -1,0 +1,227 @@
+#include "server/device/cuda/cuda_memory.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "server/device/cuda/result.h"
+#include "server/device/memory_check.h"
+
+namespace trun::device {
+namespace {
+
+constexpr uint64_t kSeedBytes = 4096;
+
+class CudaArena final : public Arena {
+ public:
+  CudaArena(std::shared_ptr<CudaContext> context, uint64_t address, uint64_t bytes)
+      : context_(std::move(context)), address_(address), bytes_(bytes) {}
+  ~CudaArena() override {
+    context_->RemoveRange(address_);
+    if (!context_->Enter().ok()) return;  // the mapping goes with the process
+    const Driver& driver = context_->driver();
+    driver.cuCtxSynchronize();  // nothing may still use what is unmapped
+    driver.cuMemUnmap(address_, bytes_);
+    driver.cuMemAddressFree(address_, bytes_);
+  }
+  uint64_t address() const override { return address_; }
+  uint64_t bytes() const override { return bytes_; }
+
+ private:
+  const std::shared_ptr<CudaContext> context_;
+  const uint64_t address_;
+  const uint64_t bytes_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CudaMemory>> CudaMemory::Create(const std::shared_ptr<CudaContext>& context) {
+  std::unique_ptr<CudaMemory> memory(new CudaMemory(context));
+  TRUN_RETURN_IF_ERROR(context->Enter());
+  MutexLock lock(&memory->mu_);
+  TRUN_RETURN_IF_ERROR(
+      context->Check(context->driver().cuStreamCreate(&memory->stream_, CU_STREAM_NON_BLOCKING),
+                     "making a stream for copies"));
+  return memory;
+}
+
+CudaMemory::~CudaMemory() {
+  if (!context_->Enter().ok()) return;
+  MutexLock lock(&mu_);
+  if (stream_ != nullptr) context_->driver().cuStreamDestroy(stream_);
+}
+
+CUmemAllocationProp CudaMemory::Properties() const {
+  CUmemAllocationProp properties = {};
+  properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
+  properties.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+  properties.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+  properties.location.id = context_->device();
+  return properties;
+}
+
+absl::StatusOr<UniqueFd> CudaMemory::CreateMemory(uint64_t bytes) {
+  const Driver& driver = context_->driver();
+  TRUN_RETURN_IF_ERROR(context_->Enter());
+  const CUmemAllocationProp properties = Properties();
+  size_t granule = 0;
+  TRUN_RETURN_IF_ERROR(context_->Check(
+      driver.cuMemGetAllocationGranularity(&granule, &properties, CU_MEM_ALLOC_GRANULARITY_MINIMUM),
+      "asking for the granule of device memory"));
+  if (bytes == 0 || granule == 0 || bytes % granule != 0) {
+    return InvalidArgument(Reason::kArgument, absl::StrCat("device memory comes in granules of ", granule,
+                                                           " bytes, not of ", bytes));
+  }
+  CUmemGenericAllocationHandle handle = 0;
+  TRUN_RETURN_IF_ERROR(context_->Check(driver.cuMemCreate(&handle, bytes, &properties, 0),
+                                       absl::StrCat("allocating ", bytes, " bytes of device memory")));
+  int exported = -1;
+  absl::Status status = context_->Check(
+      driver.cuMemExportToShareableHandle(&exported, handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
+      "exporting device memory as a descriptor");
+  UniqueFd fd(exported);
+  driver.cuMemRelease(handle);  // the descriptor keeps the memory
+  if (status.ok()) status = Clear(fd, bytes);
+  if (!status.ok()) return status;
+  return fd;
+}
+
+// What other programs left in the memory is nobody's business.
+absl::Status CudaMemory::Clear(const UniqueFd& fd, uint64_t bytes) {
+  TRUN_ASSIGN_OR_RETURN(const std::unique_ptr<Arena> arena, MapArena(fd, bytes, 0));
+  MutexLock lock(&mu_);
+  return Finish(context_->driver().cuMemsetD8Async(arena->address(), 0, bytes, stream_),
+                "clearing device memory");
+}
+
+absl::StatusOr<std::unique_ptr<Arena>> CudaMemory::MapArena(const UniqueFd& fd, uint64_t bytes,
+                                                            uint64_t address) {
+  const Driver& driver = context_->driver();
+  if (!fd.valid() || bytes == 0 || address + bytes < address) {
+    return InvalidArgument(Reason::kArgument, "an arena needs a descriptor and some bytes");
+  }
+  if (address != 0) TRUN_RETURN_IF_ERROR(context_->AddRange(address, bytes));
+  const auto refused = [&](absl::Status status) {
+    if (address != 0) context_->RemoveRange(address);
+    return status;
+  };
+  absl::Status status = context_->Enter();
+  if (!status.ok()) return refused(std::move(status));
+  CUmemGenericAllocationHandle handle = 0;
+  status = context_->Check(
+      driver.cuMemImportFromShareableHandle(&handle, reinterpret_cast<void*>(static_cast<intptr_t>(fd.get())),
+                                            CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),
+      "importing device memory from its descriptor");
+  if (!status.ok()) return refused(std::move(status));
+  CUdeviceptr reserved = 0;
+  status = context_->Check(driver.cuMemAddressReserve(&reserved, bytes, 0, address, 0),
+                           absl::StrCat("reserving the address 0x", absl::Hex(address)));
+  if (status.ok() && address != 0 && reserved != address) {
+    driver.cuMemAddressFree(reserved, bytes);
+    status = MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument,
+                       absl::StrCat("the driver gave 0x", absl::Hex(reserved), " for 0x", absl::Hex(address),
+                                    ": something else of this process lies there"));
+  } else if (status.ok()) {
+    bool mapped = false;
+    status = context_->Check(
+        driver.cuMemMap(reserved, bytes, 0, handle, 0),
+        absl::StrCat("mapping ", bytes, " bytes of device memory (is the descriptor of less?)"));
+    if (status.ok()) {
+      mapped = true;
+      CUmemAccessDesc access = {};
+      access.location = Properties().location;
+      access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+      status =
+          context_->Check(driver.cuMemSetAccess(reserved, bytes, &access, 1), "opening an arena to the GPU");
+    }
+    if (!status.ok()) {
+      if (mapped) driver.cuMemUnmap(reserved, bytes);
+      driver.cuMemAddressFree(reserved, bytes);
+    }
+  }
+  driver.cuMemRelease(handle);  // the mapping keeps the memory
+  if (!status.ok()) return refused(std::move(status));
+  if (address == 0) {
+    // At an address that was nobody's, no other arena can lie.
+    status = context_->AddRange(reserved, bytes);
+    if (!status.ok()) return status;
+  }
+  return std::unique_ptr<Arena>(new CudaArena(context_, reserved, bytes));
+}
+
+absl::Status CudaMemory::EnterFor(uint64_t address, uint64_t bytes) {
+  if (!context_->Covers(address, bytes)) return NotInAnArena(address, bytes);
+  return context_->Enter();
+}
+
+absl::Status CudaMemory::Finish(CUresult queued, absl::string_view what) {
+  if (queued == CUDA_SUCCESS) queued = context_->driver().cuStreamSynchronize(stream_);
+  return context_->Check(queued, what);
+}
+
+absl::Status CudaMemory::Write(uint64_t address, absl::Span<const char> from) {
+  TRUN_RETURN_IF_ERROR(EnterFor(address, from.size()));
+  if (from.empty()) return absl::OkStatus();
+  MutexLock lock(&mu_);
+  return Finish(context_->driver().cuMemcpyHtoDAsync(address, from.data(), from.size(), stream_),
+                "copying to the GPU");
+}
+
+absl::Status CudaMemory::Read(uint64_t address, absl::Span<char> to) {
+  TRUN_RETURN_IF_ERROR(EnterFor(address, to.size()));
+  if (to.empty()) return absl::OkStatus();
+  MutexLock lock(&mu_);
+  return Finish(context_->driver().cuMemcpyDtoHAsync(to.data(), address, to.size(), stream_),
+                "copying from the GPU");
+}
+
+absl::Status CudaMemory::Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) {
+  TRUN_RETURN_IF_ERROR(CheckPattern(pattern, bytes));
+  TRUN_RETURN_IF_ERROR(EnterFor(address, bytes));
+  if (bytes == 0) return absl::OkStatus();
+  MutexLock lock(&mu_);
+  return FillQueued(address, bytes, pattern);
+}
+
+absl::Status CudaMemory::FillQueued(uint64_t address, uint64_t bytes, absl::string_view pattern) {
+  const Driver& driver = context_->driver();
+  if (pattern.find_first_not_of(pattern[0]) == absl::string_view::npos) {
+    return Finish(driver.cuMemsetD8Async(address, static_cast<unsigned char>(pattern[0]), bytes, stream_),
+                  "filling device memory");
+  }
+  // A piece from the host, then doubled on the device: any length of pattern, at any alignment.
+  std::string seed;
+  const uint64_t first = std::min<uint64_t>(bytes, kSeedBytes / pattern.size() * pattern.size());
+  while (seed.size() < first) absl::StrAppend(&seed, pattern);
+  CUresult result = driver.cuMemcpyHtoDAsync(address, seed.data(), first, stream_);
+  for (uint64_t done = first; result == CUDA_SUCCESS && done < bytes;) {
+    const uint64_t piece = std::min(done, bytes - done);
+    result = driver.cuMemcpyDtoDAsync(address + done, address, piece, stream_);
+    done += piece;
+  }
+  return Finish(result, "filling device memory");
+}
+
+absl::Status CudaMemory::Copy(uint64_t to, uint64_t from, uint64_t bytes) {
+  TRUN_RETURN_IF_ERROR(CheckDisjoint(to, from, bytes));
+  TRUN_RETURN_IF_ERROR(EnterFor(from, bytes));
+  TRUN_RETURN_IF_ERROR(EnterFor(to, bytes));
+  if (bytes == 0) return absl::OkStatus();
+  MutexLock lock(&mu_);
+  return Finish(context_->driver().cuMemcpyDtoDAsync(to, from, bytes, stream_), "copying on the GPU");
+}
+
+absl::Status CudaMemory::Pin(absl::Span<char> memory) {
+  TRUN_RETURN_IF_ERROR(context_->Enter());
+  return context_->Check(
+      context_->driver().cuMemHostRegister(memory.data(), memory.size(), CU_MEMHOSTREGISTER_PORTABLE),
+      "registering memory of the host with the driver");
+}
+
+void CudaMemory::Unpin(absl::Span<char> memory) {
+  if (context_->Enter().ok()) context_->driver().cuMemHostUnregister(memory.data());
+}
+
+}  // namespace trun::device

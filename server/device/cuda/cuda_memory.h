@@ -1,0 +1,52 @@
+// Memory of a CUDA device that outlives its contexts: physical memory that the driver exports as a
+// descriptor, mapped at the address asked for. Private to this room.
+#ifndef TRUN_SERVER_DEVICE_CUDA_CUDA_MEMORY_H_
+#define TRUN_SERVER_DEVICE_CUDA_CUDA_MEMORY_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "common/base/mutex.h"
+#include "common/base/unique_fd.h"
+#include "server/device/cuda/context.h"
+#include "server/device/device.h"
+
+namespace trun::device {
+
+// The memory part of Device, method by method as there. Thread-safe.
+class CudaMemory {
+ public:
+  static absl::StatusOr<std::unique_ptr<CudaMemory>> Create(const std::shared_ptr<CudaContext>& context);
+  ~CudaMemory();
+
+  absl::StatusOr<UniqueFd> CreateMemory(uint64_t bytes);
+  absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes, uint64_t address);
+  absl::Status Write(uint64_t address, absl::Span<const char> from);
+  absl::Status Read(uint64_t address, absl::Span<char> to);
+  absl::Status Fill(uint64_t address, uint64_t bytes, absl::string_view pattern);
+  absl::Status Copy(uint64_t to, uint64_t from, uint64_t bytes);
+  absl::Status Pin(absl::Span<char> memory);
+  void Unpin(absl::Span<char> memory);
+
+ private:
+  explicit CudaMemory(const std::shared_ptr<CudaContext>& context) : context_(context) {}
+  // Enters the context, once the range is known to lie in an arena.
+  absl::Status EnterFor(uint64_t address, uint64_t bytes);
+  CUmemAllocationProp Properties() const;
+  absl::Status Clear(const UniqueFd& fd, uint64_t bytes);
+  absl::Status FillQueued(uint64_t address, uint64_t bytes, absl::string_view pattern)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Finish(CUresult queued, absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const std::shared_ptr<CudaContext> context_;
+  Mutex mu_;  // one transfer at a time: more would not be faster
+  CUstream stream_ ABSL_GUARDED_BY(mu_) = nullptr;
+};
+
+}  // namespace trun::device
+
+#endif  // TRUN_SERVER_DEVICE_CUDA_CUDA_MEMORY_H_

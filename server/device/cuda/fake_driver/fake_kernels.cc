@@ -1,0 +1,78 @@
+#include "server/device/cuda/fake_driver/fake_kernels.h"
+
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+
+#include "server/device/cuda/fake_driver/fake_streams.h"
+
+namespace trun::fake_cuda {
+namespace {
+
+template <typename T>
+T Parameter(const KernelLaunch& launch, size_t offset) {
+  T value{};
+  if (launch.parameters.size() >= offset + sizeof(T)) {
+    std::memcpy(&value, launch.parameters.data() + offset, sizeof(T));
+  }
+  return value;
+}
+
+bool Store(uint64_t address, uint32_t value) {
+  if (!Context::Get().Covers(address, 4)) return false;
+  std::memcpy(reinterpret_cast<void*>(address), &value, 4);
+  return true;
+}
+
+// out[thread] = thread + addend
+CUresult Fill(const KernelLaunch& launch) {
+  const auto out = Parameter<uint64_t>(launch, 0);
+  const auto addend = Parameter<uint32_t>(launch, 8);
+  const uint32_t threads = launch.grid[0] * launch.block[0];
+  for (uint32_t i = 0; i < threads; ++i) {
+    if (!Store(out + 4 * uint64_t{i}, i + addend)) return CUDA_ERROR_ILLEGAL_ADDRESS;
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult Forever(const KernelLaunch&) {
+  while (true) pause();
+}
+
+CUresult Illegal(const KernelLaunch&) { return CUDA_ERROR_ILLEGAL_ADDRESS; }
+CUresult Misaligned(const KernelLaunch&) { return CUDA_ERROR_MISALIGNED_ADDRESS; }
+CUresult Trap(const KernelLaunch&) { return CUDA_ERROR_LAUNCH_FAILED; }
+CUresult Assert(const KernelLaunch&) {
+  Context::Get().Print("kernel.py:7: pick: block: [0,0,0], thread: [0,0,0] Assertion `index < 4` failed.\n");
+  return CUDA_ERROR_ASSERT;
+}
+CUresult Print(const KernelLaunch& launch) {
+  Context::Get().Print("value " + std::to_string(Parameter<uint32_t>(launch, 0)) + "\n");
+  return CUDA_SUCCESS;
+}
+
+// *(*cell) += 1: a pointer that lies in memory.
+CUresult Chase(const KernelLaunch& launch) {
+  const auto cell = Parameter<uint64_t>(launch, 0);
+  if (!Context::Get().Covers(cell, 8)) return CUDA_ERROR_ILLEGAL_ADDRESS;
+  uint64_t target = 0;
+  std::memcpy(&target, reinterpret_cast<const void*>(cell), 8);
+  if (!Context::Get().Covers(target, 4)) return CUDA_ERROR_ILLEGAL_ADDRESS;
+  uint32_t value = 0;
+  std::memcpy(&value, reinterpret_cast<const void*>(target), 4);
+  return Store(target, value + 1) ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
+}  // namespace
+
+KernelFunction FindKernel(const std::string& name) {
+  static const auto* const kernels = new std::map<std::string, KernelFunction>{
+      {"fill", Fill}, {"forever", Forever}, {"illegal", Illegal}, {"misaligned", Misaligned},
+      {"trap", Trap}, {"assert", Assert},   {"print", Print},     {"chase", Chase},
+  };
+  const auto it = kernels->find(name);
+  return it == kernels->end() ? nullptr : it->second;
+}
+
+}  // namespace trun::fake_cuda

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Packs what the GPU tests need into one folder, to be carried to a machine that has a GPU and nothing else.
+#
+#   tests/gpu/pack.sh BUILD FOLDER        e.g. build/dev build/gpu
+#
+# FOLDER gets bin/ (stripped), lib/ (what the binaries need beside the C library) and the test data;
+# tests/gpu/run.sh runs there.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+build=${1:?usage: tests/gpu/pack.sh BUILD FOLDER}
+folder=${2:?usage: tests/gpu/pack.sh BUILD FOLDER}
+rm -rf "$folder"
+mkdir -p "$folder/bin" "$folder/lib" "$folder/testdata"
+for name in tests/cuda_device_test tests/gpu_session_test bin/trund bin/trun-executor bin/trun-client bench/gpu_bench; do
+  [ -x "$build/$name" ] || continue
+  strip -o "$folder/bin/$(basename "$name")" "$build/$name"
+  ldd "$build/$name" | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | while read -r library; do
+    case "$(basename "$library")" in
+      ld-linux*|libc.so*|libm.so*|libpthread*|libdl.so*|librt.so*|libresolv*) ;;
+      *) cp -uL "$library" "$folder/lib/" ;;
+    esac
+  done
+done
+strip --strip-unneeded "$folder"/lib/*.so* 2>/dev/null || true
+cp server/device/cuda/testdata/*.cubin server/device/cuda/testdata/conformance.ptx "$folder/testdata/"
+cp tests/gpu/run.sh "$folder/"
+du -sh "$folder"
