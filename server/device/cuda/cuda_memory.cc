@@ -24,7 +24,6 @@ class CudaArena final : public Arena {
     const Driver& driver = context_->driver();
     driver.cuCtxSynchronize();  // nothing may still use what is unmapped
     driver.cuMemUnmap(address_, bytes_);
-    driver.cuMemAddressFree(address_, bytes_);
   }
   uint64_t address() const override { return address_; }
   uint64_t bytes() const override { return bytes_; }
@@ -90,65 +89,58 @@ absl::StatusOr<UniqueFd> CudaMemory::CreateMemory(uint64_t bytes) {
 
 // What other programs left in the memory is nobody's business.
 absl::Status CudaMemory::Clear(const UniqueFd& fd, uint64_t bytes) {
-  TRUN_ASSIGN_OR_RETURN(const std::unique_ptr<Arena> arena, MapArena(fd, bytes, 0));
-  MutexLock lock(&mu_);
-  return Finish(context_->driver().cuMemsetD8Async(arena->address(), 0, bytes, stream_),
-                "clearing device memory");
+  const Driver& driver = context_->driver();
+  CUdeviceptr address = 0;
+  TRUN_RETURN_IF_ERROR(context_->Check(driver.cuMemAddressReserve(&address, bytes, 0, 0, 0),
+                                       "reserving addresses to clear device memory"));
+  absl::Status status = MapAt(fd, bytes, address);
+  if (status.ok()) {
+    MutexLock lock(&mu_);
+    status = Finish(driver.cuMemsetD8Async(address, 0, bytes, stream_), "clearing device memory");
+    if (status.ok()) driver.cuMemUnmap(address, bytes);
+  }
+  if (!context_->lost()) driver.cuMemAddressFree(address, bytes);
+  return status;
 }
 
 absl::StatusOr<std::unique_ptr<Arena>> CudaMemory::MapArena(const UniqueFd& fd, uint64_t bytes,
                                                             uint64_t address) {
-  const Driver& driver = context_->driver();
   if (!fd.valid() || bytes == 0 || address + bytes < address) {
     return InvalidArgument(Reason::kArgument, "an arena needs a descriptor and some bytes");
   }
-  if (address != 0) TRUN_RETURN_IF_ERROR(context_->AddRange(address, bytes));
-  const auto refused = [&](absl::Status status) {
-    if (address != 0) context_->RemoveRange(address);
-    return status;
-  };
-  absl::Status status = context_->Enter();
-  if (!status.ok()) return refused(std::move(status));
+  TRUN_RETURN_IF_ERROR(context_->Enter());
+  {
+    MutexLock lock(&windows_mu_);
+    TRUN_RETURN_IF_ERROR(windows_.Reserve(address, bytes));
+  }
+  TRUN_RETURN_IF_ERROR(context_->AddRange(address, bytes));
+  const absl::Status mapped = MapAt(fd, bytes, address);
+  if (!mapped.ok()) {
+    context_->RemoveRange(address);
+    return mapped;
+  }
+  return std::unique_ptr<Arena>(new CudaArena(context_, address, bytes));
+}
+
+// REQUIRES: the address is reserved.
+absl::Status CudaMemory::MapAt(const UniqueFd& fd, uint64_t bytes, uint64_t address) {
+  const Driver& driver = context_->driver();
   CUmemGenericAllocationHandle handle = 0;
-  status = context_->Check(
+  TRUN_RETURN_IF_ERROR(context_->Check(
       driver.cuMemImportFromShareableHandle(&handle, reinterpret_cast<void*>(static_cast<intptr_t>(fd.get())),
                                             CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),
-      "importing device memory from its descriptor");
-  if (!status.ok()) return refused(std::move(status));
-  CUdeviceptr reserved = 0;
-  status = context_->Check(driver.cuMemAddressReserve(&reserved, bytes, 0, address, 0),
-                           absl::StrCat("reserving the address 0x", absl::Hex(address)));
-  if (status.ok() && address != 0 && reserved != address) {
-    driver.cuMemAddressFree(reserved, bytes);
-    status = MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument,
-                       absl::StrCat("the driver gave 0x", absl::Hex(reserved), " for 0x", absl::Hex(address),
-                                    ": something else of this process lies there"));
-  } else if (status.ok()) {
-    bool mapped = false;
-    status = context_->Check(
-        driver.cuMemMap(reserved, bytes, 0, handle, 0),
-        absl::StrCat("mapping ", bytes, " bytes of device memory (is the descriptor of less?)"));
-    if (status.ok()) {
-      mapped = true;
-      CUmemAccessDesc access = {};
-      access.location = Properties().location;
-      access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
-      status =
-          context_->Check(driver.cuMemSetAccess(reserved, bytes, &access, 1), "opening an arena to the GPU");
-    }
-    if (!status.ok()) {
-      if (mapped) driver.cuMemUnmap(reserved, bytes);
-      driver.cuMemAddressFree(reserved, bytes);
-    }
-  }
+      "importing device memory from its descriptor"));
+  absl::Status status = context_->Check(
+      driver.cuMemMap(address, bytes, 0, handle, 0),
+      absl::StrCat("mapping ", bytes, " bytes of device memory (is the descriptor of less?)"));
   driver.cuMemRelease(handle);  // the mapping keeps the memory
-  if (!status.ok()) return refused(std::move(status));
-  if (address == 0) {
-    // At an address that was nobody's, no other arena can lie.
-    status = context_->AddRange(reserved, bytes);
-    if (!status.ok()) return status;
-  }
-  return std::unique_ptr<Arena>(new CudaArena(context_, reserved, bytes));
+  TRUN_RETURN_IF_ERROR(status);
+  CUmemAccessDesc access = {};
+  access.location = Properties().location;
+  access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+  status = context_->Check(driver.cuMemSetAccess(address, bytes, &access, 1), "opening an arena to the GPU");
+  if (!status.ok()) driver.cuMemUnmap(address, bytes);
+  return status;
 }
 
 absl::Status CudaMemory::EnterFor(uint64_t address, uint64_t bytes) {

@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "common/base/mutex.h"
 #include "common/base/unique_fd.h"
+#include "server/device/cuda/address_window.h"
 #include "server/device/cuda/context.h"
 #include "server/device/device.h"
 
@@ -33,16 +34,20 @@ class CudaMemory {
   void Unpin(absl::Span<char> memory);
 
  private:
-  explicit CudaMemory(const std::shared_ptr<CudaContext>& context) : context_(context) {}
+  explicit CudaMemory(const std::shared_ptr<CudaContext>& context)
+      : context_(context), windows_(context.get()) {}
   // Enters the context, once the range is known to lie in an arena.
   absl::Status EnterFor(uint64_t address, uint64_t bytes);
   CUmemAllocationProp Properties() const;
+  absl::Status MapAt(const UniqueFd& fd, uint64_t bytes, uint64_t address);
   absl::Status Clear(const UniqueFd& fd, uint64_t bytes);
   absl::Status FillQueued(uint64_t address, uint64_t bytes, absl::string_view pattern)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Finish(CUresult queued, absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::shared_ptr<CudaContext> context_;
+  Mutex windows_mu_;
+  AddressWindows windows_ ABSL_GUARDED_BY(windows_mu_);
   Mutex mu_;  // one transfer at a time: more would not be faster
   CUstream stream_ ABSL_GUARDED_BY(mu_) = nullptr;
 };

@@ -36,6 +36,7 @@ using trun::fake_cuda::Stream;
 namespace {
 
 constexpr size_t kGranule = size_t{2} << 20;
+constexpr size_t kLeastHinted = size_t{32} << 20;  // the driver ignores the hint of a smaller reservation
 
 struct Function {
   trun::CubinEntry entry;
@@ -278,16 +279,15 @@ CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle* handle, vo
 CUresult cuMemAddressReserve(CUdeviceptr* address, size_t bytes, size_t, CUdeviceptr hint,
                              unsigned long long) {
   ENTER_CONTEXT();
+  if (bytes < kLeastHinted) hint = 0;
   void* const at = mmap(reinterpret_cast<void*>(hint), bytes, PROT_NONE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
   *address = reinterpret_cast<CUdeviceptr>(at);
-  Context::Get().AddReservation(*address, bytes);
   return CUDA_SUCCESS;
 }
 CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes) {
   ENTER_CONTEXT();
-  Context::Get().RemoveReservation(address);
   munmap(reinterpret_cast<void*>(address), bytes);
   return CUDA_SUCCESS;
 }

@@ -33,22 +33,14 @@ void Context::SetError(CUresult error) {
 
 void Context::Reset() {
   MutexLock lock(&mu_);
-  for (const auto& [address, bytes] : reservations_) munmap(reinterpret_cast<void*>(address), bytes);
-  reservations_.clear();
+  for (const auto& [address, bytes] : mappings_) {
+    mmap(reinterpret_cast<void*>(address), bytes, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  }
   mappings_.clear();
   printed_.clear();
   users_ = 0;
   error_.store(CUDA_SUCCESS);
-}
-
-void Context::AddReservation(CUdeviceptr address, size_t bytes) {
-  MutexLock lock(&mu_);
-  reservations_[address] = bytes;
-}
-
-void Context::RemoveReservation(CUdeviceptr address) {
-  MutexLock lock(&mu_);
-  reservations_.erase(address);
 }
 
 void Context::AddMapping(CUdeviceptr address, size_t bytes) {

@@ -26,11 +26,9 @@ class Context {
   CUresult error() const { return error_.load(); }
   void SetError(CUresult error);
 
-  // Forgets the error, and unmaps what a lost context left behind, as the end of its process would.
+  // Forgets the error, and unmaps what a lost context left behind; reserved addresses stay reserved.
   void Reset();
 
-  void AddReservation(CUdeviceptr address, size_t bytes);
-  void RemoveReservation(CUdeviceptr address);
   void AddMapping(CUdeviceptr address, size_t bytes);
   void RemoveMapping(CUdeviceptr address);
   bool Covers(CUdeviceptr address, size_t bytes);
@@ -47,7 +45,6 @@ class Context {
   std::atomic<CUresult> error_{CUDA_SUCCESS};
   Mutex mu_;
   int users_ ABSL_GUARDED_BY(mu_) = 0;
-  std::map<CUdeviceptr, size_t> reservations_ ABSL_GUARDED_BY(mu_);
   std::map<CUdeviceptr, size_t> mappings_ ABSL_GUARDED_BY(mu_);
   std::string printed_ ABSL_GUARDED_BY(mu_);
 };
