@@ -130,15 +130,19 @@ absl::Status CudaMemory::MapAt(const UniqueFd& fd, uint64_t bytes, uint64_t addr
       driver.cuMemImportFromShareableHandle(&handle, reinterpret_cast<void*>(static_cast<intptr_t>(fd.get())),
                                             CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),
       "importing device memory from its descriptor"));
-  absl::Status status = context_->Check(
-      driver.cuMemMap(address, bytes, 0, handle, 0),
-      absl::StrCat("mapping ", bytes, " bytes of device memory (is the descriptor of less?)"));
+  const CUresult result = driver.cuMemMap(address, bytes, 0, handle, 0);
   driver.cuMemRelease(handle);  // the mapping keeps the memory
-  TRUN_RETURN_IF_ERROR(status);
+  // The driver's answer to a descriptor of less memory is that it cannot map a part of one.
+  if (result == CUDA_ERROR_NOT_SUPPORTED || result == CUDA_ERROR_INVALID_VALUE) {
+    return InvalidArgument(Reason::kArgument, absl::StrCat("the arena's descriptor is not one of ", bytes,
+                                                           " bytes of this GPU's memory"));
+  }
+  TRUN_RETURN_IF_ERROR(context_->Check(result, absl::StrCat("mapping ", bytes, " bytes of device memory")));
   CUmemAccessDesc access = {};
   access.location = Properties().location;
   access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
-  status = context_->Check(driver.cuMemSetAccess(address, bytes, &access, 1), "opening an arena to the GPU");
+  const absl::Status status =
+      context_->Check(driver.cuMemSetAccess(address, bytes, &access, 1), "opening an arena to the GPU");
   if (!status.ok()) driver.cuMemUnmap(address, bytes);
   return status;
 }

@@ -295,7 +295,7 @@ CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t, CUmemGenericAllocat
                   unsigned long long) {
   ENTER_CONTEXT();
   const Memory& memory = *reinterpret_cast<Memory*>(handle);
-  if (bytes > memory.bytes) return CUDA_ERROR_INVALID_VALUE;
+  if (bytes > memory.bytes) return CUDA_ERROR_NOT_SUPPORTED;  // as driver 580.159.04 says
   void* const at = mmap(reinterpret_cast<void*>(address), bytes, PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_FIXED, memory.fd, 0);
   if (at == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
