@@ -37,7 +37,7 @@ def runtime_version() -> str:
     says = subprocess.run([protoc, "--version"], check=True, capture_output=True, text=True).stdout.strip()
     found = re.fullmatch(r"libprotoc 3\.(2\d\.\d+)", says)
     if not found:
-        raise RuntimeError(f"TRUN_PROTOC: {protoc} is '{says}'; 3.20 to 3.29 are known, protobuf 4.20 to 4.29 in Python")
+        raise RuntimeError(f"TRUN_PROTOC: {protoc} is '{says}'; 3.20 to 3.29 are known (4.20 to 4.29 of protobuf)")
     return f"4.{found[1]}"
 
 
