@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "client/cli/artifact_files.h"
 #include "client/cli/cache_transfer.h"
 #include "client/cli/command.h"
 #include "client/cli/exit_code.h"
@@ -116,8 +117,33 @@ absl::StatusOr<int> Ls(const Cache& cache, Invocation& invocation) {
   return kExitOk;
 }
 
-absl::StatusOr<int> Show(const std::string& key, const std::string& level_name, const Cache& cache,
-                         Invocation& invocation) {
+// An entry holds the name that was asked for; where none was, its metadata has the kernel's own.
+std::string KernelName(const CacheEntryInfo& entry) {
+  const auto metadata = nlohmann::json::parse(entry.metadata_json, nullptr, false);
+  if (!entry.kernel_name.empty() || !metadata.is_object() || !metadata.contains("name"))
+    return entry.kernel_name;
+  return metadata["name"].is_string() ? metadata["name"].get<std::string>() : entry.kernel_name;
+}
+
+absl::StatusOr<int> ShowInFolder(const std::string& key, const std::string& folder, const Cache& cache,
+                                 Invocation& invocation) {
+  TRUN_ASSIGN_OR_RETURN(const CacheEntryInfo entry, cache.Get(key));
+  ArtifactFiles files{KernelName(entry), {}, entry.metadata_json};
+  for (const CacheBlobInfo& blob : entry.blobs) files.levels.push_back(blob.level);
+  TRUN_ASSIGN_OR_RETURN(
+      const std::vector<std::string> written,
+      WriteArtifactFiles(folder, files, [&](Level level) { return cache.GetBlob(entry.key, level); }));
+  if (invocation.options.json) {
+    invocation.console.PrintJson({{"entry", EntryJson(entry)}, {"written", written}});
+  } else {
+    for (const std::string& path : written) invocation.console.Print(absl::StrCat("wrote ", path, "\n"));
+  }
+  return kExitOk;
+}
+
+absl::StatusOr<int> Show(const std::string& key, const std::string& level_name, const std::string& folder,
+                         const Cache& cache, Invocation& invocation) {
+  if (!folder.empty()) return ShowInFolder(key, folder, cache, invocation);
   if (!level_name.empty()) {
     TRUN_ASSIGN_OR_RETURN(const Level level, LevelFromName(level_name));
     TRUN_ASSIGN_OR_RETURN(const std::string blob, cache.GetBlob(key, level));
@@ -240,10 +266,11 @@ void AddCache(CLI::App& root, CommandTree& tree) {
       "Examples:\n"
       "  trun-client cache ls\n"
       "  trun-client cache show 3fa94c --level ptx > kernel.ptx\n"
+      "  trun-client cache show 3fa94c -o kernel && trun-client run kernel/NAME.ptx ...\n"
       "  trun-client cache export kernels.trun && trun-client --address unix:/other.sock cache import "
       "kernels.trun\n");
   struct Values {
-    std::string key, level, file;
+    std::string key, level, file, folder;
     std::vector<std::string> keys;
     bool all = false, force = false;
   };
@@ -252,11 +279,17 @@ void AddCache(CLI::App& root, CommandTree& tree) {
   AddLeaf(*command, tree, "verify", "Read everything, remove what is bad", Verify);
 
   auto values = std::make_shared<Values>();
-  CLI::App* show =
-      AddLeaf(*command, tree, "show", "One entry, or one of its artifacts",
-              [values](const Cache& c, Invocation& i) { return Show(values->key, values->level, c, i); });
+  CLI::App* show = AddLeaf(*command, tree, "show", "One entry, or one of its artifacts",
+                           [values](const Cache& c, Invocation& i) {
+                             return Show(values->key, values->level, values->folder, c, i);
+                           });
   show->add_option("key", values->key, "The entry")->required();
-  show->add_option("--level", values->level, "Print this artifact's bytes")->type_name("LEVEL");
+  CLI::Option* level =
+      show->add_option("--level", values->level, "Print this artifact's bytes")->type_name("LEVEL");
+  show->add_option("-o,--output", values->folder,
+                   "Write every artifact and the metadata there: what `run` takes")
+      ->type_name("FOLDER")
+      ->excludes(level);
 
   CLI::App* pin = AddLeaf(*command, tree, "pin", "Keep entries whatever the size of the cache",
                           [values](const Cache& c, Invocation& i) { return Pin(values->keys, true, c, i); });

@@ -4,6 +4,7 @@
 
 #include "CLI/App.hpp"
 #include "absl/strings/str_cat.h"
+#include "client/cli/artifact_files.h"
 #include "client/cli/command.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/file.h"
@@ -20,17 +21,6 @@ struct CompileCommandOptions {
   std::string to;
   std::string output;
 };
-
-// A kernel's name as the stem of files: nothing that leads out of the folder.
-std::string FileStem(const std::string& kernel_name) {
-  std::string stem;
-  for (const char c : kernel_name.substr(0, 128)) {
-    const bool fine =
-        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-    stem.push_back(fine ? c : '_');
-  }
-  return stem.empty() ? "kernel" : stem;
-}
 
 // Where the result goes: a folder gets every artifact and the metadata, a file name with a level's extension
 // or "-" the last artifact alone.
@@ -53,20 +43,9 @@ absl::StatusOr<std::vector<std::string>> WriteArtifacts(const CompileCommandOpti
     written.push_back(options.output);
     return written;
   }
-  TRUN_RETURN_IF_ERROR(MakeFolders(options.output));
-  const std::string stem =
-      absl::StrCat(options.output, options.output.back() == '/' ? "" : "/", FileStem(info.name));
-  for (const ArtifactInfo& artifact : info.artifacts) {
-    TRUN_ASSIGN_OR_RETURN(const std::string bytes, kernel.GetArtifact(artifact.level));
-    const std::string path = absl::StrCat(stem, ".", LevelName(artifact.level));
-    TRUN_RETURN_IF_ERROR(WriteFile(path, bytes));
-    written.push_back(path);
-  }
-  if (!info.metadata_json.empty() && info.metadata_json != "{}") {
-    TRUN_RETURN_IF_ERROR(WriteFile(stem + ".json", info.metadata_json + "\n"));
-    written.push_back(stem + ".json");
-  }
-  return written;
+  ArtifactFiles files{info.name, {}, info.metadata_json};
+  for (const ArtifactInfo& artifact : info.artifacts) files.levels.push_back(artifact.level);
+  return WriteArtifactFiles(options.output, files, [&](Level level) { return kernel.GetArtifact(level); });
 }
 
 absl::StatusOr<int> Compile(const CompileCommandOptions& options, Invocation& invocation) {

@@ -49,7 +49,8 @@ absl::StatusOr<Session> Client::OpenSession(const SessionOptions& options) {
   v1::OpenSessionRequest request;
   request.set_protocol_version(kProtocolVersion);
   request.set_client_name(connection_->client_name);
-  request.set_device(options.device);
+  const char* device = std::getenv("TRUN_DEVICE");
+  request.set_device(options.device.empty() && device != nullptr ? device : options.device);
   if (options.lease > absl::ZeroDuration()) ToProto(options.lease, request.mutable_lease());
   request.set_memory_limit_bytes(options.memory_limit_bytes);
   std::unique_ptr<v1::SessionService::Stub> stub = v1::SessionService::NewStub(connection_->channel);

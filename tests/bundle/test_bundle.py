@@ -203,6 +203,16 @@ def test_the_quickstart_runs_from_the_bundle(box: Box) -> None:
     assert "check" in said and "again, from the cache" in said
 
 
+def test_the_comparison_of_devices_runs_from_the_bundle(box: Box) -> None:
+    """Of one emulator with another, which must agree to the bit in everything; a GPU is put there by hand."""
+    tests = ["-p", "no:cacheprovider", "-q", "tests/gpu", "-k", "not cubin and not softmax"]
+    said = box(
+        "python", "-m", "pytest", *tests, TRUN_CONFORMANCE_DEVICE="emulator:1", TRUN_TOOLCHAINS_DIR=str(TOOLCHAINS)
+    )
+    rows = [line for line in said.splitlines() if line.endswith("the same bits")]
+    assert len(rows) == 36, said
+
+
 def test_kernels_compiled_elsewhere_are_found_after_an_import(box: Box, make_box: Any, tmp_path: Path) -> None:
     kernel = box.bundle / "examples/kernels/vector_add.ttir"
     box("trun-client", "compile", kernel, "--to", "ptx", "--target", "sm_80")

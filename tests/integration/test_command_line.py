@@ -25,6 +25,8 @@ import reference
 CLIENT = BUILD / "bin/trun-client"
 ADD = ["--arg", "x_ptr=f32[4096]:randn(seed=1)", "--arg", "y_ptr=f32[4096]:randn(seed=2)", "--out", "out_ptr=f32[4096]"]
 ADD += ["--arg", "n_elements=4096", "--grid", "cdiv(n_elements,1024)"]
+BY_POSITION = ["--arg", "0=f32[4096]:ones", "--arg", "1=f32[4096]:ones", "--out", "2=f32[4096]", "--arg", "3=4096"]
+BY_POSITION += ["--grid", "4"]
 
 
 class CommandLine:
@@ -214,6 +216,11 @@ def test_the_cache_is_listed_pinned_exported_and_emptied(trun: CommandLine, tmp_
     assert trun.json("cache", "show", key[:10])["entry"]["key"] == key
     level = entries[key]["blobs"][-1]["level"]
     assert trun("cache", "show", key[:10], "--level", level).stdout
+    files = trun.json("cache", "show", key[:10], "-o", "shown")["written"]
+    assert {Path(file).suffix[1:] for file in files} >= {"ttgir", "llir", "ptx", "json"}
+    # What another Triton compiled runs without it: PTX and metadata are all that a launch needs.
+    assert trun.json("run", "shown/vector_add.ptx", *BY_POSITION)["kernel"]["toolchain"] == ""
+    assert trun.error("cache", "show", key[:10], "-o", "shown", "--level", "ptx", code=2)["code"] == "USAGE"
     trun("cache", "pin", key[:10])
     trun("cache", "evict", "--all")
     assert [e["key"] for e in trun.json("cache", "ls")["entries"]] == [key]
@@ -230,6 +237,12 @@ def test_the_cache_is_listed_pinned_exported_and_emptied(trun: CommandLine, tmp_
     (trun.folder / "damaged.trun").write_bytes(damaged)
     assert trun.error("cache", "import", "damaged.trun", code=3)["reason"] == "CORRUPT"
     assert trun.error("cache", "show", "0" * 12, code=3)["code"] == "NOT_FOUND"
+
+
+def test_the_device_of_the_environment_holds_where_the_command_names_none(trun: CommandLine) -> None:
+    trun.environment["TRUN_DEVICE"] = "emulator:7"
+    assert "emulator:7" in trun.error("run", EXAMPLES / "vector_add.ttir", *ADD, code=3)["message"]
+    assert trun.json("run", EXAMPLES / "vector_add.ttir", *ADD, "--device", "emulator:0")["kernel"]
 
 
 def test_doctor_and_version_answer(trun: CommandLine) -> None:

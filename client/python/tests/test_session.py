@@ -28,6 +28,16 @@ def test_a_daemon_that_is_not_there_is_unavailable(folder: str) -> None:
     assert "TRUN_ADDRESS" in str(caught.value)
 
 
+def test_the_device_of_the_environment_holds_where_a_program_names_none(
+    fake: FakeTrund, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUN_DEVICE", "cuda:7")
+    with pytest.raises(trun.TrunError, match="no device cuda:7"):
+        trun.connect(fake.socket)
+    with trun.connect(fake.socket, device="emulator:0") as session:
+        assert session.device == "emulator:0"
+
+
 def test_an_unknown_device_is_an_error_of_the_daemon(fake: FakeTrund) -> None:
     with pytest.raises(trun.TrunError) as caught:
         trun.connect(fake.socket, device="cuda:7")

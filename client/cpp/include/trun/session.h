@@ -19,7 +19,7 @@ namespace trun {
 inline namespace client {
 
 struct SessionOptions {
-  std::string device;                           // "emulator:0"; empty: the default device
+  std::string device;                           // "emulator:0"; empty: TRUN_DEVICE, else the daemon's default
   absl::Duration lease = absl::ZeroDuration();  // zero: the server's default; between 1 s and 1 h
   uint64_t memory_limit_bytes = 0;              // zero: the tenant's limit
 };

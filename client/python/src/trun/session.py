@@ -189,7 +189,7 @@ class Session:
         request = session_pb2.OpenSessionRequest(
             protocol_version=PROTOCOL_VERSION,
             client_name=name or f"trun-python {__version__}",
-            device=device or "",
+            device=device or os.environ.get("TRUN_DEVICE", ""),
             lease=to_duration(lease),
             memory_limit_bytes=memory_limit,
         )
