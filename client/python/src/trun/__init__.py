@@ -75,7 +75,8 @@ def connect(
     address: "unix:/path/of/socket". None: TRUN_ADDRESS, else this user's private daemon, which is started when none
     answers (never for an address that was given, and not with start=False) and ends by itself when idle.
     device: "emulator:0"; None: TRUN_DEVICE, else the daemon's default.
-    lease: seconds after which the daemon ends the session of a client that vanished. memory_limit: bytes; 0: the user's limit.
+    lease: seconds after which the daemon ends the session of a client that vanished.
+    memory_limit: bytes; 0: the user's limit.
     """
     if address is not None:
         path, given = parse_address(address), True
