@@ -117,18 +117,10 @@ absl::StatusOr<int> Ls(const Cache& cache, Invocation& invocation) {
   return kExitOk;
 }
 
-// An entry holds the name that was asked for; where none was, its metadata has the kernel's own.
-std::string KernelName(const CacheEntryInfo& entry) {
-  const auto metadata = nlohmann::json::parse(entry.metadata_json, nullptr, false);
-  if (!entry.kernel_name.empty() || !metadata.is_object() || !metadata.contains("name"))
-    return entry.kernel_name;
-  return metadata["name"].is_string() ? metadata["name"].get<std::string>() : entry.kernel_name;
-}
-
 absl::StatusOr<int> ShowInFolder(const std::string& key, const std::string& folder, const Cache& cache,
                                  Invocation& invocation) {
   TRUN_ASSIGN_OR_RETURN(const CacheEntryInfo entry, cache.Get(key));
-  ArtifactFiles files{KernelName(entry), {}, entry.metadata_json};
+  ArtifactFiles files{entry.kernel_name, {}, entry.metadata_json};
   for (const CacheBlobInfo& blob : entry.blobs) files.levels.push_back(blob.level);
   TRUN_ASSIGN_OR_RETURN(
       const std::vector<std::string> written,

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "server/artifact/metadata.h"
 
 namespace trun {
 namespace {
@@ -13,6 +14,12 @@ namespace {
 CachedError ToCachedError(const absl::Status& status) {
   return CachedError{static_cast<int>(status.code()), std::string(ReasonName(GetReason(status))),
                      std::string(status.message()), GetDetails(status)};
+}
+
+// The kernel's name as the compiler says it, for people who look at the cache; empty before it says one.
+std::string NameIn(const std::string& metadata_json) {
+  const absl::StatusOr<KernelMetadata> metadata = ParseMetadata(metadata_json);
+  return metadata.ok() ? metadata->name : std::string();
 }
 
 }  // namespace
@@ -188,7 +195,7 @@ void CompileRun::Emit(const StageEvent& event) const {
 
 CacheEntry CompileRun::EntryFrom(Level level) const {
   CacheEntry entry;
-  entry.kernel_name = request_.kernel_name;
+  entry.kernel_name = request_.kernel_name.empty() ? NameIn(metadata_) : request_.kernel_name;
   entry.toolchain = choice_.info.name;
   entry.target = request_.target.ToString();
   entry.source_level = level;

@@ -51,11 +51,11 @@ compiled_file() {
 }
 imported() {
   trun-client cache import "$kernels"
-  trun-client cache ls | head -n 12
+  trun-client cache ls | sed -n 1,12p
   local key
   key=$(trun-client cache ls --json | python3 -c 'import json, sys
-print(next(e["key"] for e in json.load(sys.stdin)["entries"] if e["toolchain"] == "3.4.0" and e["blobs"][-1]["level"] == "ptx"
-           and e["metadata"]["name"] == "vector_add" and e["source_level"] == "ttir"))') || return 1
+print(next(e["key"] for e in json.load(sys.stdin)["entries"]
+           if (e["toolchain"], e["kernel"], e["source_level"]) == ("3.4.0", "vector_add", "ttir") and ":80:" in e["target"]))') || return 1
   trun-client cache show "$key" -o "$home/imported" >/dev/null
   echo "what Triton 3.4.0 compiled elsewhere:"
   trun-client run "$home/imported/vector_add.ptx" --device emulator:0 --grid 4 --arg 0='f32[4096]:ones' --arg 1='f32[4096]:ones' \

@@ -212,6 +212,7 @@ def test_the_cache_is_listed_pinned_exported_and_emptied(trun: CommandLine, tmp_
     assert trun.json("cache", "stats")["entries"] >= 1
     entries = {e["key"]: e for e in trun.json("cache", "ls")["entries"]}
     assert key in entries
+    assert entries[key]["kernel"] == "vector_add"
     assert key[:12] in trun("cache", "ls").stdout
     assert trun.json("cache", "show", key[:10])["entry"]["key"] == key
     level = entries[key]["blobs"][-1]["level"]
