@@ -100,7 +100,7 @@ TEST_F(ServerMainTest, FlagsAndTheConfigurationFileSetTheSameThings) {
   EXPECT_EQ(std::get<ServerOptions>(from_flags).cache_limit, uint64_t{1} << 20);
   EXPECT_EQ(std::get<ServerOptions>(from_flags).emulators, (std::vector<int>{75, 90}));
   EXPECT_EQ(std::get<ServerOptions>(from_flags).toolchain_dirs, (std::vector<std::string>{"/a", "/b"}));
-  EXPECT_EQ(std::get<ServerOptions>(Parse({})).emulators, (std::vector<int>{80}));
+  EXPECT_EQ(std::get<ServerOptions>(Parse({})).emulators, (std::vector<int>{80, 90}));
 }
 
 TEST_F(ServerMainTest, AMissingExecutorOrALongSocketPathIsSaidBeforeAnythingStarts) {

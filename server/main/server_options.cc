@@ -113,7 +113,7 @@ std::variant<ServerOptions, ExitNow> ParseServerOptions(int argc, char** argv) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--python", options.python, "Python that installs new toolchains")->capture_default_str();
   app.add_option("--executor", options.executor, "Path of trun-executor [beside trund]");
-  std::vector<std::string> emulators = {"sm_80"};
+  std::vector<std::string> emulators = {"sm_80", "sm_90"};
   app.add_option("--emulator", emulators,
                  "Architectures to emulate, a device each: sm_75, sm_80, sm_86, sm_89, sm_90")
       ->delimiter(',')

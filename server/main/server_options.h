@@ -23,7 +23,7 @@ struct ServerOptions {
       toolchain_dirs;  // empty: $XDG_DATA_HOME/trun/toolchains; TRUN_TOOLCHAINS_DIR's are added
   std::string python = "/usr/bin/python3";
   std::string executor;               // empty: trun-executor beside this binary
-  std::vector<int> emulators = {80};  // one device each: emulator:0, emulator:1, …
+  std::vector<int> emulators = {80, 90};  // one device each: emulator:0, emulator:1, …
   int emulator_threads = 0;           // 0: one per core
   uint32_t max_sessions = 256;
   uint64_t memory_limit = 0;  // of a tenant's tensors; 0: half of the host's memory

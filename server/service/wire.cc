@@ -95,7 +95,7 @@ absl::StatusOr<Level> DecodeLevel(v1::Level wire, absl::string_view field) {
 }
 
 absl::StatusOr<TensorSpec> DecodeTensorSpec(const v1::TensorSpec& wire) {
-  if (!v1::DType_IsValid(static_cast<int>(wire.dtype())) || wire.dtype() == v1::DTYPE_UNSPECIFIED) {
+  if (!v1::DType_IsValid(static_cast<int>(wire.dtype()))) {
     return InvalidArgument(Reason::kArgument,
                            absl::StrCat(static_cast<int>(wire.dtype()), " is no element type"));
   }

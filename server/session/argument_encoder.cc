@@ -135,7 +135,9 @@ class ArgumentChecker {
     const Class wanted = ClassOf(wanted_.type);
     const Class given = ClassOf(tensor->dtype);
     // MLIR's integers have no sign, and a bool is a byte in memory.
-    const bool same = wanted == Class::kUnknown || wanted_.type == tensor->dtype ||
+    // Memory without an element type is any pointer's.
+    const bool same = wanted == Class::kUnknown || given == Class::kUnknown ||
+                      wanted_.type == tensor->dtype ||
                       (IsInteger(wanted) && IsInteger(given) &&
                        ScalarTypeBytes(wanted_.type) == ScalarTypeBytes(tensor->dtype));
     if (!same) {

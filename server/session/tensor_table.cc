@@ -47,8 +47,7 @@ TensorTable::~TensorTable() {
 }
 
 absl::StatusOr<uint64_t> TensorTable::BytesOf(const TensorSpec& spec) {
-  uint64_t bytes = ScalarTypeBytes(spec.dtype);
-  if (bytes == 0) return InvalidArgument(Reason::kArgument, "a tensor needs an element type");
+  uint64_t bytes = spec.dtype == ScalarType::kUnspecified ? 1 : ScalarTypeBytes(spec.dtype);
   if (spec.shape.size() > kMaxDimensions) {
     return InvalidArgument(Reason::kArgument, absl::StrCat("a tensor of ", spec.shape.size(),
                                                            " dimensions; the limit is ", kMaxDimensions));

@@ -55,7 +55,7 @@ class TensorTable {
       : session_(session), tenant_(tenant), addresses_(addresses) {}
   ~TensorTable();
 
-  // Bytes of a spec. INVALID_ARGUMENT kArgument.
+  // Bytes of a spec; without an element type its elements are bytes. INVALID_ARGUMENT kArgument.
   static absl::StatusOr<uint64_t> BytesOf(const TensorSpec& spec);
 
   // As Session::Allocate.

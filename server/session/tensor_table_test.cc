@@ -33,9 +33,15 @@ class TensorTableTest : public ::testing::Test {
   TensorTable table_{&session_, &tenant_, &addresses_};
 };
 
-TEST_F(TensorTableTest, NoTypeNoElementsAndAbsurdSizesAreRefused) {
+TEST_F(TensorTableTest, ATensorWithoutAnElementTypeIsMadeOfBytes) {
+  const auto made = table_.Allocate({TensorSpec{ScalarType::kUnspecified, {40}}});
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(made->front().bytes, 40u);
+}
+
+TEST_F(TensorTableTest, NoElementsAndAbsurdSizesAreRefused) {
   for (const TensorSpec& spec :
-       {TensorSpec{ScalarType::kUnspecified, {1}}, TensorSpec{ScalarType::kF32, {4, 0}},
+       {TensorSpec{ScalarType::kUnspecified, {0}}, TensorSpec{ScalarType::kF32, {4, 0}},
         TensorSpec{ScalarType::kF32, {uint64_t{1} << 62, uint64_t{1} << 62}},
         TensorSpec{ScalarType::kF64, {~uint64_t{0}}},
         TensorSpec{ScalarType::kU8, std::vector<uint64_t>(33, 1)}}) {

@@ -388,6 +388,16 @@ class Session:
             )
         return [Tensor(self, info, dtype) for info, (dtype, _) in zip(infos, specs, strict=True)]
 
+    def _allocate_bytes(self, nbytes: int) -> Tensor:
+        """Memory without an element type: any pointer argument takes it."""
+        self._free_abandoned()
+        request = tensor_pb2.AllocateRequest(session=self.id)
+        request.tensors.add(shape=[nbytes])
+        infos = self._call("TensorService.Allocate", request).tensors
+        if len(infos) != 1:
+            raise ProtocolError("the daemon allocated no tensor", reason="PROTOCOL", code="INTERNAL")
+        return Tensor(self, infos[0], np.dtype(np.uint8))
+
     def _share_memory(self, tensors: list[Tensor]) -> None:
         """Takes descriptors for tensors whose memory this process can map; marks those whose it cannot."""
         if not self._descriptor_socket:

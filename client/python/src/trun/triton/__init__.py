@@ -1,0 +1,213 @@
+"""Unchanged Triton programs on the daemon: @triton.jit, @triton.autotune and Gluon kernels as they are.
+
+    import trun.triton
+    trun.triton.install()          # before the first launch; or: python -m trun.triton script.py
+
+On a machine with a GPU (placement "in-process") the daemon compiles and caches, and Triton's launcher launches in the
+program's own context and stream. Without one the kernels run on the daemon's emulator, on CPU tensors. See
+docs/unchanged-programs.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import trun
+from trun.errors import TrunError
+from trun.session import Device, Session
+from trun.triton._launcher import LaunchCounter
+from trun.triton._memory import HostMemory
+from trun.triton._stages import EMULATOR_BINARY, DaemonCompiler, ProgramCompileError, daemon_backend
+
+__all__ = ["LaunchCounter", "ProgramCompileError", "install", "installed", "uninstall"]
+
+PLACEMENTS = ("emulator", "in-process", "daemon")
+
+
+class _Installed:
+    """What install() changed, and the sessions of this process."""
+
+    def __init__(self, address: str | None, placement: str, arch: str | None) -> None:
+        self.address = address
+        self.placement = placement
+        self.arch = arch
+        self.cpu_as_cuda: Any = None
+        self.compiler: DaemonCompiler | None = None
+        self.backend_before: Any = None
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._session: Session | None = None
+        self._memory: HostMemory | None = None
+        self._device_name: str | None = None
+
+    def find_device(self) -> Device | None:
+        """The emulator of the wanted architecture; None: no device of the daemon is needed."""
+        if self.placement != "emulator":
+            return None
+        with trun.connect(self.address) as session:
+            devices = [d for d in session.devices() if d.device.startswith("emulator") and not d.unusable_reason]
+        wanted = (self.arch or "").removeprefix("sm_").removeprefix("sm")
+        for device in devices:
+            if not wanted or device.target.split(":")[1] == wanted:
+                self._device_name = device.device
+                return device
+        known = ", ".join(f"sm_{d.target.split(':')[1]}" for d in devices) or "none"
+        raise TrunError(
+            f"the daemon has no emulator of {self.arch}; it has {known}: start trund with --emulator {self.arch}",
+            reason="UNSUPPORTED_TARGET",
+            code="FAILED_PRECONDITION",
+        )
+
+    def session(self) -> Session:
+        with self._lock:
+            if self._pid != os.getpid() or self._session is None or self._session.closed:
+                self._session = trun.connect(self.address, self._device_name, name="unchanged program")
+                self._memory = None
+                self._pid = os.getpid()
+            return self._session
+
+    def memory(self) -> HostMemory:
+        session = self.session()
+        with self._lock:
+            if self._memory is None:
+                self._memory = HostMemory(session)
+            return self._memory
+
+
+_state: _Installed | None = None
+
+
+def installed() -> bool:
+    return _state is not None
+
+
+def _has_gpu() -> bool:
+    import ctypes
+
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def install(
+    *,
+    placement: str | None = None,
+    arch: str | None = None,
+    cpu_as_cuda: bool | None = None,
+    compile: str | None = None,
+    address: str | None = None,
+) -> None:
+    """Makes the daemon the driver of this process's Triton.
+
+    placement: "in-process" (with a GPU: the default there), "emulator" (the default elsewhere), "daemon".
+        None: TRUN_PLACEMENT, else by what the machine has.
+    arch: which emulator, "sm_90". None: TRUN_EMULATOR_ARCH, else the daemon's first.
+    cpu_as_cuda: with the emulator, torch's "cuda" devices are the emulator, so that a program that says
+        device="cuda" runs unchanged. None: TRUN_CPU_AS_CUDA=1.
+    compile: "daemon" (the default) or "local": this process's Triton makes the PTX and the daemon only runs it.
+        None: TRUN_COMPILE.
+    address: as trun.connect() takes it.
+    """
+    global _state
+    import triton
+    from triton.backends import backends
+    from triton.runtime.driver import driver as triton_driver
+
+    placement = placement or os.environ.get("TRUN_PLACEMENT") or ("in-process" if _has_gpu() else "emulator")
+    if placement not in PLACEMENTS:
+        raise ValueError(f"placement is one of {', '.join(PLACEMENTS)}, not {placement!r}")
+    if placement == "daemon":
+        raise TrunError(
+            "placement 'daemon' is not possible for tensors of torch: their memory belongs to this process's CUDA "
+            "context and cannot be given to the daemon's. Use placement='in-process', or tensors of a trun.Session",
+            reason="UNSUPPORTED_TARGET",
+            code="FAILED_PRECONDITION",
+        )
+    compile = compile or os.environ.get("TRUN_COMPILE") or "daemon"
+    if compile not in ("daemon", "local"):
+        raise ValueError(f"compile is 'daemon' or 'local', not {compile!r}")
+    if "nvidia" not in backends:
+        raise TrunError(
+            f"Triton {triton.__version__} has no backend 'nvidia', only {', '.join(backends)}",
+            reason="TOOLCHAIN_BROKEN",
+            code="FAILED_PRECONDITION",
+        )
+    if cpu_as_cuda is None:
+        cpu_as_cuda = placement == "emulator" and os.environ.get("TRUN_CPU_AS_CUDA", "") not in ("", "0")
+    if cpu_as_cuda and placement != "emulator":
+        raise ValueError("cpu_as_cuda needs the placement 'emulator'")
+    uninstall()
+
+    state = _Installed(address, placement, arch or os.environ.get("TRUN_EMULATOR_ARCH"))
+    device = state.find_device()
+    before = backends["nvidia"]
+    state.backend_before = before
+    emulated = device is not None
+    state.compiler = DaemonCompiler(
+        state.session, last_level="ptx" if emulated else "cubin", local=compile == "local"
+    )
+    binary = EMULATOR_BINARY if emulated else "cubin"
+    backend = daemon_backend(before.compiler, state.compiler, binary)
+    if device is not None:
+        from trun.triton._driver import emulator_driver
+
+        driver = emulator_driver(state.compiler, device, state.memory, cpu_as_cuda)
+        backends["nvidia"] = type(before)(compiler=backend, driver=driver)
+        triton_driver.set_active(driver())
+        _serve_cubins(state.compiler)
+        if cpu_as_cuda:
+            from trun.triton._cpu_as_cuda import CudaOnCpu
+
+            state.cpu_as_cuda = CudaOnCpu(state.memory, device)
+            state.cpu_as_cuda.install()
+    else:
+        backends["nvidia"] = type(before)(compiler=backend, driver=before.driver)
+    _state = state
+
+
+def uninstall() -> None:
+    """Undoes install(): kernels compiled before keep what they have."""
+    global _state
+    if _state is None:
+        return
+    from triton.backends import backends
+    from triton.runtime.driver import driver as triton_driver
+
+    state, _state = _state, None
+    if state.cpu_as_cuda is not None:
+        state.cpu_as_cuda.uninstall()
+    backends["nvidia"] = state.backend_before
+    triton_driver._active = None  # made again when it is asked for
+    _serve_cubins(None)
+
+
+_missing_before: Any = None
+
+
+def _serve_cubins(compiler: DaemonCompiler | None) -> None:
+    """kernel.asm["cubin"] on the emulator: assembled by the daemon when somebody looks."""
+    global _missing_before
+    from triton.compiler import compiler as triton_compiler
+
+    from trun.triton._stages import KernelSource
+
+    if _missing_before is None:
+        _missing_before = triton_compiler.AsmDict.__missing__
+    original = _missing_before
+    if compiler is None:
+        triton_compiler.AsmDict.__missing__ = original
+        return
+
+    def missing(self: dict[str, Any], key: str) -> Any:
+        if key != "cubin" or EMULATOR_BINARY not in self:
+            return original(self, key)
+        source = KernelSource.from_bytes(self[EMULATOR_BINARY])
+        self[key] = compiler.compile(source, to="cubin").asm["cubin"]
+        return self[key]
+
+    triton_compiler.AsmDict.__missing__ = missing

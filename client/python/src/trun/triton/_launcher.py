@@ -1,0 +1,181 @@
+"""Launches of Triton's compiled kernels on the daemon's emulator: what Triton's own C launcher does for CUDA."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from trun.errors import KernelFaultError, TrunError, argument_error
+from trun.kernel import Kernel
+from trun.triton._memory import HostMemory, Staging
+from trun.v1 import launch_pb2
+
+_ANSWER_SLACK_S = 3600.0
+_SERVER_LIMIT_S = 600.0
+_FLOATS = ("fp16", "bf16", "fp32", "f32", "fp64", "f64")
+
+
+def _signature_entries(src: Any) -> tuple[list[Any], set[int]]:
+    """The types of the arguments that a launch is called with, and which positions are compiled in (up to 3.2)."""
+    signature: dict[Any, Any] = dict(src.signature)
+    if "constexpr" in signature.values() or not hasattr(src, "fn"):
+        return list(signature.values()), set()
+    names = src.fn.arg_names
+
+    def index(key: Any) -> int:
+        if isinstance(key, tuple):
+            return int(key[0])
+        return int(names.index(key)) if isinstance(key, str) else int(key)
+
+    fixed = {index(key) for key in (getattr(src, "constants", None) or {}) if not isinstance(key, tuple) or len(key) == 1}
+    return list(signature.values()), {at for at, key in enumerate(signature) if index(key) in fixed}
+
+
+def flatten(types: Any, values: Any) -> Iterator[tuple[str, Any]]:
+    """Pairs of type and value of everything that is passed: tuples opened, constexprs left out."""
+    for kind, value in zip(types, values, strict=True):
+        if isinstance(kind, (tuple, list)):
+            yield from flatten(kind, value)
+        elif kind != "constexpr":
+            yield kind, value
+
+
+class LaunchCounter:
+    """What the launches of this process executed; a benchmark takes differences."""
+
+    warp_instructions = 0
+    device_seconds = 0.0
+    launches = 0
+
+
+class EmulatorLauncher:
+    """One specialisation of a kernel. ``memory`` is that of the session which its launches run in."""
+
+    memory_of: Callable[[], HostMemory]  # set by the driver
+
+    def __init__(self, src: Any, metadata: Any) -> None:
+        self._types, self._fixed = _signature_entries(src)
+
+    def __call__(
+        self,
+        grid_x: int,
+        grid_y: int,
+        grid_z: int,
+        stream: Any,
+        function: Kernel,
+        kernel_metadata: Any,
+        launch_metadata: Any,
+        enter_hook: Any,
+        exit_hook: Any,
+        *arguments: Any,
+    ) -> None:
+        if enter_hook is not None:
+            enter_hook(launch_metadata)
+        if grid_x > 0 and grid_y > 0 and grid_z > 0:
+            self._launch(function, [int(grid_x), int(grid_y), int(grid_z)], arguments)
+        if exit_hook is not None:
+            exit_hook(launch_metadata)
+
+    def _launch(self, kernel: Kernel, grid: list[int], arguments: tuple[Any, ...]) -> None:
+        memory = type(self).memory_of()
+        values = list(flatten(self._types, arguments))
+        if self._fixed:
+            values = [pair for at, pair in enumerate(values) if at not in self._fixed]
+        staging = Staging(memory)
+        for position, (kind, value) in enumerate(values):
+            if kind.startswith("*") and hasattr(value, "data_ptr"):
+                staging.add(value, position)
+            elif kind.startswith("tensordesc"):
+                staging.add(value.base, position)
+        try:
+            staging.copy_in()
+            session = memory.session
+            request = launch_pb2.LaunchRequest(
+                session=session.id,
+                kernel=kernel._handle,
+                grid=grid,
+                arguments=[_encode(at, kind, value, staging) for at, (kind, value) in enumerate(values)],
+                wait=True,
+            )
+            request.deadline.seconds = int(_SERVER_LIMIT_S)
+            try:
+                result = session._launch(request, _SERVER_LIMIT_S + _ANSWER_SLACK_S, True).result
+            except KernelFaultError as error:
+                printed = error.details.get("printed", "")
+                if printed:
+                    _write(printed)
+                raise
+            staging.copy_back()
+        finally:
+            staging.release()
+        LaunchCounter.launches += 1
+        LaunchCounter.warp_instructions += result.warp_instructions
+        LaunchCounter.device_seconds += result.device_time.seconds + result.device_time.nanos * 1e-9
+        if result.printed:
+            _write(result.printed)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _encode(position: int, kind: str, value: Any, staging: Staging) -> launch_pb2.LaunchArgument:
+    wire = launch_pb2.LaunchArgument()
+    if kind.startswith("*"):
+        _encode_pointer(position, value, staging, wire)
+    elif kind.startswith("tensordesc"):
+        _encode_descriptor(position, value, staging, wire)
+    elif kind in _FLOATS:
+        wire.float_value = float(value)
+    elif kind[0] in "iu" and kind[1:].isdigit():
+        # As C converts: the bits that fit.
+        bits = 1 if kind[1:] == "1" else int(kind[1:])
+        number = int(value)
+        if bits == 1:
+            wire.int_value = int(number != 0)
+        elif kind[0] == "u":
+            wire.uint_value = number & ((1 << bits) - 1)
+        else:
+            half = 1 << (bits - 1)
+            wire.int_value = ((number + half) & ((1 << bits) - 1)) - half
+    else:
+        raise TrunError(
+            f"argument {position} has type {kind}, which cannot be passed to a kernel on the emulator",
+            reason="ARGUMENT",
+            code="INVALID_ARGUMENT",
+        )
+    return wire
+
+
+def _encode_pointer(position: int, value: Any, staging: Staging, wire: launch_pb2.LaunchArgument) -> None:
+    if value is None:
+        wire.null_pointer = True
+        return
+    address = value.data_ptr() if hasattr(value, "data_ptr") else value
+    if not isinstance(address, int):
+        raise TypeError("Pointer argument must be either uint64 or have data_ptr method")
+    if address == 0:
+        wire.null_pointer = True
+        return
+    place = staging.locate(address)
+    if place is None:
+        raise argument_error(
+            f"argument {position} is the address {address:#x}, which lies in no tensor that the kernel was given: pass "
+            "the tensor itself, or make it with device memory (see docs/unchanged-programs.md)",
+            position,
+        )
+    wire.tensor.tensor, wire.tensor.offset = place
+
+
+def _encode_descriptor(position: int, value: Any, staging: Staging, wire: launch_pb2.LaunchArgument) -> None:
+    descriptor = wire.tensor_descriptor
+    place = staging.locate(value.base.data_ptr())
+    if place is None:
+        raise argument_error(f"argument {position} is a descriptor of an empty tensor", position)
+    descriptor.base.tensor, descriptor.base.offset = place
+    descriptor.shape.extend(int(n) for n in value.shape)
+    descriptor.strides.extend(int(n) for n in value.strides)
+    descriptor.block_shape.extend(int(n) for n in value.block_shape)
+    descriptor.padding_nan = getattr(value, "padding", "zero") == "nan"

@@ -1,0 +1,267 @@
+"""Triton's compile stages, done by the daemon.
+
+The program's own Triton makes the first level (TTIR; TTGIR of a Gluon kernel) in this process. What follows is one
+request to the daemon, whose cache has it or whose workers make it with the same version of Triton. Where the daemon
+neither has that version nor can adopt this environment, or the program changes the pipeline itself, the program's own
+Triton compiles and the daemon gets the PTX.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from trun.errors import CompileError, TrunError
+from trun.kernel import Kernel
+from trun.session import Session
+from trun.v1 import toolchain_pb2
+
+# What the daemon's metadata does not decide: it is about this process's compile, not the kernel.
+_OWN_METADATA = frozenset({"hash", "target", "triton_version", "extern_libs", "backend_name", "ir_override"})
+# Options that follow from the target, or that name files of this machine.
+_OWN_OPTIONS = frozenset({"arch", "backend_name", "ir_override", "extern_libs"})
+_KEPT_KERNELS = 256
+
+EMULATOR_BINARY = "trun"
+
+
+class ProgramCompileError(CompileError, RuntimeError):
+    """The daemon could not compile a kernel of the program; a RuntimeError as Triton's pass manager raises one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelSource:
+    """What the daemon compiles a kernel from: kept where Triton keeps its binary, in Triton's own cache."""
+
+    level: str
+    text: str
+    options: dict[str, Any]
+    toolchain: str
+    metadata: str  # JSON; of a level that needs it
+    target: str
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True).encode()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> KernelSource:
+        return KernelSource(**json.loads(data))
+
+
+class DaemonCompiler:
+    """Compiles for one program. ``session`` gives the session of this process. Thread-safe."""
+
+    def __init__(self, session: Callable[[], Session], *, last_level: str, local: bool = False) -> None:
+        import triton
+
+        self.last_level = last_level
+        self._version: str = triton.__version__
+        self._session = session
+        self._local = local
+        self._lock = threading.Lock()
+        self._toolchain: str | None = None
+        self._kernels: collections.OrderedDict[str, Kernel] = collections.OrderedDict()
+        self.why_local = "asked for" if local else ""
+
+    @property
+    def session(self) -> Session:
+        return self._session()
+
+    def toolchain(self) -> str:
+        """The name of the daemon's toolchain of this program's version; empty where it has none (why_local says why)."""
+        with self._lock:
+            if self._toolchain is None:
+                self._toolchain = "" if self._local else self._find_toolchain()
+            return self._toolchain
+
+    def _find_toolchain(self) -> str:
+        for found in self.session.toolchains():
+            if found.version == self._version and not found.unusable_reason:
+                return found.name
+        request = toolchain_pb2.AdoptToolchainRequest(python=sys.executable)
+        try:
+            adopted = self.session._call("ToolchainService.AdoptToolchain", request, timeout=120).toolchain
+        except TrunError as error:
+            self.why_local = f"the daemon has no Triton {self._version} and cannot adopt {sys.executable}: {error}"
+            return ""
+        if adopted.version != self._version or adopted.unusable_reason:
+            self.why_local = (
+                f"the daemon has no Triton {self._version}; the environment of {sys.executable} has {adopted.version}"
+                + (f" ({adopted.unusable_reason})" if adopted.unusable_reason else "")
+            )
+            return ""
+        return str(adopted.name)
+
+    def compile(self, source: KernelSource, to: str | None = None) -> Kernel:
+        key = self._key(source)
+        with self._lock:
+            kept = self._kernels.get(key)
+        if kept is not None and kept._session is self.session and to in (None, self.last_level):
+            return kept
+        try:
+            kernel = self.session.load(
+                source.text.encode(),
+                level=source.level,
+                options=source.options,
+                toolchain=source.toolchain or None,
+                metadata=source.metadata or None,
+                target=source.target,
+                to=to or self.last_level,
+            )
+        except CompileError as error:
+            raise _program_error(error) from error
+        if to in (None, self.last_level):
+            with self._lock:
+                self._kernels[key] = kernel
+                while len(self._kernels) > _KEPT_KERNELS:
+                    self._kernels.popitem(last=False)
+        return kernel
+
+    def take(self, source: KernelSource) -> Kernel:
+        """The kernel to launch, for somebody who keeps it from now on."""
+        kernel = self.compile(source)
+        with self._lock:
+            self._kernels.pop(self._key(source), None)
+        return kernel
+
+    @staticmethod
+    def _key(source: KernelSource) -> str:
+        return hashlib.sha256(source.to_bytes()).hexdigest()
+
+
+def _program_error(error: CompileError) -> Exception:
+    with contextlib.suppress(ImportError):
+        from triton.runtime.errors import PTXASError
+
+        if error.message.startswith("ptxas"):
+            return PTXASError(str(error))  # type: ignore[no-any-return]
+    return ProgramCompileError(
+        error.message,
+        reason=error.reason,
+        code=error.code,
+        details=error.details,
+        file=error.file,
+    )
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+class Pipeline:
+    """The stages of one compile, as Triton calls them: each with the module of the one before."""
+
+    def __init__(self, compiler: DaemonCompiler, backend: Any, options: Any, stages: dict[str, Any]) -> None:
+        self._compiler = compiler
+        self._backend = backend
+        self._options = options
+        self._levels = list(stages)
+        self._given: Any = None  # what the last stage returned
+        self._kernel: Kernel | None = None
+        self._source: KernelSource | None = None
+
+    def replace(self, stages: dict[str, Any], first: str, binary: str) -> None:
+        """Replaces the stages from ``first`` on; ``binary`` is the name of the last one."""
+        for level in self._levels[self._levels.index(first) :]:
+            if level == "cubin" and binary != "cubin":
+                del stages[level]
+            else:
+                stages[level] = self._stage(level)
+        if binary == EMULATOR_BINARY:
+            stages[binary] = self._pack
+
+    def append_pack(self, stages: dict[str, Any]) -> None:
+        """The local stages as they are, and the PTX packed for the daemon."""
+        stages.pop("cubin", None)
+        stages[EMULATOR_BINARY] = self._pack
+
+    def _stage(self, level: str) -> Callable[[Any, dict[str, Any]], Any]:
+        before = self._levels[self._levels.index(level) - 1]
+
+        def run(module: Any, metadata: dict[str, Any]) -> Any:
+            if self._kernel is None or module is not self._given:
+                self._compile(before, module, metadata)
+            assert self._kernel is not None
+            self._given = self._kernel.asm[level]
+            return self._given
+
+        return run
+
+    def _compile(self, level: str, module: Any, metadata: dict[str, Any]) -> None:
+        options = self._changed_options()
+        below = level in ("llir", "ptx")
+        if below:
+            options = {}
+        source = KernelSource(
+            level,
+            module if isinstance(module, str) else str(module),
+            options,
+            self._compiler.toolchain(),
+            json.dumps(metadata, default=vars) if below else "",
+            f"sm_{self._backend.target.arch}",
+        )
+        self._source = source
+        self._kernel = self._compiler.compile(source)
+        made = self._kernel.metadata
+        metadata.update({key: value for key, value in made.items() if key not in _OWN_METADATA})
+
+    def _changed_options(self) -> dict[str, Any]:
+        """What the program asked for: the options that are not as they are without asking."""
+        default = self._backend.parse_options({}).__dict__
+        return {
+            name: value
+            for name, value in self._options.__dict__.items()
+            if name not in _OWN_OPTIONS and name in default and value != default[name] and _is_json(value)
+        }
+
+    def _pack(self, module: Any, metadata: dict[str, Any]) -> bytes:
+        if self._source is None or module is not self._given:
+            # Made in this process: the PTX, and what Triton knows of it.
+            self._source = KernelSource(
+                "ptx", str(module), {}, "", json.dumps(metadata, default=vars), f"sm_{self._backend.target.arch}"
+            )
+        return self._source.to_bytes()
+
+
+def daemon_backend(base: type, compiler: DaemonCompiler, binary: str) -> type:
+    """Triton's own CUDA backend, its later stages done by the daemon; ``binary`` is what its kernels are loaded from."""
+
+    class DaemonBackend(base):  # type: ignore[misc, valid-type]
+        def __init__(self, target: Any) -> None:
+            super().__init__(target)
+            self.binary_ext = binary
+
+        def add_stages(self, stages: dict[str, Any], options: Any, *language: Any) -> None:
+            super().add_stages(stages, options, *language)
+            pipeline = Pipeline(compiler, self, options, stages)
+            if _program_changes_stages() or not compiler.toolchain():
+                if binary == EMULATOR_BINARY:
+                    pipeline.append_pack(stages)
+                return
+            pipeline.replace(stages, "ttgir" if "ttir" in stages else "llir", binary)
+
+        def hash(self) -> str:
+            # Kernels of the daemon have files of their own in Triton's cache.
+            return f"{super().hash()}-trun-{binary}"
+
+    DaemonBackend.__name__ = DaemonBackend.__qualname__ = base.__name__
+    return DaemonBackend
+
+
+def _program_changes_stages() -> bool:
+    with contextlib.suppress(ImportError):
+        from triton import knobs
+
+        return getattr(knobs.runtime, "add_stages_inspection_hook", None) is not None
+    return False
