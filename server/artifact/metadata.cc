@@ -263,9 +263,11 @@ absl::Status SettleShared(const FileFacts& file, bool in_json, KernelMetadata& m
   }
   const uint32_t most = MaxSharedBytes(metadata.target.arch);
   if (metadata.shared_bytes > most) {
-    return MetadataError("shared",
-                         absl::StrCat("metadata key 'shared' is ", metadata.shared_bytes, " bytes; sm_",
-                                      metadata.target.arch, " has at most ", most, " for one block"));
+    return WithDetails(
+        MetadataError("shared",
+                      absl::StrCat("metadata key 'shared' is ", metadata.shared_bytes, " bytes; sm_",
+                                   metadata.target.arch, " has at most ", most, " for one block")),
+        {{"bytes", absl::StrCat(metadata.shared_bytes)}, {"limit", absl::StrCat(most)}});
   }
   return absl::OkStatus();
 }

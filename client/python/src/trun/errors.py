@@ -174,7 +174,7 @@ class OutOfMemoryError(TrunError, MemoryError):
     """The device or the host has no memory left."""
 
 
-class KernelFaultError(TrunError):
+class KernelFaultError(TrunError, RuntimeError):
     """A kernel stopped: ``fault`` says where. Tensors of the session are intact."""
 
 

@@ -19,9 +19,15 @@ from trun.errors import TrunError
 from trun.session import Device, Session
 from trun.triton._launcher import LaunchCounter
 from trun.triton._memory import HostMemory
-from trun.triton._stages import EMULATOR_BINARY, DaemonCompiler, ProgramCompileError, daemon_backend
+from trun.triton._stages import (
+    EMULATOR_BINARY,
+    DaemonCompiler,
+    EmulatedAsm,
+    ProgramCompileError,
+    daemon_backend,
+)
 
-__all__ = ["LaunchCounter", "ProgramCompileError", "install", "installed", "uninstall"]
+__all__ = ["LaunchCounter", "ProgramCompileError", "install", "installed", "session", "uninstall"]
 
 PLACEMENTS = ("emulator", "in-process", "daemon")
 
@@ -81,6 +87,13 @@ _state: _Installed | None = None
 
 def installed() -> bool:
     return _state is not None
+
+
+def session() -> Session:
+    """The session that the program's kernels run in. REQUIRES: install()."""
+    if _state is None:
+        raise TrunError("trun.triton.install() was not called", code="FAILED_PRECONDITION")
+    return _state.session()
 
 
 def _has_gpu() -> bool:
@@ -148,9 +161,7 @@ def install(
     before = backends["nvidia"]
     state.backend_before = before
     emulated = device is not None
-    state.compiler = DaemonCompiler(
-        state.session, last_level="ptx" if emulated else "cubin", local=compile == "local"
-    )
+    state.compiler = DaemonCompiler(state.session, last_level="ptx" if emulated else "cubin", local=compile == "local")
     binary = EMULATOR_BINARY if emulated else "cubin"
     backend = daemon_backend(before.compiler, state.compiler, binary)
     if device is not None:
@@ -186,28 +197,24 @@ def uninstall() -> None:
     _serve_cubins(None)
 
 
-_missing_before: Any = None
+_kernel_init: Any = None
 
 
 def _serve_cubins(compiler: DaemonCompiler | None) -> None:
     """kernel.asm["cubin"] on the emulator: assembled by the daemon when somebody looks."""
-    global _missing_before
-    from triton.compiler import compiler as triton_compiler
+    global _kernel_init
+    from triton.compiler import CompiledKernel
 
-    from trun.triton._stages import KernelSource
-
-    if _missing_before is None:
-        _missing_before = triton_compiler.AsmDict.__missing__
-    original = _missing_before
+    if _kernel_init is None:
+        _kernel_init = CompiledKernel.__init__
+    original = _kernel_init
     if compiler is None:
-        triton_compiler.AsmDict.__missing__ = original
+        CompiledKernel.__init__ = original
         return
 
-    def missing(self: dict[str, Any], key: str) -> Any:
-        if key != "cubin" or EMULATOR_BINARY not in self:
-            return original(self, key)
-        source = KernelSource.from_bytes(self[EMULATOR_BINARY])
-        self[key] = compiler.compile(source, to="cubin").asm["cubin"]
-        return self[key]
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if EMULATOR_BINARY in self.asm:
+            self.asm = EmulatedAsm(self.asm, compiler)
 
-    triton_compiler.AsmDict.__missing__ = missing
+    CompiledKernel.__init__ = init

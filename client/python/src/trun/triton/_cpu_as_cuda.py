@@ -8,7 +8,6 @@ any CPU tensor; what they make from such tensors becomes one too. It holds in th
 from __future__ import annotations
 
 import contextlib
-import sys
 import types
 import weakref
 from collections.abc import Callable, Iterator

@@ -148,7 +148,7 @@ class EmulatorUtils:
             "mem_bus_width": 1024,
         }
 
-    def cuOccupancyMaxActiveClusters(self, *_: Any) -> int:  # noqa: N802, the name is Triton's
+    def cuOccupancyMaxActiveClusters(self, *_: Any) -> int:
         return 1
 
     def set_printf_fifo_size(self, size: int) -> None:

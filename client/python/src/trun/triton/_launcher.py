@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from trun.errors import KernelFaultError, TrunError, argument_error
-from trun.kernel import Kernel
+from trun.errors import TrunError, argument_error
+from trun.kernel import Kernel, Signature
 from trun.triton._memory import HostMemory, Staging
 from trun.v1 import launch_pb2
 
@@ -28,7 +28,9 @@ def _signature_entries(src: Any) -> tuple[list[Any], set[int]]:
             return int(key[0])
         return int(names.index(key)) if isinstance(key, str) else int(key)
 
-    fixed = {index(key) for key in (getattr(src, "constants", None) or {}) if not isinstance(key, tuple) or len(key) == 1}
+    fixed = {
+        index(key) for key in (getattr(src, "constants", None) or {}) if not isinstance(key, tuple) or len(key) == 1
+    }
     return list(signature.values()), {at for at, key in enumerate(signature) if index(key) in fixed}
 
 
@@ -82,6 +84,8 @@ class EmulatorLauncher:
         values = list(flatten(self._types, arguments))
         if self._fixed:
             values = [pair for at, pair in enumerate(values) if at not in self._fixed]
+        if any(kind.startswith("tensordesc") for kind, _ in values):
+            values = list(_descriptors_as(kernel.signature, values))
         staging = Staging(memory)
         for position, (kind, value) in enumerate(values):
             if kind.startswith("*") and hasattr(value, "data_ptr"):
@@ -99,13 +103,7 @@ class EmulatorLauncher:
                 wait=True,
             )
             request.deadline.seconds = int(_SERVER_LIMIT_S)
-            try:
-                result = session._launch(request, _SERVER_LIMIT_S + _ANSWER_SLACK_S, True).result
-            except KernelFaultError as error:
-                printed = error.details.get("printed", "")
-                if printed:
-                    _write(printed)
-                raise
+            result = session._launch(request, _SERVER_LIMIT_S + _ANSWER_SLACK_S, True).result
             staging.copy_back()
         finally:
             staging.release()
@@ -114,6 +112,25 @@ class EmulatorLauncher:
         LaunchCounter.device_seconds += result.device_time.seconds + result.device_time.nanos * 1e-9
         if result.printed:
             _write(result.printed)
+
+
+def _descriptors_as(signature: Signature, values: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Descriptors as the kernel takes them: whole, or (without TMA) as a pointer and numbers, by its own signature."""
+    at = 0
+    for kind, value in values:
+        if not kind.startswith("tensordesc") or at >= len(signature) or signature[at].kind == "tensor_descriptor":
+            yield kind, value
+            at += 1
+            continue
+        parts: list[tuple[str, Any]] = [("*", value.base)]
+        parts += [("i64", n) for n in (*value.shape, *value.strides)]
+        flags = [getattr(value, "padding", "zero") == "nan", getattr(value, "round_f32_to_tf32", False)]
+        while flags and at + len(parts) < len(signature) and signature[at + len(parts)].dtype == "i1":
+            parts.append(("i1", flags.pop(0)))
+        parts += [("i32", n) for n in value.shape]
+        parts += [("i64", n) for n in value.strides]
+        yield from parts
+        at += len(parts)
 
 
 def _write(text: str) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from trun._descriptors import receive_descriptors
 from trun.errors import ProtocolError, TrunError, argument_error
 from trun.session import Session, _is_sealed
 from trun.tensor import Tensor
-from trun._descriptors import receive_descriptors
 from trun.v1 import session_pb2
 
 _IDLE_BYTES = 256 << 20
@@ -247,9 +247,11 @@ class Staging:
 
     def locate(self, address: int) -> tuple[str, int] | None:
         """Handle and offset for an address; None: no memory that was added or lent."""
-        for item, block in self._staged:
-            if item.start <= address <= item.end:
-                return block.tensor.handle, address - item.start + item.start % 16
+        # The end of one range may be the start of the next, whose pointer it then is.
+        for past_the_end in (False, True):
+            for item, block in self._staged:
+                if item.start <= address < item.end or (past_the_end and address == item.end):
+                    return block.tensor.handle, address - item.start + item.start % 16
         block_of_program = self._memory.lent_block(address)
         if block_of_program is None:
             return None

@@ -28,6 +28,7 @@ _OWN_METADATA = frozenset({"hash", "target", "triton_version", "extern_libs", "b
 # Options that follow from the target, or that name files of this machine.
 _OWN_OPTIONS = frozenset({"arch", "backend_name", "ir_override", "extern_libs"})
 _KEPT_KERNELS = 256
+_COMPILE_LIMIT_S = 600.0  # Triton itself has none
 
 EMULATOR_BINARY = "trun"
 
@@ -75,7 +76,7 @@ class DaemonCompiler:
         return self._session()
 
     def toolchain(self) -> str:
-        """The name of the daemon's toolchain of this program's version; empty where it has none (why_local says why)."""
+        """The daemon's toolchain of this program's version; empty where it has none (why_local says why)."""
         with self._lock:
             if self._toolchain is None:
                 self._toolchain = "" if self._local else self._find_toolchain()
@@ -114,6 +115,7 @@ class DaemonCompiler:
                 metadata=source.metadata or None,
                 target=source.target,
                 to=to or self.last_level,
+                deadline=_COMPILE_LIMIT_S,
             )
         except CompileError as error:
             raise _program_error(error) from error
@@ -137,6 +139,11 @@ class DaemonCompiler:
 
 
 def _program_error(error: CompileError) -> Exception:
+    limit, needed = error.details.get("limit", ""), error.details.get("bytes", "")
+    if error.details.get("key") == "shared" and limit.isdigit() and needed.isdigit():
+        from triton.runtime.errors import OutOfResources
+
+        return OutOfResources(int(needed), int(limit), "shared memory")  # type: ignore[no-any-return]
     with contextlib.suppress(ImportError):
         from triton.runtime.errors import PTXASError
 
@@ -235,7 +242,7 @@ class Pipeline:
 
 
 def daemon_backend(base: type, compiler: DaemonCompiler, binary: str) -> type:
-    """Triton's own CUDA backend, its later stages done by the daemon; ``binary`` is what its kernels are loaded from."""
+    """Triton's own CUDA backend, its later stages done by the daemon; ``binary`` is the level its kernels load."""
 
     class DaemonBackend(base):  # type: ignore[misc, valid-type]
         def __init__(self, target: Any) -> None:
@@ -257,6 +264,26 @@ def daemon_backend(base: type, compiler: DaemonCompiler, binary: str) -> type:
 
     DaemonBackend.__name__ = DaemonBackend.__qualname__ = base.__name__
     return DaemonBackend
+
+
+class EmulatedAsm(dict[str, Any]):
+    """A kernel's levels; what the emulator does not need is made when somebody looks: cubin, and sass from it."""
+
+    def __init__(self, levels: dict[str, Any], compiler: DaemonCompiler) -> None:
+        super().__init__(levels)
+        self._levels = levels
+        self._compiler = compiler
+
+    def __missing__(self, level: str) -> Any:
+        if level == "cubin":
+            source = KernelSource.from_bytes(self[EMULATOR_BINARY])
+            self[level] = self._levels[level] = self._compiler.compile(source, to="cubin").asm["cubin"]
+        elif level == "sass":
+            self._levels["cubin"] = self["cubin"]
+            self[level] = self._levels["sass"]
+        else:
+            raise KeyError(f"Unknown key: '{level}'")
+        return self[level]
 
 
 def _program_changes_stages() -> bool:

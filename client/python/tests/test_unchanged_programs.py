@@ -1,0 +1,146 @@
+"""Programs written for Triton, run unchanged on the daemon: with each Triton that is installed, on the emulator.
+
+The programs are unchanged_program.py, one process for each Triton and architecture; torch_program.py where torch is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import trun
+from trun.triton._launcher import flatten
+from trun.triton._memory import Range, extent_of, merged
+
+HERE = pathlib.Path(__file__).resolve().parent
+TOOLCHAINS = HERE.parents[2] / "build" / "toolchains"
+RUNS = [
+    ("3.0.0", "sm_80", "daemon"),
+    ("3.4.0", "sm_80", "daemon"),
+    ("3.6.0", "sm_80", "daemon"),
+    ("3.9.0", "sm_80", "daemon"),
+    ("3.9.0", "sm_90", "daemon"),
+    ("3.9.0", "sm_80", "local"),
+]
+
+
+def site_packages(version: str) -> pathlib.Path:
+    folders = pathlib.Path(os.environ.get("TRUN_TOOLCHAINS_DIR", str(TOOLCHAINS)))
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    found = folders / version / "lib" / name / "site-packages"
+    if not (found / "triton").is_dir():
+        pytest.skip(f"Triton {version} for {name} is not installed in {folders}")
+    return found
+
+
+def environment(daemon: str, path: list[str], scratch: pathlib.Path) -> dict[str, str]:
+    return os.environ | {
+        "TRUN_ADDRESS": daemon,
+        "PYTHONPATH": os.pathsep.join([*path, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+        "TRITON_CACHE_DIR": str(scratch / "cache"),
+        "HOME": str(scratch),
+    }
+
+
+@pytest.fixture(scope="module", params=RUNS, ids=lambda run: "-".join(run))
+def results(request: Any, real_daemon: str, tmp_path_factory: Any) -> dict[str, str]:
+    """What each case of the program says: its traceback, "" where it passed."""
+    version, arch, compile = request.param
+    packages = site_packages(version)
+    scratch = tmp_path_factory.mktemp("program")
+    command = [sys.executable, str(HERE / "unchanged_program.py"), arch, compile]
+    done = subprocess.run(
+        command,
+        env=environment(real_daemon, [str(packages)], scratch),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return {line["case"]: line["error"] for line in lines}
+
+
+def test_every_case_of_a_program_passes_with_this_triton(results: dict[str, str]) -> None:
+    assert len(results) >= 18
+    failed = {case: error for case, error in results.items() if error}
+    assert not failed, "\n".join(f"{case}:\n{error}" for case, error in failed.items())
+
+
+def run_with_triton(daemon: str, scratch: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment(daemon, [str(site_packages("3.9.0"))], scratch),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_script_is_run_by_the_module_with_its_arguments(real_daemon: str, tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text("import sys, trun.triton\nprint(__name__, sys.argv[1:], trun.triton.installed())\n")
+    done = run_with_triton(real_daemon, tmp_path, "-m", "trun.triton", "--arch", "sm_90", str(script), "a", "-b")
+    assert done.stdout.split("\n")[0] == "__main__ ['a', '-b'] True", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("install(placement='emulator', arch='sm_75')", "no emulator of sm_75; it has sm_80, sm_90"),
+        ("install(placement='daemon')", "cannot be given to the daemon"),
+        ("install(placement='gpu')", "placement is one of"),
+        ("install(placement='in-process', cpu_as_cuda=True)", "cpu_as_cuda needs"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_reason(
+    call: str, says: str, real_daemon: str, tmp_path: pathlib.Path
+) -> None:
+    done = run_with_triton(real_daemon, tmp_path, "-c", f"import trun.triton\ntrun.triton.{call}")
+    assert done.returncode == 1
+    assert says in done.stderr
+
+
+def test_torch_programs_run_with_cuda_devices_as_the_emulator(real_daemon: str, tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    command = [sys.executable, "-m", "trun.triton", "--cpu-as-cuda", str(HERE / "torch_program.py")]
+    done = subprocess.run(
+        command, env=environment(real_daemon, [], tmp_path), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ranges_that_overlap_are_one_and_those_that_touch_are_not() -> None:
+    assert merged([Range(40, 60), Range(0, 10), Range(10, 20), Range(15, 30), Range(5, 5)]) == [
+        Range(0, 10),
+        Range(10, 30),
+        Range(40, 60),
+    ]
+
+
+def test_the_memory_of_a_view_is_what_its_strides_reach() -> None:
+    whole = np.zeros((8, 8), np.float32)
+    start = whole.__array_interface__["data"][0]
+    assert extent_of(whole, 0) == Range(start, start + 256)
+    assert extent_of(whole[::-1, 2:4], 0) == Range(start + 8, start + 256 - 16)
+    assert extent_of(whole[:0], 0).nbytes == 0
+
+
+def test_an_object_that_does_not_tell_its_size_is_refused() -> None:
+    class OnlyAddress:
+        def data_ptr(self) -> int:
+            return 4096
+
+    with pytest.raises(trun.ArgumentError, match="argument 3 is a pointer"):
+        extent_of(OnlyAddress(), 3)
+
+
+def test_arguments_are_flattened_without_constexprs() -> None:
+    types = ["*fp32", ("i32", "constexpr", ("fp32",)), "constexpr"]
+    assert list(flatten(types, [1, (2, 3, (4.0,)), 5])) == [("*fp32", 1), ("i32", 2), ("fp32", 4.0)]
