@@ -63,26 +63,9 @@ stage_asan() {
 }
 
 stage_fuzz() {
-  build_preset asan || return 1
-  local fuzzer name corpus pids=() names=() bad=0 i
-  for fuzzer in build/asan/fuzz/*_fuzzer; do
-    [ -x "$fuzzer" ] || { echo "no fuzzers were built"; return 1; }
-    name=$(basename "$fuzzer")
-    corpus="build/fuzz-corpus/$name"; mkdir -p "$corpus"
-    local seeds=(); [ -d "tests/fuzz/$name" ] && seeds=("tests/fuzz/$name")
-    "$fuzzer" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
-      "$corpus" "${seeds[@]}" >"build/logs/$name.log" 2>&1 &
-    pids+=($!); names+=("$name")
-    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
-  done
-  for i in "${!pids[@]}"; do
-    if wait "${pids[$i]}"; then
-      echo "${names[$i]}: $(grep -E 'stat::number_of_executed_units' "build/logs/${names[$i]}.log" | awk '{print $2}') inputs, no finding"
-    else
-      echo "${names[$i]}: FAILED"; grep -vE '^#' "build/logs/${names[$i]}.log" | tail -n 30; bad=1
-    fi
-  done
-  return $bad
+  build_preset asan fuzzers || return 1
+  find build/asan/fuzz -name '*_fuzzer' -printf '%f\0' | sort -z |
+    xargs -0 -P "$jobs" -I{} tests/fuzz/fuzz.sh {} "${FUZZ_SECONDS:-60}"
 }
 
 stage_tsan() {

@@ -32,7 +32,8 @@ TEST(StatusMapping, ErrorInfoOfAnotherDomainIsNotOurs) {
 }
 
 TEST(StatusMapping, AnUnknownCodeBecomesUnknown) {
-  EXPECT_EQ(FromGrpcStatus(grpc::Status(static_cast<grpc::StatusCode>(99), "m")).code(),
+  // 20: no code of gRPC's, and yet a value that its enumeration can hold.
+  EXPECT_EQ(FromGrpcStatus(grpc::Status(static_cast<grpc::StatusCode>(20), "m")).code(),
             absl::StatusCode::kUnknown);
 }
 

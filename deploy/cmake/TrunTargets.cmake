@@ -3,7 +3,7 @@
 #   trun_library(NAME SRCS a.cc ... DEPS trun::other absl::status ...)
 #   trun_binary(NAME SRCS main.cc DEPS ...)
 #   trun_test(NAME SRCS a_test.cc ... DEPS ... [LABELS l ...] [TIMEOUT s] [DATA dir])
-#   trun_fuzzer(NAME SRCS a_fuzzer.cc DEPS ...)
+#   trun_fuzzer(NAME SRCS a_fuzzer.cc DEPS ... [SEEDS *.ptx ...])   SEEDS: files of the repository to start from
 #   trun_benchmark(NAME SRCS a_bench.cc DEPS ...)
 #   trun_hot(NAME)                     its loops are worth optimising even under a sanitizer
 #
@@ -15,6 +15,8 @@ target_include_directories(trun_flags INTERFACE "${CMAKE_SOURCE_DIR}")
 target_compile_options(trun_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Werror=return-type)
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   target_compile_options(trun_flags INTERFACE -Wthread-safety -Werror=thread-safety)
+  # Debian's libraries are built by GCC, which mangles some templates as clang did before 18: absl::Cord(std::string&&).
+  target_compile_options(trun_flags INTERFACE -fclang-abi-compat=17)
 endif()
 if(TRUN_SANITIZE STREQUAL "address")
   target_compile_options(trun_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -78,12 +80,19 @@ function(trun_fuzzer name)
   if(NOT TRUN_BUILD_FUZZERS)
     return()
   endif()
-  cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(A "" "" "SRCS;DEPS;SEEDS" ${ARGN})
+  list(TRANSFORM A_SEEDS APPEND "\n")
+  string(JOIN "" seeds ${A_SEEDS})
+  file(WRITE "${CMAKE_BINARY_DIR}/fuzz/${name}.seeds" "${seeds}")  # tests/fuzz/fuzz.sh reads it
   add_executable(${name} ${A_SRCS})
   target_link_libraries(${name} PRIVATE trun_flags ${A_DEPS})
   target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzz")
+  if(NOT TARGET fuzzers)
+    add_custom_target(fuzzers)
+  endif()
+  add_dependencies(fuzzers ${name})
 endfunction()
 
 function(trun_benchmark name)

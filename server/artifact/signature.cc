@@ -36,6 +36,7 @@ std::vector<MlirFunction> PublicFunctions(const MlirFacts& facts) {
 template <typename Entry>
 std::vector<std::string> NamesOf(const std::vector<Entry>& entries) {
   std::vector<std::string> names;
+  names.reserve(entries.size());
   for (const Entry& entry : entries) names.push_back(entry.name);
   return names;
 }

@@ -252,10 +252,10 @@ TEST(Signature, SurvivesDamagedFilesOfEveryLevel) {
 }
 
 TEST(Signature, ReadsHugeAndDeeplyNestedTextsInLinearTime) {
-  const std::string nested(size_t{16} << 20, '(');
-  const std::string angles(size_t{16} << 20, '<');
+  const std::string nested(size_t{4} << 20, '(');
+  const std::string angles(size_t{4} << 20, '<');
   std::string many = "tt.func @k(";
-  for (int i = 0; i < 1'000'000; ++i) many += "%a: i32, ";
+  for (int i = 0; i < 250'000; ++i) many += "%a: i32, ";
   const absl::Time start = absl::Now();
   EXPECT_FALSE(ReadSignature(Level::kTtir, absl::StrCat("tt.func @k(%a: ", nested)).ok());
   EXPECT_FALSE(ReadSignature(Level::kTtir, absl::StrCat("tt.func @k(%a: ", angles)).ok());
@@ -263,7 +263,7 @@ TEST(Signature, ReadsHugeAndDeeplyNestedTextsInLinearTime) {
   EXPECT_FALSE(ReadSignature(Level::kLlir, absl::StrCat("define void @k() ", nested, "{")).ok());
   EXPECT_FALSE(
       ReadSignature(Level::kPtx, absl::StrCat(".version 8.0 .target sm_80 .entry k() {", nested)).ok());
-  EXPECT_LT(absl::Now() - start, absl::Seconds(60));  // quadratic work would take hours
+  EXPECT_LT(absl::Now() - start, absl::Seconds(60));  // quadratic work would take an hour
 }
 
 }  // namespace

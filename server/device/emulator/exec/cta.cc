@@ -16,15 +16,15 @@ constexpr uint64_t kWarpQuantum = 1 << 16;
 
 uint32_t RoundUp(uint32_t value, uint32_t to) { return (value + to - 1) / to * to; }
 
-// What a warp of a CTA that cannot go on waits at.
+// What a warp of a CTA that cannot go on waits at. REQUIRES: a warp that waits.
 Step RaiseStuck(Cta& cta) {
   uint32_t waiting = 0;
   Warp* at_barrier = nullptr;
-  Warp* any = nullptr;
+  Warp* any = &cta.warps[0];
   for (uint32_t w = 0; w < cta.warp_count; ++w) {
     Warp& warp = cta.warps[w];
     if (warp.state != WarpState::kWaiting) continue;
-    if (any == nullptr) any = &warp;
+    if (any->state != WarpState::kWaiting) any = &warp;
     if (warp.barrier >= 0) {
       waiting += static_cast<uint32_t>(__builtin_popcount(warp.live));
       if (at_barrier == nullptr) at_barrier = &warp;
