@@ -120,21 +120,19 @@ uint8_t* Unit(uint8_t* window, const TensorMap& map, uint64_t box, uint32_t offs
   return window + numerics::SwizzleAddress(map.swizzle, static_cast<uint32_t>(box) + offset);
 }
 
-// Element types that a load changes: subnormals flushed, or rounded to tf32.
+// Element types that a load changes: rounded to tf32, every NaN one. An H100 flushes no subnormals for the
+// .ftz types.
 void AdjustLoaded(TensorElement element, uint8_t* bytes, size_t count) {
-  const bool flush = element == TensorElement::kF32Ftz || element == TensorElement::kTf32Ftz;
-  const bool round = element == TensorElement::kTf32 || element == TensorElement::kTf32Ftz;
-  if (!flush && !round) return;
+  if (element != TensorElement::kTf32 && element != TensorElement::kTf32Ftz) return;
   for (size_t i = 0; i < count; i += 4) {
     uint32_t v;
     std::memcpy(&v, bytes + i, sizeof v);
-    if (flush && (v & 0x7f800000) == 0) v &= 0x80000000;
-    if (round) {
-      v = static_cast<uint32_t>(numerics::Convert({.to = numerics::Type::kTf32,
-                                                   .from = numerics::Type::kF32,
-                                                   .rounding = numerics::Rounding::kNearestAway},
-                                                  v));
-    }
+    const bool is_nan = (v & 0x7fffffff) > 0x7f800000;
+    v = is_nan ? 0x7fffe000
+               : static_cast<uint32_t>(numerics::Convert({.to = numerics::Type::kTf32,
+                                                          .from = numerics::Type::kF32,
+                                                          .rounding = numerics::Rounding::kNearestAway},
+                                                         v));
     std::memcpy(bytes + i, &v, sizeof v);
   }
 }
@@ -143,15 +141,13 @@ void FillRow(const TensorMap& map, uint8_t* row, size_t bytes) {
   std::memset(row, 0, bytes);
   if (!map.nan_fill) return;
   const numerics::Type type = ElementTypeOf(map.element);
-  const uint64_t nan = type == numerics::Type::kF64   ? numerics::kNanF64
-                       : type == numerics::Type::kF32 ? numerics::kNanF32
-                                                      : numerics::kNanF16;
   if (type != numerics::Type::kF16 && type != numerics::Type::kBf16 && type != numerics::Type::kF32 &&
       type != numerics::Type::kF64) {
     return;
   }
-  const size_t step = BytesOf(map.element);
-  for (size_t i = 0; i < bytes; i += step) std::memcpy(row + i, &nan, step);
+  // What an H100 writes, whatever the type; it is a NaN in all of them.
+  constexpr uint16_t kPattern = 0x7ff7;
+  for (size_t i = 0; i < bytes; i += sizeof kPattern) std::memcpy(row + i, &kPattern, sizeof kPattern);
 }
 
 class TensorCopy {
@@ -198,6 +194,18 @@ class TensorCopy {
         form_.im2col ? uint64_t{row_bytes_} * map_.box_dim[1] : map_.BoxBytes() * (form_.rows ? 4 : 1);
     for (uint32_t i = 0; i < form_.coordinates; ++i) {
       coordinates_[i] = static_cast<int32_t>(warp_.U32(in_.list[i])[lane_]);
+    }
+    // What the hardware refuses as an illegal instruction.
+    if (static_cast<int64_t>(coordinates_[0]) * BytesOf(map_.element) % 16 != 0) {
+      Raise(warp_, lane_, Reason::kMisalignedAddress,
+            absl::StrCat("a tensor copy that begins at element ", coordinates_[0],
+                         " of its first dimension: that has to be a multiple of 16 bytes"));
+      return false;
+    }
+    for (uint32_t i = 0; form_.to_global && i < form_.coordinates; ++i) {
+      if (coordinates_[i] < 0 && !(form_.rows && i > 0)) {
+        return Fail(absl::StrCat("a tensor store or reduction at the negative coordinate ", coordinates_[i]));
+      }
     }
     for (uint32_t i = 0; i < form_.offsets; ++i) {
       offsets_[i] = static_cast<uint16_t>(warp_.U32(in_.list[form_.coordinates + i])[lane_]);

@@ -86,8 +86,16 @@ bool ReduceFloats(ReduceOp op, numerics::Type type, const uint8_t* source, uint8
       std::memcpy(x + i * lane_bytes, target + (begin + i) * bytes, bytes);
       std::memcpy(y + i * lane_bytes, source + (begin + i) * bytes, bytes);
     }
+    uint64_t old[numerics::kLanes];
+    std::memcpy(old, a, sizeof old);
     run(operation, a, b, nullptr, a);
-    for (uint32_t i = 0; i < n; ++i) std::memcpy(target + (begin + i) * bytes, x + i * lane_bytes, bytes);
+    for (uint32_t i = 0; i < n; ++i) {
+      // NaNs of f64 come back as they are, signalling ones too, as with atom.global.
+      for (const uint64_t* operand : {&b[i], &old[i]}) {
+        if (bytes == 8 && (*operand & 0x7fffffffffffffff) > 0x7ff0000000000000) a[i] = *operand;
+      }
+      std::memcpy(target + (begin + i) * bytes, x + i * lane_bytes, bytes);
+    }
   }
   return true;
 }

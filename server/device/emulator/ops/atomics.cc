@@ -24,6 +24,7 @@ struct AtomicData {
   uint32_t vector = 1;
   bool address32 = false;
   bool is_float = false;
+  bool keeps_nan = false;
   numerics::FloatLanes run = nullptr;  // floats: the operation on lanes
   numerics::FloatOp float_op;
 };
@@ -62,6 +63,12 @@ uint64_t Integer(const AtomicData& data, uint64_t old, uint64_t a, uint64_t b) {
 
 uint64_t Float(const AtomicData& data, uint64_t old, uint64_t value) {
   if (data.bytes == 8) {
+    // The units beside global memory give a NaN of f64 back as it is, signalling ones too (an H100 does).
+    if (data.keeps_nan) {
+      for (const uint64_t operand : {old, value}) {
+        if ((operand & 0x7fffffffffffffff) > 0x7ff0000000000000) return operand;
+      }
+    }
     alignas(64) uint64_t a[32] = {old}, b[32] = {value}, d[32];
     data.run(data.float_op, a, b, nullptr, d);
     return d[0];
@@ -205,6 +212,10 @@ Operation Atomic(Form& form) {
     } else {
       return form.Unsupported("this operation on floats");
     }
+    // PTX ISA, "atom": f32 sums in global memory flush subnormals, those in shared memory do not.
+    const bool in_global = data.space != Space::kShared && data.space != Space::kSharedCluster;
+    op.ftz = in_global && data.type == Type::kF32 && data.op == AtomicOp::kAdd;
+    data.keeps_nan = in_global && data.type == Type::kF64;
     data.run = numerics::SelectFloatOp(op);
     if (data.run == nullptr) return form.Unsupported("this type");
   }

@@ -370,7 +370,7 @@ Step RunTestp(Warp& warp, const Instruction& in, uint32_t mask) {
         holds = magnitude > infinity;
         break;
       case FloatTest::kNormal:
-        holds = magnitude >= least_normal && magnitude < infinity;
+        holds = magnitude == 0 || (magnitude >= least_normal && magnitude < infinity);
         break;
       case FloatTest::kSubnormal:
         holds = magnitude != 0 && magnitude < least_normal;
