@@ -49,16 +49,18 @@ for program in "$root"/bin/*; do "$loader" --list "$program"; done | awk '$2 == 
 for library in libpthread.so.0 libdl.so.2 librt.so.1; do echo "$(dirname "$(readlink -f "$loader")")/$library"; done >>"$work/libraries"
 echo "$loader" >>"$work/libraries"
 sort -u "$work/libraries" -o "$work/libraries"
-declare -A packages=()
 while read -r library; do
   install -m 755 "$library" "$root/lib/$(basename "$library")"
-  readelf -d "$library" | grep -q RUNPATH && fail "$library has a DT_RUNPATH, which hides the bundle's folder from what it loads"
-  # The package knows the file by its real path, with or without /usr in front.
+  ! readelf -d "$library" | grep -q RUNPATH || fail "$library has a DT_RUNPATH, which hides the bundle's folder from what it loads"
+  # A package knows a file by its real path, with /usr in front or without.
   real=$(readlink -f "$library")
-  owner=$(dpkg-query -S "$real" "${real#/usr}" 2>/dev/null | head -n 1) || true
-  [ -n "$owner" ] || fail "no package owns $library: its licence is not known"
-  packages[${owner%%:*}]=1
+  printf '%s\n' "${real#/usr}" "/usr${real#/usr}" >>"$work/paths"
 done <"$work/libraries"
+xargs dpkg-query -S <"$work/paths" >"$work/owners" 2>/dev/null || true
+[ "$(wc -l <"$work/owners")" = "$(wc -l <"$work/libraries")" ] ||
+  fail "not every library belongs to a package: the licence of one is not known"
+declare -A packages=()
+while IFS=: read -r package _; do packages[$package]=1; done <"$work/owners"
 for header_only in libcli11-dev nlohmann-json3-dev; do packages[$header_only]=1; done
 for package in $(printf '%s\n' "${!packages[@]}" | sort); do
   install -m 644 "/usr/share/doc/$package/copyright" "$root/share/licenses/$package.txt"
