@@ -1,6 +1,7 @@
 """Programs written for Triton, run unchanged on the daemon: with each Triton that is installed, on the emulator.
 
-The programs are unchanged_program.py, one process for each Triton and architecture; torch_program.py where torch is.
+The programs are unchanged_program.py, one process for each Triton and architecture, and where torch is
+tests/gpu/torch_program.py, which is also for a GPU.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from trun.triton._launcher import flatten
 from trun.triton._memory import Range, extent_of, merged
 
 HERE = pathlib.Path(__file__).resolve().parent
+TORCH_PROGRAM = HERE.parents[2] / "tests" / "gpu" / "torch_program.py"
 TOOLCHAINS = HERE.parents[2] / "build" / "toolchains"
 RUNS = [
     ("3.0.0", "sm_80", "daemon"),
@@ -109,7 +111,7 @@ def test_what_cannot_work_is_refused_with_the_reason(
 
 def test_torch_programs_run_with_cuda_devices_as_the_emulator(real_daemon: str, tmp_path: pathlib.Path) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
-    command = [sys.executable, "-m", "trun.triton", "--cpu-as-cuda", str(HERE / "torch_program.py")]
+    command = [sys.executable, "-m", "trun.triton", "--cpu-as-cuda", str(TORCH_PROGRAM)]
     done = subprocess.run(
         command, env=environment(real_daemon, [], tmp_path), capture_output=True, text=True, timeout=600
     )

@@ -49,11 +49,13 @@ class _Installed:
         self._device_name: str | None = None
 
     def find_device(self) -> Device | None:
-        """The emulator of the wanted architecture; None: no device of the daemon is needed."""
-        if self.placement != "emulator":
-            return None
+        """The emulator of the wanted architecture; None: the daemon only compiles."""
         with trun.connect(self.address) as session:
             devices = [d for d in session.devices() if d.device.startswith("emulator") and not d.unusable_reason]
+        if self.placement != "emulator":
+            # A session has an executor; that of an emulator holds no context on the GPU.
+            self._device_name = devices[0].device if devices else None
+            return None
         wanted = (self.arch or "").removeprefix("sm_").removeprefix("sm")
         for device in devices:
             if not wanted or device.target.split(":")[1] == wanted:

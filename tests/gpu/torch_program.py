@@ -1,4 +1,9 @@
-"""A torch program that knows nothing of trun; run by test_unchanged_programs.py where torch is installed."""
+"""A torch program that knows nothing of trun: python -m trun.triton [--cpu-as-cuda] torch_program.py
+
+Prints "ok" when every number is right, and the host's time of a launch.
+"""
+
+import time
 
 import torch
 import triton
@@ -86,11 +91,59 @@ def streams_and_events() -> None:
     assert triton.testing.do_bench(lambda: add(x, x), warmup=1, rep=2) > 0
 
 
+@triton.autotune([triton.Config({"BLOCK": block}, num_warps=warps) for block in (256, 1024) for warps in (2, 4)], ["n"])
+@triton.jit
+def scale_kernel(x, out, n, factor, BLOCK: tl.constexpr):
+    offset = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + offset, tl.load(x + offset, mask=offset < n) * factor, mask=offset < n)
+
+
+@triton.jit
+def matmul_kernel(a, b, c, K, BLOCK: tl.constexpr):
+    row, column, k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, BLOCK), tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK, BLOCK), tl.float32)
+    for start in range(0, K, BLOCK):
+        left = tl.load(a + row[:, None] * K + (start + k)[None, :])
+        total = tl.dot(left, tl.load(b + (start + k)[:, None] * BLOCK + column[None, :]), total)
+    tl.store(c + row[:, None] * BLOCK + column[None, :], total)
+
+
+def configurations_are_tuned() -> None:
+    x = torch.rand(5000, device=DEVICE)
+    out = torch.empty_like(x)
+    scale_kernel[lambda meta: (triton.cdiv(5000, meta["BLOCK"]),)](x, out, 5000, 3.0)
+    torch.testing.assert_close(out, x * 3)
+
+
+def matrices_are_multiplied() -> None:
+    a = torch.randn(128, 256, device=DEVICE, dtype=torch.float16)
+    b = torch.randn(256, 64, device=DEVICE, dtype=torch.float16)
+    c = torch.empty(128, 64, device=DEVICE)
+    matmul_kernel[(2,)](a, b, c, 256, BLOCK=64)
+    torch.testing.assert_close(c.cpu(), a.cpu().float() @ b.cpu().float(), rtol=1e-3, atol=1e-2)
+
+
+def time_of_a_launch() -> float:
+    x, out = torch.rand(256, device=DEVICE), torch.empty(256, device=DEVICE)
+    rounds = []
+    for _ in range(5):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(200):
+            add_kernel[(1,)](x, x, out, 256, BLOCK=256)
+        rounds.append((time.perf_counter() - start) / 200)
+        torch.cuda.synchronize()
+    return min(rounds)
+
+
 if __name__ == "__main__":
     tensors_of_the_device()
-    tensors_of_the_host()
+    if not torch.version.cuda or torch.rand(1, device="cuda").untyped_storage().device.type == "cpu":
+        tensors_of_the_host()
     tensors_that_want_gradients()
     element_types()
     addresses_in_memory()
     streams_and_events()
-    print("ok")
+    configurations_are_tuned()
+    matrices_are_multiplied()
+    print(f"ok: {time_of_a_launch() * 1e6:.1f} µs of the caller's time a launch")
