@@ -109,6 +109,33 @@ def test_what_cannot_work_is_refused_with_the_reason(
     assert says in done.stderr
 
 
+IN_PROCESS = """
+import triton, triton.language as tl, trun.triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+@triton.jit
+def fill(out, BLOCK: tl.constexpr):
+    tl.store(out + tl.arange(0, BLOCK), 1.0)
+
+trun.triton.install(placement="in-process")
+source = ASTSource(fill, {"out": "*fp32", "BLOCK": "constexpr"}, {(1,): 128})
+kernel = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 2})
+assert kernel.asm["cubin"][:4] == bytes([0x7F]) + b"ELF" and ".reqntid 64" in kernel.asm["ptx"]
+assert kernel.metadata.num_warps == 2 and kernel.metadata.name == "fill"
+loaded = trun.triton.session().load(kernel.asm["ttir"].encode(), level="ttir", target="sm_90", to="cubin",
+                                    toolchain=triton.__version__, options={"num_warps": 2})
+assert loaded.cached and loaded.asm["cubin"] == kernel.asm["cubin"]
+print("compiled by", trun.triton.session().device)
+"""
+
+
+def test_a_gpu_program_gets_the_daemons_cubin(real_daemon: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "program.py").write_text(IN_PROCESS)
+    done = run_with_triton(real_daemon, tmp_path, str(tmp_path / "program.py"))
+    assert done.stdout.strip() == "compiled by emulator:0", done.stdout + done.stderr
+
+
 def test_torch_programs_run_with_cuda_devices_as_the_emulator(real_daemon: str, tmp_path: pathlib.Path) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     command = [sys.executable, "-m", "trun.triton", "--cpu-as-cuda", str(TORCH_PROGRAM)]
