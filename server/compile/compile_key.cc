@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "server/toolchain/source_frontend.h"
 
 namespace trun {
 namespace {
@@ -62,6 +63,7 @@ CacheKey MakeCompileKey(Level level, const Digest& ir, absl::string_view metadat
       .Add(static_cast<uint64_t>(context.options->size()));
   for (const auto& [name, value] : *context.options) hasher.Add(name).Add(value);
   hasher.Add(context.instrumentation);
+  if (IsSourceLevel(level)) hasher.Add(context.frontend_id);
   return hasher.Finish();
 }
 

@@ -20,6 +20,7 @@ struct CompileContext {
   absl::string_view toolchain_id;
   const CompileOptions* options = nullptr;  // canonical
   absl::string_view instrumentation;
+  absl::string_view frontend_id;  // of the levels that a front end lowers
 };
 
 // SHA-256 over level, digest of the IR, metadata given (less its "hash", which only names the source),

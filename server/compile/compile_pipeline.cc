@@ -14,12 +14,15 @@
 #include "server/compile/kernel_reading.h"
 #include "server/compile/single_flight.h"
 #include "server/compile/toolchain_choice.h"
+#include "server/toolchain/source_frontend.h"
 
 namespace trun {
 namespace {
 
 bool IsLevelOf(Level level, absl::string_view backend) {
   switch (level) {
+    case Level::kPython:
+    case Level::kGluon:
     case Level::kTtir:
     case Level::kTtgir:
     case Level::kLlir:
@@ -51,7 +54,9 @@ absl::Status CheckRequest(const CompileRequest& request, const CompilePipelineOp
   }
   const absl::string_view backend = request.target.backend;
   if (!IsLevelOf(request.level, backend) || !IsLevelOf(request.last_level, backend) ||
-      request.level > request.last_level) {
+      request.level > request.last_level ||
+      (IsSourceLevel(request.level) && request.last_level < LoweredLevel(request.level) &&
+       request.last_level != request.level)) {
     return InvalidArgument(Reason::kUnsupportedLevel,
                            absl::StrCat("there is no way from '", LevelName(request.level), "' to '",
                                         LevelName(request.last_level), "' for ", request.target.ToString()));
@@ -66,6 +71,9 @@ std::vector<ArtifactDescription> Describe(const std::map<Level, std::string>& ar
   }
   return out;
 }
+
+// Where the names and types of a kernel's arguments stand: source says them only once it is lowered.
+Level TypedLevel(Level level) { return IsSourceLevel(level) ? LoweredLevel(level) : level; }
 
 // Another toolchain may take a file that this one refuses.
 bool IsRefusal(const absl::Status& status) {
@@ -109,20 +117,25 @@ struct CompilePipeline::State {
 absl::StatusOr<std::shared_ptr<const KernelBuild>> CompilePipeline::State::FindStored(
     const CompileRequest& request, const CacheKey& key, const OnEvent& on_event) {
   std::shared_ptr<const KernelBuild> build;
-  const auto entry = cache->Get(key, {request.last_level});
+  const Level typed = TypedLevel(request.level);
+  std::vector<Level> levels = {request.last_level};
+  if (typed != request.level && typed != request.last_level) levels.push_back(typed);
+  const auto entry = cache->Get(key, levels);
   if (!entry.ok()) return build;  // also when it was damaged: it is removed by now
   if ((*entry)->error.has_value()) return FromCachedError(*(*entry)->error);
   const auto last = (*entry)->artifacts.find(request.last_level);
+  const auto types = (*entry)->artifacts.find(typed);
   if (last == (*entry)->artifacts.end()) return build;
+  if (typed != request.level && types == (*entry)->artifacts.end()) return build;
   const BuildTable::Name name(key, request.last_level, request.kernel_name);
   build = builds.Find(name, *entry);
   if (build == nullptr) {
     const absl::StatusOr<CacheEntryInfo> info = cache->Info(key);
     if (!info.ok()) return build;  // evicted between the two
     auto made = std::make_shared<KernelBuild>();
-    TRUN_ASSIGN_OR_RETURN(made->kernel,
-                          ReadKernel(request.level, request.ir, request.last_level, last->second,
-                                     (*entry)->metadata_json, request.kernel_name));
+    TRUN_ASSIGN_OR_RETURN(made->kernel, ReadKernel(typed, typed == request.level ? request.ir : types->second,
+                                                   request.last_level, last->second, (*entry)->metadata_json,
+                                                   request.kernel_name));
     for (const CacheBlobInfo& blob : info->blobs) {
       if (blob.level > request.last_level) continue;
       made->artifacts.push_back(ArtifactDescription{blob.level, blob.bytes, blob.digest});
@@ -147,7 +160,7 @@ absl::StatusOr<std::shared_ptr<const KernelBuild>> CompilePipeline::State::FindS
 // The file is what the device loads: it is read, not compiled, and no toolchain is needed.
 absl::StatusOr<std::shared_ptr<const KernelBuild>> CompilePipeline::State::BuildAsGiven(
     const CompileRequest& request, const Digest& ir) {
-  const CompileContext context{request.target, {}, &request.options, request.instrumentation};
+  const CompileContext context{request.target, {}, &request.options, request.instrumentation, {}};
   const CacheKey key = MakeCompileKey(request.level, ir, request.metadata_json, context);
   const BuildTable::Name name(key, request.last_level, request.kernel_name);
   if (std::shared_ptr<const KernelBuild> build = builds.Find(name, nullptr)) return build;
@@ -166,7 +179,7 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::CompileWith(const Compile
                                                                    const ToolchainChoice& choice,
                                                                    const Digest& ir, absl::Time deadline,
                                                                    const OnEvent& on_event) {
-  const CompileContext context{request.target, choice.info.id, &request.options, request.instrumentation};
+  const CompileContext context = MakeContext(request, choice);
   const CacheKey key = MakeCompileKey(request.level, ir, request.metadata_json, context);
   CompileOutcome outcome;
   outcome.toolchain_reason = choice.reason;
@@ -188,7 +201,8 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::CompileWith(const Compile
   });
   TRUN_RETURN_IF_ERROR(status);
   auto build = std::make_shared<KernelBuild>();
-  TRUN_ASSIGN_OR_RETURN(build->kernel, ReadKernel(request.level, request.ir, request.last_level,
+  const Level typed = TypedLevel(request.level);
+  TRUN_ASSIGN_OR_RETURN(build->kernel, ReadKernel(typed, run.artifacts().at(typed), request.last_level,
                                                   run.artifacts().at(request.last_level), run.metadata_json(),
                                                   request.kernel_name));
   build->artifacts = Describe(run.artifacts());
@@ -238,9 +252,11 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::Compile(const CompileRequ
     TRUN_ASSIGN_OR_RETURN(const KernelMetadata metadata, ParseMetadata(request->metadata_json));
     triton_version = metadata.triton_version;
   }
-  TRUN_ASSIGN_OR_RETURN(const std::vector<ToolchainChoice> choices,
-                        ChooseToolchains(*toolchains, request->toolchain, triton_version, request->level,
-                                         request->ir, options.max_toolchains_tried));
+  // What is wrong with source is told by the newest Triton alone.
+  const int limit = IsSourceLevel(request->level) ? 1 : options.max_toolchains_tried;
+  TRUN_ASSIGN_OR_RETURN(
+      const std::vector<ToolchainChoice> choices,
+      ChooseToolchains(*toolchains, request->toolchain, triton_version, request->level, request->ir, limit));
   absl::Status first_error;
   for (const ToolchainChoice& choice : choices) {
     absl::StatusOr<CompileOutcome> outcome = CompileWith(*request, choice, ir, deadline, on_event);

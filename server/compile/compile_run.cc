@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "server/artifact/metadata.h"
+#include "server/toolchain/source_frontend.h"
 
 namespace trun {
 namespace {
@@ -22,7 +23,17 @@ std::string NameIn(const std::string& metadata_json) {
   return metadata.ok() ? metadata->name : std::string();
 }
 
+Level NextLevel(Level level, absl::string_view backend) {
+  if (IsSourceLevel(level)) return LoweredLevel(level);
+  if (level == Level::kLlir && backend != "cuda") return Level::kAmdgcn;
+  return static_cast<Level>(static_cast<int>(level) + 1);
+}
+
 }  // namespace
+
+CompileContext MakeContext(const CompileRequest& request, const ToolchainChoice& choice) {
+  return {request.target, choice.info.id, &request.options, request.instrumentation, choice.info.frontend_id};
+}
 
 bool IsDeterministic(const absl::Status& status) {
   switch (GetReason(status)) {
@@ -49,7 +60,7 @@ CompileRun::CompileRun(const Setting& setting, const CompileRequest& request, co
       choice_(choice),
       deadline_(deadline),
       on_event_(on_event),
-      context_{request.target, choice_.info.id, &request_.options, request_.instrumentation},
+      context_(MakeContext(request, choice)),
       metadata_(request.metadata_json) {
   made_[request.level] = request.ir;
   way_.push_back(Point{request.level, key, false});
@@ -125,7 +136,30 @@ absl::Status CompileRun::TakeStored() {
   return absl::OkStatus();
 }
 
+// A tenant's program, in a process of its own; what it gives is IR, which goes on to the ordinary workers.
+absl::Status CompileRun::RunFrontend() {
+  SourceFrontend* const frontend = choice_.toolchain->frontend();
+  if (frontend == nullptr) {
+    return InvalidArgument(Reason::kUnsupportedLevel,
+                           absl::StrCat("the toolchain ", choice_.info.name, " lowers no source"));
+  }
+  SourceRequest source;
+  source.level = way_.back().level;
+  source.bundle = made_.at(source.level);
+  source.target = request_.target;
+  source.options = request_.options;
+  source.deadline = deadline_ - setting_.clock->Now();
+  if (source.deadline <= absl::ZeroDuration()) {
+    return DeadlineExceeded(Reason::kCompileTimeout, "the deadline passed before the compile could start");
+  }
+  Emit(StageEvent{StageEvent::Kind::kStarted, LoweredLevel(source.level), {}, false, 0});
+  TRUN_ASSIGN_OR_RETURN(StageResult stage, frontend->Lower(source));
+  StageDecision ignored;  // the next step begins by looking into the cache
+  return TakeStage(std::move(stage), &ignored);
+}
+
 absl::Status CompileRun::RunToolchain() {
+  if (IsSourceLevel(way_.back().level)) return RunFrontend();
   StageRequest stage;
   stage.from = way_.back().level;
   stage.ir = made_.at(stage.from);
@@ -138,10 +172,7 @@ absl::Status CompileRun::RunToolchain() {
   if (stage.deadline <= absl::ZeroDuration()) {
     return DeadlineExceeded(Reason::kCompileTimeout, "the deadline passed before the compile could start");
   }
-  const auto next = [this](Level level) {
-    if (level == Level::kPtx && request_.target.backend != "cuda") return Level::kAmdgcn;
-    return static_cast<Level>(static_cast<int>(level) + 1);
-  };
+  const auto next = [this](Level level) { return NextLevel(level, request_.target.backend); };
   Emit(StageEvent{StageEvent::Kind::kStarted, next(stage.from), {}, false, 0});
   absl::Status refused;
   bool is_stopped = false;

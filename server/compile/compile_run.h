@@ -23,6 +23,9 @@ namespace trun {
 bool IsDeterministic(const absl::Status& status);
 absl::Status FromCachedError(const CachedError& error);
 
+// Borrows from both.
+CompileContext MakeContext(const CompileRequest& request, const ToolchainChoice& choice);
+
 // Thread-compatible; lives for one call. Borrows all that it is given.
 class CompileRun {
  public:
@@ -60,6 +63,7 @@ class CompileRun {
   absl::Status Advance();
   absl::Status TakeStored();
   absl::Status RunToolchain();
+  absl::Status RunFrontend();
   absl::Status TakeStage(StageResult stage, StageDecision* decision);
   void Fail(const absl::Status& status);
   void Store();

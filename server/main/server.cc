@@ -20,6 +20,7 @@
 #include "common/rpc/runtime_directory.h"
 #include "common/telemetry/log.h"
 #include "server/main/child_processes.h"
+#include "server/toolchain/frontend/zygote_frontend.h"
 
 namespace trun {
 namespace {
@@ -83,6 +84,16 @@ absl::Status Server::OpenStores() {
   toolchains.python = options_.python;
   toolchains.max_workers = options_.compile_workers;
   toolchains.memory_limit_bytes = options_.compile_memory;
+  toolchains.make_frontend =
+      [this, scratch = toolchains.scratch_directory](
+          const std::string& python) -> absl::StatusOr<std::shared_ptr<SourceFrontend>> {
+    ZygoteFrontendOptions frontend;
+    frontend.python = python;
+    frontend.scratch_directory = scratch;
+    frontend.max_zygotes = options_.compile_workers;
+    frontend.allow_unconfined = options_.allow_unconfined_frontend;
+    return ZygoteFrontend::Create(frontend);
+  };
   TRUN_ASSIGN_OR_RETURN(toolchains_, TritonRegistry::Create(toolchains));
 
   CompilePipelineOptions pipeline;

@@ -133,6 +133,9 @@ std::variant<ServerOptions, ExitNow> ParseServerOptions(int argc, char** argv) {
   AddBytes(app, "--compile-memory", &options.compile_memory, "Memory of one compile");
   AddDuration(app, "--compile-deadline", &options.compile_deadline,
               "Longest compile, where a request names none");
+  app.add_flag("--allow-unconfined-frontend", options.allow_unconfined_frontend,
+               "Lower Python source also where the kernel offers no seccomp: a kernel's source is then run "
+               "with all rights of this daemon");
   app.add_flag("--private", options.private_daemon,
                "End when no session and no connection has been open for --idle-timeout");
   AddDuration(app, "--idle-timeout", &options.idle_timeout, "See --private");

@@ -30,6 +30,7 @@ struct ServerOptions {
   int compile_workers = 0;    // of each toolchain; 0: one per core
   uint64_t compile_memory = uint64_t{8} << 30;
   absl::Duration compile_deadline = absl::Seconds(120);
+  bool allow_unconfined_frontend = false;
   bool private_daemon = false;
   absl::Duration idle_timeout = absl::Minutes(10);
   std::string log_file;  // empty: stderr

@@ -82,10 +82,13 @@ void Describe(const CompileOutcome& outcome, std::string handle, v1::CompiledKer
 
 CompileService::CompileService(const ServiceContext& context)
     : context_(context),
+      tunings_(context.cache),
       compile_(context, "CompileService/Compile", WhileDraining::kRefused),
       find_missing_(context, "CompileService/FindMissing", WhileDraining::kRefused),
       upload_(context, "CompileService/Upload", WhileDraining::kRefused),
       get_artifact_(context, "CompileService/GetArtifact", WhileDraining::kServed),
+      find_tuning_(context, "CompileService/FindTuning", WhileDraining::kRefused),
+      store_tuning_(context, "CompileService/StoreTuning", WhileDraining::kRefused),
       release_(context, "CompileService/ReleaseKernel", WhileDraining::kServed) {}
 
 grpc::ServerWriteReactor<v1::CompileResponse>* CompileService::Compile(grpc::CallbackServerContext* call,
@@ -259,6 +262,31 @@ grpc::ServerWriteReactor<v1::GetArtifactResponse>* CompileService::GetArtifact(
         response->set_data(state->bytes.data() + state->sent, count);
         state->sent += count;
         return true;
+      });
+}
+
+grpc::ServerUnaryReactor* CompileService::FindTuning(grpc::CallbackServerContext* call,
+                                                     const v1::FindTuningRequest* request,
+                                                     v1::FindTuningResponse* response) {
+  return UnaryCall::RunOn(context_.workers, context_, find_tuning_, call,
+                          [this, request, response](const Caller& caller) -> absl::Status {
+                            TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
+                                                  context_.sessions->Find(request->session(), caller.tenant));
+                            TRUN_ASSIGN_OR_RETURN(
+                                *response->mutable_value(),
+                                tunings_.Find(caller.tenant, session->device_info(), request->key()));
+                            return absl::OkStatus();
+                          });
+}
+
+grpc::ServerUnaryReactor* CompileService::StoreTuning(grpc::CallbackServerContext* call,
+                                                      const v1::StoreTuningRequest* request,
+                                                      v1::StoreTuningResponse* /*response*/) {
+  return UnaryCall::RunOn(
+      context_.workers, context_, store_tuning_, call, [this, request](const Caller& caller) -> absl::Status {
+        TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
+                              context_.sessions->Find(request->session(), caller.tenant));
+        return tunings_.Store(caller.tenant, session->device_info(), request->key(), request->value());
       });
 }
 

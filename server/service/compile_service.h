@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "server/service/call.h"
+#include "server/service/tuning_store.h"
 #include "trun/v1/compile.grpc.pb.h"
 
 namespace trun {
@@ -22,6 +23,12 @@ class CompileService final : public v1::CompileService::CallbackService {
                                                      v1::UploadResponse* response) override;
   grpc::ServerWriteReactor<v1::GetArtifactResponse>* GetArtifact(
       grpc::CallbackServerContext* call, const v1::GetArtifactRequest* request) override;
+  grpc::ServerUnaryReactor* FindTuning(grpc::CallbackServerContext* call,
+                                       const v1::FindTuningRequest* request,
+                                       v1::FindTuningResponse* response) override;
+  grpc::ServerUnaryReactor* StoreTuning(grpc::CallbackServerContext* call,
+                                        const v1::StoreTuningRequest* request,
+                                        v1::StoreTuningResponse* response) override;
   grpc::ServerUnaryReactor* ReleaseKernel(grpc::CallbackServerContext* call,
                                           const v1::ReleaseKernelRequest* request,
                                           v1::ReleaseKernelResponse* response) override;
@@ -36,7 +43,8 @@ class CompileService final : public v1::CompileService::CallbackService {
   absl::Status Compile(Stream& stream, v1::CompileRequest& wire, std::vector<v1::CompileResponse>& events);
 
   const ServiceContext& context_;
-  const Method compile_, find_missing_, upload_, get_artifact_, release_;
+  TuningStore tunings_;
+  const Method compile_, find_missing_, upload_, get_artifact_, find_tuning_, store_tuning_, release_;
 };
 
 }  // namespace trun

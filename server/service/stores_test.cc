@@ -8,14 +8,48 @@
 #include "common/base/fake_clock.h"
 #include "common/base/status.h"
 #include "gtest/gtest.h"
+#include "server/cache/fake_kernel_cache.h"
 #include "server/service/call_gate.h"
 #include "server/service/call_pool.h"
 #include "server/service/token_store.h"
+#include "server/service/tuning_store.h"
 #include "server/service/upload_store.h"
 #include "server/service/wire.h"
 
 namespace trun {
 namespace {
+
+class TuningStoreTest : public testing::Test {
+ protected:
+  static device::DeviceInfo Device(const std::string& name) {
+    device::DeviceInfo info;
+    info.name = name;
+    info.target = Target{"cuda", 80, 32};
+    return info;
+  }
+  const std::string key_ = std::string(64, 'a');
+  const device::DeviceInfo gpu_ = Device("a GPU");
+  FakeKernelCache cache_;
+  TuningStore store_{&cache_};
+};
+
+TEST_F(TuningStoreTest, AKeyThatIsNoDigestAndAValueThatIsTooLargeAreRefused) {
+  EXPECT_EQ(GetReason(store_.Find("a", gpu_, "best").status()), Reason::kArgument);
+  EXPECT_EQ(GetReason(store_.Store("a", gpu_, "best", "{}")), Reason::kArgument);
+  const absl::Status status = store_.Store("a", gpu_, key_, std::string((64 << 10) + 1, 'x'));
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(GetReason(status), Reason::kTooLarge);
+  EXPECT_EQ(GetDetails(status)["limit"], "65536");
+}
+
+TEST_F(TuningStoreTest, AChoiceIsFoundByItsTenantForItsKindOfDeviceOnly) {
+  EXPECT_EQ(*store_.Find("a", gpu_, key_), "");
+  ASSERT_TRUE(store_.Store("a", gpu_, key_, "{\"config\":1}").ok());
+  ASSERT_TRUE(store_.Store("a", gpu_, key_, "{\"config\":2}").ok());
+  EXPECT_EQ(*store_.Find("a", gpu_, key_), "{\"config\":2}");
+  EXPECT_EQ(*store_.Find("b", gpu_, key_), "");
+  EXPECT_EQ(*store_.Find("a", Device("an emulator"), key_), "");
+}
 
 class UploadStoreTest : public testing::Test {
  protected:

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/mutex.h"
 #include "common/base/status.h"
+#include "server/toolchain/fake_source_frontend.h"
 #include "server/toolchain/toolchain.h"
 #include "server/toolchain/toolchain_registry.h"
 
@@ -37,6 +38,7 @@ class FakeToolchain final : public Toolchain {
     info.name = version_;
     info.version = version_;
     info.id = absl::StrCat("id of ", version_);
+    if (frontend_ != nullptr) info.frontend_id = frontend_->id();
     MutexLock lock(&mu_);
     info.usable = usable_;
     return info;
@@ -80,6 +82,10 @@ class FakeToolchain final : public Toolchain {
     }
     return absl::OkStatus();
   }
+
+  SourceFrontend* frontend() override { return frontend_.get(); }
+  // REQUIRES: before its first use.
+  void SetFrontend(std::shared_ptr<FakeSourceFrontend> frontend) { frontend_ = std::move(frontend); }
 
   // Called before `level` is made; an error ends the compile, a block holds it.
   void BeforeStage(Level level, std::function<absl::Status(const StageRequest&)> hook) {
@@ -134,6 +140,7 @@ class FakeToolchain final : public Toolchain {
   }
 
   const std::string version_;
+  std::shared_ptr<FakeSourceFrontend> frontend_;
   mutable Mutex mu_;
   absl::Status usable_ ABSL_GUARDED_BY(mu_);
   std::map<Level, std::function<absl::Status(const StageRequest&)>> hooks_ ABSL_GUARDED_BY(mu_);

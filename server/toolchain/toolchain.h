@@ -16,6 +16,8 @@
 
 namespace trun {
 
+class SourceFrontend;
+
 // Option name → JSON value. Canonical: keys sorted, values in minimal JSON.
 using CompileOptions = std::map<std::string, std::string>;
 
@@ -30,6 +32,7 @@ struct ToolchainInfo {
   std::string version;  // Triton's
   std::string
       id;  // hex digest of whatever can change the output: Triton's build, both ptxas, our worker's code
+  std::string frontend_id;  // of SourceFrontend::id; "" where it has none
   std::string path;
   bool adopted = false;
   std::vector<std::string> ptxas_versions;
@@ -79,6 +82,10 @@ class Toolchain {
   // Whatever happens to the worker, the pool is whole for the next call.
   virtual absl::Status Compile(const StageRequest& request,
                                const std::function<StageDecision(StageResult)>& on_stage) = 0;
+
+  // Lowers Python and Gluon source with this Triton; null where the toolchain has none. Lives as long as
+  // this.
+  virtual SourceFrontend* frontend() { return nullptr; }
 
   // Gets ready to run `workers` compiles at once, in the background. A hint: an implementation may ignore it.
   virtual void Prewarm(int workers) {}

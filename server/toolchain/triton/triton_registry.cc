@@ -146,6 +146,14 @@ std::shared_ptr<TritonToolchain> TritonRegistry::Load(const std::string& name, c
     options.info.version = environment->version;
     options.info.id =
         Hasher().Add("trun-toolchain-1").Add(environment->digest).Add(worker_digest_).Finish().ToHex();
+    if (options_.make_frontend != nullptr) {
+      auto frontend = options_.make_frontend(environment->python);
+      if (frontend.ok()) {
+        options.frontend = *std::move(frontend);
+      } else {
+        options.info.usable = frontend.status();
+      }
+    }
     options.pool.command.argv = {environment->python, "-s", "-B", "-X", "utf8", worker_script_};
     if (known != nullptr && known->digest == environment->digest && !known->ptxas_versions.empty()) {
       options.info.ptxas_versions = known->ptxas_versions;

@@ -2,6 +2,7 @@
 #ifndef TRUN_SERVER_TOOLCHAIN_TRITON_TRITON_REGISTRY_H_
 #define TRUN_SERVER_TOOLCHAIN_TRITON_TRITON_REGISTRY_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -24,6 +25,8 @@ struct TritonRegistryOptions {
   int max_workers = 0;  // of each toolchain; 0: as many as cores
   absl::Duration idle_retirement = absl::Minutes(10);
   uint64_t memory_limit_bytes = uint64_t{8} << 30;  // of one compile
+  // Makes the front end of a toolchain with this Python. Null: source is not lowered.
+  std::function<absl::StatusOr<std::shared_ptr<SourceFrontend>>(const std::string& python)> make_frontend;
 };
 
 // Thread-safe. Creating it looks at files and starts no Python (a ptxas --version where a toolchain is new or

@@ -113,6 +113,7 @@ TritonToolchain::~TritonToolchain() {
 
 ToolchainInfo TritonToolchain::info() const {
   ToolchainInfo info = options_.info;
+  if (options_.frontend != nullptr) info.frontend_id = options_.frontend->id();
   const WorkerPool::Load load = pool_.load();
   info.warm_workers = load.warm;
   info.busy_workers = load.busy;

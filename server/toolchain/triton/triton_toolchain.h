@@ -5,10 +5,12 @@
 #include <atomic>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "common/base/mutex.h"
+#include "server/toolchain/source_frontend.h"
 #include "server/toolchain/toolchain.h"
 #include "server/toolchain/triton/worker_pool.h"
 
@@ -17,6 +19,7 @@ namespace trun {
 struct TritonToolchainOptions {
   ToolchainInfo info;
   WorkerPoolOptions pool;
+  std::shared_ptr<SourceFrontend> frontend;         // may be null
   uint64_t memory_limit_bytes = uint64_t{8} << 30;  // of a compile that names none
 };
 
@@ -32,6 +35,7 @@ class TritonToolchain final : public Toolchain {
   absl::Status Compile(const StageRequest& request,
                        const std::function<StageDecision(StageResult)>& on_stage) override;
   void Prewarm(int workers) override;
+  SourceFrontend* frontend() override { return options_.frontend.get(); }
 
   // Starts a worker and lets it greet. The statuses of WorkerProcess::Start; kToolchainBroken also where it
   // is not the version that info() names.

@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trun._address import daemon_socket_path, parse_address
+from trun._autotune import Autotuner, Config, autotune, heuristics
 from trun._daemon import ensure_daemon
+from trun._jit import JITFunction, constexpr_function, default_session, jit, set_default_session
+from trun._level_files import get_file_dir
 from trun._rpc import Connection
 from trun._version import __version__
 from trun.errors import *  # noqa: F403
@@ -38,11 +41,14 @@ from trun.tensor import Tensor, TensorAt, TensorDescriptor
 __all__ = [
     "Argument",
     "ArtifactInfo",
+    "Autotuner",
     "BenchmarkResult",
     "CompileOption",
     "CompiledKernel",
+    "Config",
     "Device",
     "FaultReport",
+    "JITFunction",
     "Kernel",
     "LaunchResult",
     "Session",
@@ -54,9 +60,19 @@ __all__ = [
     "Toolchain",
     "TrunError",
     "__version__",
+    "autotune",
     "cdiv",
     "compile",
     "connect",
+    "constexpr_function",
+    "default_session",
+    "get_file_dir",
+    "gluon",
+    "heuristics",
+    "jit",
+    "language",
+    "next_power_of_2",
+    "set_default_session",
 ]
 __all__ += [name for name in dir() if name.endswith("Error") and name != "TrunError"]
 
@@ -176,6 +192,14 @@ def compile(
     )
 
 
-def cdiv(a: int, b: int) -> int:
-    """How many blocks of b cover a."""
-    return -(-a // b)
+def cdiv(x: int, y: int) -> int:
+    """How many blocks of y cover x."""
+    return -(-x // y)
+
+
+def next_power_of_2(n: int) -> int:
+    """The smallest power of two that is at least n."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+from trun import gluon, language  # noqa: E402

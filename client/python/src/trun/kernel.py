@@ -226,6 +226,7 @@ class Kernel:
         self.compile_seconds: float = to_seconds(compiled.total_time)
         self.stages: tuple[Stage, ...] = tuple(stages)
         self.log: str = compiled.log
+        self.last_result: LaunchResult | None = None  # of the last launch by a @trun.jit function
 
     def __del__(self) -> None:
         handle = getattr(self, "_handle", "")
@@ -448,13 +449,7 @@ class Launcher:
         return wire
 
     def _encode_descriptor(self, value: TensorDescriptor, wire: launch_pb2.LaunchArgument) -> None:
-        shape = list(value.shape if value.shape is not None else value.base.shape)
-        strides = list(value.strides) if value.strides is not None else []
-        if value.strides is None:
-            step = 1
-            for extent in reversed(shape):
-                strides.insert(0, step)
-                step *= extent
+        shape, strides = value.extents()
         descriptor = wire.tensor_descriptor
         descriptor.base.tensor = value.base.handle
         descriptor.shape.extend(shape)

@@ -81,6 +81,19 @@ class TensorDescriptor:
     shape: Sequence[int] | None = None
     strides: Sequence[int] | None = None
     padding_nan: bool = False
+    layout: Any = None  # of a Gluon kernel's descriptor
+
+    def extents(self) -> tuple[list[int], list[int]]:
+        """Shape and strides, with what was not given filled in."""
+        shape = [int(n) for n in (self.shape if self.shape is not None else self.base.shape)]
+        if self.strides is not None:
+            return shape, [int(n) for n in self.strides]
+        strides: list[int] = []
+        step = 1
+        for extent in reversed(shape):
+            strides.insert(0, step)
+            step *= extent
+        return shape, strides
 
 
 class Tensor:
