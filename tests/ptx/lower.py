@@ -2,7 +2,7 @@
 
 usage: python lower.py OUT_FOLDER ARCH[,ARCH...] [CASE ...]
 Writes OUT_FOLDER/smARCH/CASE.ptx and CASE.json with what a launch needs, and OUT_FOLDER/smARCH/refused.json with what
-this Triton itself refuses: case → first line of its error.
+this Triton itself refuses: case → first and last line of its error. Goes on where a process that crashed stopped.
 """
 
 from __future__ import annotations
@@ -117,6 +117,41 @@ def kernel_of(case: cases.Case, folder: Path) -> Any:
     return getattr(module, case.kernel)
 
 
+class Progress:
+    """What is done, in a file: LLVM may abort the process, and the next one goes on behind the piece that did it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state: dict[str, Any] = {"refused": {}, "done": [], "current": None}
+        if path.exists():
+            self.state = json.loads(path.read_text())
+
+    def save(self, current: str | None) -> None:
+        self.state["current"] = current
+        self.path.write_text(json.dumps(self.state, indent=1) + "\n")
+
+
+def compile_all(todo: list[cases.Case], arch: int, folder: Path) -> None:
+    progress = Progress(folder / "refused.json")
+    refused, done, crashed = progress.state["refused"], progress.state["done"], progress.state["current"]
+    while todo:
+        piece = todo.pop(0)
+        if piece.name in done:
+            continue
+        if piece.name == crashed:
+            refused[piece.name] = "it ends Triton's process"
+        elif piece.name not in refused:
+            progress.save(piece.name)
+            why = compile_case(kernel_of(piece, folder), piece, arch, folder)
+            if why is None:
+                done.append(piece.name)
+                continue
+            refused[piece.name] = why
+        # One expression that this version lacks must not hide the others.
+        todo = piece.single_expressions() + todo
+    progress.save(None)
+
+
 def main() -> None:
     os.environ.setdefault("TRITON_ALWAYS_COMPILE", "1")
     stop_at_ptx()
@@ -125,20 +160,8 @@ def main() -> None:
         folder = out / f"sm{arch}"
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["TRITON_CACHE_DIR"] = str(folder / "cache")
-        refused: dict[str, str] = {}
-        for case in corpus.cases(VERSION):
-            if (wanted and case.name not in wanted) or not case.suits(VERSION, arch):
-                continue
-            pieces = [case]
-            while pieces:
-                piece = pieces.pop(0)
-                why = compile_case(kernel_of(piece, folder), piece, arch, folder)
-                if why is None:
-                    continue
-                refused[piece.name] = why
-                # One expression that this version lacks must not hide the others.
-                pieces += piece.single_expressions()
-        (folder / "refused.json").write_text(json.dumps(refused, indent=1) + "\n")
+        suitable = [c for c in corpus.cases() if c.suits(VERSION, arch)]
+        compile_all([c for c in suitable if not wanted or c.name in wanted], arch, folder)
 
 
 if __name__ == "__main__":

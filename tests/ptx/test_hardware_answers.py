@@ -56,7 +56,7 @@ def family(program: Program) -> str:
     return re.split(r"[ .]", program.name)[0]
 
 
-FAMILIES = sorted({family(program) for program in all_programs()} - {"mma"})
+FAMILIES = sorted({family(program) for program in all_programs()})
 
 
 @pytest.mark.parametrize("name", FAMILIES)

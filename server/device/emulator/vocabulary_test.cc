@@ -1,7 +1,10 @@
 // Which forms load: every one that a sample of Triton's tests emits, and their like.
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "common/base/status.h"
 #include "gtest/gtest.h"
 #include "server/device/emulator/test_launcher.h"
@@ -19,8 +22,38 @@ std::string WithBody(const std::string& body) {
 
 TEST(VocabularyTest, EveryFormOfTheSampleLoads) {
   TestLauncher launcher(90);
-  const auto kernel = launcher.Load(ReadTestData("vocabulary.ptx"));
+  const std::string module = ReadTestData("vocabulary.ptx");
+  const auto kernel = launcher.Load(module);
   EXPECT_TRUE(kernel.ok()) << kernel.status();
+  int forms = 0;
+  for (absl::string_view form : absl::StrSplit(ReadTestData("forms.txt"), '\n', absl::SkipEmpty())) {
+    if (form[0] == '#') continue;
+    ++forms;
+    const bool is_there = absl::StrContains(module, absl::StrCat("\t", form, " ")) ||
+                          absl::StrContains(module, absl::StrCat("\t", form, ";"));
+    EXPECT_TRUE(is_there) << "vocabulary.ptx lacks " << form;
+  }
+  EXPECT_EQ(forms, 564);
+}
+
+TEST(VocabularyTest, FormsOfSm120Load) {
+  TestLauncher launcher(120);
+  for (const char* form :
+       {"max.f32 %r1, %r2, %r3, %r4;", "min.ftz.NaN.f32 %r1, %r2, %r3, %r4;",
+        "ldmatrix.sync.aligned.m16n16.x2.trans.shared.b8 {%r1, %r2, %r3, %r4}, [%r5];",
+        "mma.sync.aligned.m16n8k32.row.col.kind::mxf8f6f4.block_scale.scale_vec::1X.f32.e4m3.e2m1.f32.ue8m0 "
+        "{%r1, %r2, %r3, %r4}, {%r5, %r6, %r7, %r8}, {%r9, %r10}, {%r1, %r2, %r3, %r4}, %r11, {%h1, %h2}, "
+        "%r12, {0, 1};",
+        "mma.sync.aligned.m16n8k64.row.col.kind::mxf4nvf4.block_scale.scale_vec::4X.f32.e2m1.e2m1.f32.ue4m3 "
+        "{%r1, %r2, %r3, %r4}, {%r5, %r6, %r7, %r8}, {%r9, %r10}, {%r1, %r2, %r3, %r4}, %r11, {0, 0}, %r12, "
+        "{0, 3};",
+        "mma.sync.aligned.m16n8k32.row.col.kind::f8f6f4.f32.e3m2.e2m1.f32 {%r1, %r2, %r3, %r4}, {%r5, %r6, "
+        "%r7, %r8}, {%r9, %r10}, {%r1, %r2, %r3, %r4};",
+        "mma.sp::ordered_metadata.sync.aligned.m16n8k128.row.col.s32.s4.u4.s32 {%r1, %r2, %r3, %r4}, {%r5, "
+        "%r6, %r7, %r8}, {%r9, %r10, %r11, %r12}, {%r1, %r2, %r3, %r4}, %r13, 0;"}) {
+    const auto kernel = launcher.Load(absl::StrReplaceAll(WithBody(form), {{"sm_90a", "sm_120a"}}));
+    EXPECT_TRUE(kernel.ok()) << form << ": " << kernel.status();
+  }
 }
 
 TEST(VocabularyTest, OtherFormsOfTheSameFamiliesLoad) {
@@ -136,7 +169,10 @@ TEST(VocabularyTest, WhatIsOutsideItIsRefusedAtLoad) {
   TestLauncher launcher(90);
   for (const char* form :
        {"tex.2d.v4.f32.s32 {%r1, %r2, %r3, %r4}, [%d1, {%r5, %r6}];", "shfl.bfly.b32 %r1, %r2, 1, 31;",
-        "mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%r1}, {%r2}, {%r3}, {%r4};",
+        "wmma.load.a.sync.aligned.row.m8n32k16.global.f16 {%r1, %r2, %r3, %r4}, [%d1];",
+        "mma.sp.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32 {%r1, %r2, %r3, %r4}, {%r5}, {%r6}, {%r1, "
+        "%r2, "
+        "%r3, %r4}, %r7, 0;",
         "vadd.s32.s32.s32 %r1, %r2, %r3;", "tcgen05.wait::ld.sync.aligned;", "cvt.rn.f32.b32 %r1, %r2;",
         "add.f32.extra %r1, %r2, %r3;"}) {
     const auto kernel = launcher.Load(WithBody(form));

@@ -22,6 +22,19 @@ void LoadMatrices(int count, bool transpose, const uint8_t* const* rows, uint32_
   }
 }
 
+void LoadByteMatrices(int count, const uint8_t* const* rows, uint32_t* const* registers) {
+  for (int r = 0; r < count; ++r) {
+    const uint8_t* const* matrix = rows + 16 * (r / 2);
+    for (int lane = 0; lane < 32; ++lane) {
+      const int column = lane / 4 + 8 * (r % 2);
+      uint32_t word = 0;
+      for (int e = 0; e < 4; ++e)
+        word |= static_cast<uint32_t>(matrix[4 * (lane % 4) + e][column]) << (8 * e);
+      registers[r][lane] = word;
+    }
+  }
+}
+
 void StoreMatrices(int count, bool transpose, const uint32_t* const* registers, uint8_t* const* rows) {
   for (int m = 0; m < count; ++m) {
     uint16_t tile[8][8];

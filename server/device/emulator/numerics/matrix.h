@@ -12,6 +12,8 @@
 namespace trun::device::numerics {
 
 void LoadMatrices(int count, bool transpose, const uint8_t* const* rows, uint32_t* const* registers);
+// m16n16 of bytes, transposed: 16 rows and two registers a matrix; `count` is the registers.
+void LoadByteMatrices(int count, const uint8_t* const* rows, uint32_t* const* registers);
 void StoreMatrices(int count, bool transpose, const uint32_t* const* registers, uint8_t* const* rows);
 
 }  // namespace trun::device::numerics

@@ -31,6 +31,16 @@ Step RunFloat(Warp& warp, const Instruction& in, uint32_t mask) {
   return Step::kNext;
 }
 
+// min and max of three: the third with what comes of the first two.
+Step RunOfThree(Warp& warp, const Instruction& in, uint32_t mask) {
+  const FloatData& data = *static_cast<const FloatData*>(in.data);
+  alignas(64) uint32_t values[32];
+  data.run(data.op, warp.registers + in.operand[1], warp.registers + in.operand[2], nullptr, values);
+  data.run(data.op, values, warp.registers + in.operand[3], nullptr, values);
+  Blend(warp, in.operand[0], mask, values, sizeof values[0]);
+  return Step::kNext;
+}
+
 template <uint32_t kLaneBytes>
 Operation BySources(int sources) {
   if (sources == 1) return &RunFloat<1, kLaneBytes>;
@@ -93,6 +103,11 @@ Operation DecodeFloat(Form& form, FloatOpcode opcode, int sources) {
             : ElementOf(type) == numerics::Type::kF64  ? numerics::Type::kF64
                                                        : numerics::Type::kF32;
   op.packed = type == Type::kF16x2 || type == Type::kBf16x2 || type == Type::kF32x2;
+  const bool of_three = (opcode == FloatOpcode::kMin || opcode == FloatOpcode::kMax) && form.operands() == 4;
+  if (of_three) {
+    if (type != Type::kF32 || op.xorsign_abs) return form.Unsupported("three operands of this type");
+    sources = 3;
+  }
   if (form.operands() != sources + 1) return form.Malformed("a wrong number of operands");
   form.Destination(0, 0, type);
   for (int i = 1; i <= sources; ++i) form.Source(i, i, type);
@@ -101,6 +116,7 @@ Operation DecodeFloat(Form& form, FloatOpcode opcode, int sources) {
   data.run = numerics::SelectFloatOp(op);
   if (data.run == nullptr) return form.Unsupported("this combination of type and modifiers");
   form.Data(data);
+  if (of_three) return &RunOfThree;
   return WidthOf(type) == Width::k64 ? BySources<8>(sources) : BySources<4>(sources);
 }
 

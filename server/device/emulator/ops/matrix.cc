@@ -10,6 +10,7 @@
 #include "server/device/emulator/numerics/mma.h"
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ops/float_operation.h"
+#include "server/device/emulator/ops/matrix_special.h"
 #include "server/device/emulator/ptx/ast.h"
 
 namespace trun::device {
@@ -54,13 +55,21 @@ bool ParseShape(absl::string_view text, int* m, int* n, int* k) {
 }
 
 Operation Mma(Form& form) {
+  const bool sparse = form.Take("sp::ordered_metadata") || form.Take("sp");
   if (!form.Take("sync") || !form.Take("aligned")) return form.Unsupported("this kind of mma");
   MmaData data;
   numerics::MmaShape& shape = data.shape;
   if (!ParseShape(form.Peek(), &shape.m, &shape.n, &shape.k)) return form.Unsupported("this kind of mma");
   form.TakeNext();
+  if (sparse) return DecodeSpecialMma(form, MmaKind::kSparse, shape.m, shape.n, shape.k);
+  // kind::f8f6f4: elements of 4 bits are in the middle of bytes.
+  if (form.Take("block_scale") || form.Take("kind::f8f6f4")) {
+    return DecodeSpecialMma(form, MmaKind::kScaled, shape.m, shape.n, shape.k);
+  }
+  if (shape.m == 8 && shape.k == 4 && form.LastModifier() != "f64") {
+    return DecodeSpecialMma(form, MmaKind::kQuadPairs, shape.m, shape.n, shape.k);
+  }
   if (!form.Take("row") || !form.Take("col")) return form.Unsupported("layouts other than .row.col");
-  form.Take("kind::f8f6f4");
   shape.satfinite = form.Take("satfinite");
   const Type d = form.TakeType();
   const Type a = form.TakeType();
@@ -93,7 +102,8 @@ Operation Mma(Form& form) {
 }
 
 struct MatrixData {
-  int count = 1;
+  int count = 1;       // registers; each has eight rows
+  bool bytes = false;  // m16n16 of bytes
   bool transpose = false;
   bool address32 = true;
   bool generic = false;
@@ -131,6 +141,8 @@ Step RunMatrixAccess(Warp& warp, const Instruction& in, uint32_t mask) {
   for (int k = 0; k < data.count; ++k) registers[k] = warp.U32(in.list[k]);
   if constexpr (kStore) {
     numerics::StoreMatrices(data.count, data.transpose, registers, rows);
+  } else if (data.bytes) {
+    numerics::LoadByteMatrices(data.count, rows, registers);
   } else {
     numerics::LoadMatrices(data.count, data.transpose, rows, registers);
   }
@@ -140,13 +152,18 @@ Step RunMatrixAccess(Warp& warp, const Instruction& in, uint32_t mask) {
 template <bool kStore>
 Operation MatrixAccess(Form& form) {
   if (!form.Take("sync") || !form.Take("aligned")) return form.Malformed("it needs .sync.aligned");
-  if (!form.Take("m8n8")) return form.Unsupported("shapes other than .m8n8");
   MatrixData data;
+  data.bytes = !kStore && form.Take("m16n16");
+  if (!data.bytes && !form.Take("m8n8")) return form.Unsupported("shapes other than .m8n8");
   data.count = form.Take("x4") ? 4 : form.Take("x2") ? 2 : 1;
   form.Take("x1");
   data.transpose = form.Take("trans");
   data.generic = form.TakeSpace() == Space::kGeneric;
-  if (form.TakeType() != Type::kB16) return form.Unsupported("elements other than .b16");
+  if (form.TakeType() != (data.bytes ? Type::kB8 : Type::kB16)) return form.Unsupported("these elements");
+  if (data.bytes) {
+    if (!data.transpose || data.count > 2) return form.Unsupported("m16n16 without .trans, or of four");
+    data.count *= 2;
+  }
   const int list = kStore ? 1 : 0;
   if (form.Elements(list) != data.count) return form.Malformed("the vector does not fit");
   const AddressForm address = form.Address(0, kStore ? 0 : 1);
