@@ -92,6 +92,18 @@ def test_a_script_is_run_by_the_module_with_its_arguments(real_daemon: str, tmp_
     assert done.stdout.split("\n")[0] == "__main__ ['a', '-b'] True", done.stderr
 
 
+def test_processes_that_a_program_starts_are_under_it_too(real_daemon: str, tmp_path: pathlib.Path) -> None:
+    child = "import sys; print('trun' in sys.modules); import triton; import trun.triton as t; print(t.installed())"
+    script = tmp_path / "program.py"
+    script.write_text(f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}], check=True)\n")
+    (tmp_path / "sitecustomize.py").write_text("print('the own sitecustomize')\n")
+    environ = environment(real_daemon, [str(site_packages("3.9.0")), str(tmp_path)], tmp_path)
+    command = [sys.executable, "-m", "trun.triton", "--arch", "sm_90", str(script)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
+    own = "the own sitecustomize"
+    assert done.stdout.split("\n")[:4] == [own, own, "False", "True"], done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [

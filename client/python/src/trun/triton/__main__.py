@@ -1,8 +1,14 @@
-"""python -m trun.triton [options] script.py [arguments]: runs a Triton program unchanged on the daemon."""
+"""python -m trun.triton [options] script.py [arguments]: runs a Triton program unchanged on the daemon.
+
+The Python processes that the program starts are under it too.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import pathlib
 import runpy
 import sys
 
@@ -22,22 +28,25 @@ def main() -> None:
     parser.add_argument("script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     given = parser.parse_args()
-    install(
-        placement=given.placement,
-        arch=given.arch,
-        cpu_as_cuda=given.cpu_as_cuda,
-        compile=given.compile,
-        address=given.address,
-    )
+    names = ("placement", "arch", "cpu_as_cuda", "compile", "address")
+    options = {name: value for name in names if (value := getattr(given, name)) is not None}
+    install(**options)
+    _hand_on(options)
     sys.argv = [given.script, *given.arguments]
     if given.module:
         sys.path.insert(0, "")
         runpy.run_module(given.script, run_name="__main__", alter_sys=True)
     else:
-        import os.path
-
         sys.path.insert(0, os.path.dirname(os.path.abspath(given.script)))
         runpy.run_path(given.script, run_name="__main__")
+
+
+def _hand_on(options: dict[str, object]) -> None:
+    """To the Python processes that this one starts."""
+    package = pathlib.Path(__file__).resolve().parent
+    os.environ["TRUN_TRITON_INSTALL"] = json.dumps(options)
+    paths = [str(package / "_children"), str(package.parents[1]), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ _CPU = torch.device("cpu")
 
 def _is_cuda(value: Any) -> bool:
     if isinstance(value, torch.device):
-        return value.type == "cuda"
-    return isinstance(value, str) and (value == "cuda" or value.startswith("cuda:"))
+        return bool(value.type == "cuda")
+    return isinstance(value, str) and value.partition(":")[0] == "cuda"
 
 
 class _Bytes:
@@ -39,7 +39,7 @@ class _Bytes:
         self.__array_interface__ = {"version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (address, False)}
 
 
-class _Mode(TorchFunctionMode):
+class _Mode(TorchFunctionMode):  # type: ignore[misc]
     def __init__(self, owner: CudaOnCpu) -> None:
         super().__init__()
         self._owner = owner
@@ -59,8 +59,8 @@ class CudaOnCpu:
         self._patched: list[tuple[Any, str, Any]] = []
         tensor = torch.Tensor
         self._special: dict[Any, Callable[..., Any]] = {
-            tensor.device.__get__: self._device_of,  # type: ignore[attr-defined]
-            tensor.is_cuda.__get__: self._is_cuda_tensor,  # type: ignore[attr-defined]
+            tensor.device.__get__: self._device_of,
+            tensor.is_cuda.__get__: self._is_cuda_tensor,
             tensor.get_device: lambda t: 0 if self._holds(t) else -1,
             tensor.cuda: lambda t, *_, **__: self._to_device(t),
             tensor.cpu: lambda t, *_, **__: self._to_host(t),
@@ -118,7 +118,7 @@ class CudaOnCpu:
         storage = tensor.untyped_storage()
         nbytes = storage.nbytes()
         if nbytes == 0:
-            tensor._trun_cuda = True  # type: ignore[attr-defined]
+            tensor._trun_cuda = True
             return tensor
         if self._memory_of().lent_block(storage.data_ptr()) is not None:
             return tensor

@@ -244,7 +244,7 @@ class Pipeline:
 def daemon_backend(base: type, compiler: DaemonCompiler, binary: str) -> type:
     """Triton's own CUDA backend, its later stages done by the daemon; ``binary`` is the level its kernels load."""
 
-    class DaemonBackend(base):  # type: ignore[misc, valid-type]
+    class DaemonBackend(base):  # type: ignore[misc]
         def __init__(self, target: Any) -> None:
             super().__init__(target)
             self.binary_ext = binary
