@@ -69,7 +69,8 @@ def test_a_shell_snippet_runs(environment: dict[str, str], text: str) -> None:
 
 @pytest.mark.parametrize("text", [text for _, text in snippets("python")])
 def test_a_python_snippet_runs(environment: dict[str, str], text: str) -> None:
-    command = ["python", "-c", text]
+    (Path(environment["FOLDER"]) / "snippet.py").write_text(text)
+    command = ["python", "snippet.py"]
     done = subprocess.run(
         command, env=environment, cwd=environment["FOLDER"], capture_output=True, text=True, timeout=120
     )

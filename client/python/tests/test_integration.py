@@ -144,7 +144,7 @@ def test_a_closed_session_is_gone(real_daemon: str) -> None:
         session.empty(4)
 
 
-@pytest.mark.parametrize("example", ["vector_add", "softmax", "matmul_bf16"])
+@pytest.mark.parametrize("example", ["vector_add", "softmax", "matmul_bf16", "autotuned_matmul"])
 def test_the_examples_print_that_they_are_right(live: trun.Session, real_daemon: str, example: str) -> None:
     environment = os.environ | {"TRUN_ADDRESS": real_daemon, "PYTHONPATH": str(pathlib.Path(trun.__file__).parents[1])}
     program = [sys.executable, str(ROOT / "examples" / "python" / f"{example}.py")]

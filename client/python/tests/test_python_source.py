@@ -1,12 +1,20 @@
-"""Kernels as Python source, lowered by a real trund and run on its emulator; skipped where trund is not built."""
+"""Kernels as Python source, lowered by a real trund and run on its emulator; skipped where trund is not built.
+
+TRUN_SOURCE_TOOLCHAINS names the versions of Triton to test, "3.9.0,3.4.0" by default.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
+import os
 import pathlib
+import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,7 +39,7 @@ def live(real_daemon: str) -> Iterator[trun.Session]:
         trun.set_default_session(None)
 
 
-@pytest.fixture(scope="module", params=["3.9.0", "3.4.0"])
+@pytest.fixture(scope="module", params=os.environ.get("TRUN_SOURCE_TOOLCHAINS", "3.9.0,3.4.0").split(","))
 def tc(request: pytest.FixtureRequest, live: trun.Session) -> str:
     if request.param not in [t.name for t in live.toolchains()]:
         pytest.skip(f"Triton {request.param} is not installed")
@@ -40,6 +48,11 @@ def tc(request: pytest.FixtureRequest, live: trun.Session) -> str:
 
 def values(n: int, seed: int = 1) -> Any:
     return np.random.default_rng(seed).standard_normal(n).astype(np.float32)
+
+
+def needs(tc: str, version: tuple[int, int]) -> None:
+    if tuple(int(n) for n in tc.split(".")[:2]) < version:
+        pytest.skip(f"begins with Triton {version[0]}.{version[1]}")
 
 
 def line_of(text: str, file: str = FILE) -> int:
@@ -139,6 +152,50 @@ def test_source_that_loops_for_ever_is_cut_at_the_deadline(live: trun.Session, t
     assert live.load(text_bundle("X = tl.constexpr(2)"), level="python", toolchain=tc).name == "k"
 
 
+def front_ends(address: str) -> list[int]:
+    """The zygotes of a daemon, and what they forked."""
+    folder = str(pathlib.Path(address.removeprefix("unix:")).parent)
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().decode()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if "trun_frontend.py" in command and folder in command:
+            found.append(int(process.name))
+    return found
+
+
+def test_a_front_end_killed_in_the_middle_says_so_and_the_next_one_works(live: trun.Session, real_daemon: str) -> None:
+    tensor = live.tensor(values(1000))
+    errors: list[BaseException] = []
+
+    def lower() -> None:
+        try:
+            live.load(text_bundle("for X in iter(int, 1): pass"), level="python", deadline=60)
+        except BaseException as error:
+            errors.append(error)
+
+    call = threading.Thread(target=lower)
+    call.start()
+    while call.is_alive():  # a front end that was killed before it had answered is replaced a few times
+        for process in front_ends(real_daemon):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        call.join(0.02)
+    assert isinstance(errors[0], trun.errors.WorkerLostError), errors
+    np.testing.assert_array_equal(tensor.numpy(), values(1000))
+    assert live.load(text_bundle("X = tl.constexpr(3)"), level="python").name == "k"
+
+
+def test_front_ends_that_were_killed_while_idle_are_not_noticed(live: trun.Session, real_daemon: str) -> None:
+    assert live.load(text_bundle("X = tl.constexpr(4)"), level="python").name == "k"
+    for process in front_ends(real_daemon):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    assert live.load(text_bundle("X = tl.constexpr(5)"), level="python").name == "k"
+
+
 def test_a_file_that_is_no_bundle_says_how_source_is_sent(live: trun.Session) -> None:
     with pytest.raises(trun.InvalidIrError, match="@trun.jit"):
         live.load(b"import triton\n", level="python")
@@ -199,6 +256,7 @@ def test_divisibility_is_that_of_the_arguments(live: trun.Session, tc: str) -> N
 
 
 def test_tuples_of_pointers_and_numbers(tc: str) -> None:
+    needs(tc, (3, 3))
     x, y, out = values(64), values(64, 2), np.zeros(64, np.float32)
     k.sum_of_tuple[(1,)]((x, (y, 3)), out, 64, BLOCK=64, toolchain=tc)
     np.testing.assert_allclose(out, x + y * 3, rtol=1e-6)
@@ -207,6 +265,7 @@ def test_tuples_of_pointers_and_numbers(tc: str) -> None:
 
 
 def test_tensor_descriptors(live: trun.Session, tc: str) -> None:
+    needs(tc, (3, 4))
     x = values(64 * 32).reshape(64, 32)
     source, target = live.tensor(x), live.zeros((64, 32))
     descriptors = [trun.TensorDescriptor(t, block_shape=(16, 16)) for t in (source, target)]
@@ -292,6 +351,54 @@ def test_gluon_source_becomes_a_kernel(live: trun.Session) -> None:
     kernel = g.copy_scaled[(2,)](x, out, 200, BLOCK=128, LAYOUT=g.LAYOUT)
     np.testing.assert_array_equal(out[:200], x[:200] * 2)
     assert not out[200:].any() and list(kernel.asm)[:2] == ["gluon", "ttgir"]
+
+
+REAL_TRITON = """
+import numpy as np, triton, trun
+import triton.language as tl
+
+SHIFT = tl.constexpr(4)
+
+@triton.jit
+def inner(x):
+    return x * 2 + SHIFT
+
+@triton.jit
+def kernel(x_ptr, out_ptr, n, KIND: tl.constexpr, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = inner(tl.load(x_ptr + offsets, mask=mask)) + tl.cdiv(BLOCK, 100)
+    tl.store(out_ptr + offsets, x.to(KIND), mask=mask)
+
+x = np.arange(100, dtype=np.float32)
+out = np.zeros(100, np.int32)
+trun.jit(kernel)[(1,)](x, out, 100, tl.int32, BLOCK=128)
+assert (out == x * 2 + 6).all(), out
+
+@trun.jit
+def mixed(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    tl.store(out_ptr + offsets, inner(tl.load(x_ptr + offsets)))
+
+out = np.zeros(64, np.float32)
+mixed[(1,)](x[:64], out, BLOCK=64)
+assert (out == x[:64] * 2 + 4).all(), out
+print("right")
+"""
+
+
+@pytest.mark.parametrize("version", ["3.9.0", "3.4.0"])
+def test_kernels_of_a_real_triton_are_taken_as_they_are(real_daemon: str, tmp_path: pathlib.Path, version: str) -> None:
+    toolchains = pathlib.Path(os.environ.get("TRUN_TOOLCHAINS_DIR", ROOT / "build/toolchains"))
+    (packages,) = toolchains.glob(f"{version}/lib/python3*/site-packages") or (None,)
+    if packages is None or packages.parent.name != f"python{sys.version_info[0]}.{sys.version_info[1]}":
+        pytest.skip(f"no Triton {version} for this Python")
+    script = tmp_path / "script.py"
+    script.write_text(REAL_TRITON)
+    path = os.pathsep.join([*(p for p in sys.path if p), str(packages)])
+    environment = os.environ | {"PYTHONPATH": path, "TRUN_ADDRESS": real_daemon, "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "right\n", done.stderr
 
 
 # Autotuning and heuristics.
