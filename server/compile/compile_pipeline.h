@@ -32,7 +32,9 @@ struct CompileRequest {
   Level last_level = Level::kUnspecified;  // REQUIRED: what the caller's device loads, or later than that
   std::string kernel_name;                 // of a file with several; empty: the only one
   absl::Duration deadline =
-      absl::ZeroDuration();     // for the whole call; zero: CompilePipelineOptions' default
+      absl::ZeroDuration();  // for the whole call; zero: CompilePipelineOptions' default
+  // True once the caller wants no result any more; asked now and then, from the calling thread. Null: never.
+  std::function<bool()> is_cancelled;
   bool recompile = false;       // do not look into the cache; the result replaces what it has
   std::string tenant;           // who asks: recorded in the cache entry
   std::string instrumentation;  // canonical text of an instrumentation plan; "" for none. Part of the key.
@@ -112,7 +114,8 @@ class CompilePipeline {
   // (no way from the one to the other), kMetadata, kArgument. RESOURCE_EXHAUSTED: kTooLarge (details: limit),
   // kCompileOutOfMemory. NOT_FOUND: kToolchainNotFound. FAILED_PRECONDITION: kCompileFailed,
   // kUnsupportedTarget, kToolchainBroken. DEADLINE_EXCEEDED: kCompileTimeout. UNAVAILABLE: kWorkerLost
-  // (retry).
+  // (retry). CANCELLED: kCancelled, and the worker is free again, when the request is cancelled and no other
+  // waits for what it makes.
   absl::StatusOr<CompileOutcome> Compile(const CompileRequest& request,
                                          const std::function<void(const StageEvent&)>& on_event);
 

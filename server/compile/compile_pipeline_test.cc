@@ -391,6 +391,68 @@ TEST_F(CompilePipelineTest, WhenTheLeaderIsLostAWaiterTakesOver) {
   EXPECT_TRUE(outcome.ok()) << outcome.status();
 }
 
+TEST_F(CompilePipelineTest, ACompileThatNobodyWaitsForEndsAndKeepsWhatItHasMade) {
+  std::atomic<bool> is_cancelled{false};
+  newest_->BeforeStage(Level::kLlir, [&](const StageRequest&) {
+    is_cancelled = true;
+    return absl::OkStatus();
+  });
+  CompileRequest request = Request("x");
+  request.is_cancelled = [&] { return is_cancelled.load(); };
+  const absl::Status status = Compile(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_EQ(GetReason(status), Reason::kCancelled);
+  EXPECT_EQ(newest_->stages(kPtx), 0);
+  const auto outcome = Compile(Request("x"));
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(newest_->stages(Level::kTtgir), 1);
+}
+
+TEST_F(CompilePipelineTest, ACancelledCompileGoesOnForAnotherWhoWaits) {
+  Gate gate;
+  Gate waits;
+  waits.Open();
+  newest_->BeforeStage(Level::kLlir, [&](const StageRequest&) {
+    gate.Pass();
+    return absl::OkStatus();
+  });
+  std::atomic<bool> is_cancelled{false};
+  CompileRequest leading = Request("x");
+  leading.is_cancelled = [&] { return is_cancelled.load(); };
+  auto leader = std::async(std::launch::async, [&] { return Compile(leading); });
+  gate.AwaitFirst();
+  CompileRequest waiting = Request("x");
+  waiting.is_cancelled = [&] {
+    waits.Pass();  // asked while it waits
+    return false;
+  };
+  auto waiter = std::async(std::launch::async, [&] { return Compile(waiting); });
+  waits.AwaitFirst();
+  is_cancelled = true;
+  gate.Open();
+  const auto outcome = waiter.get();
+  EXPECT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_TRUE(leader.get().ok());
+  EXPECT_EQ(newest_->compiles(), 1);
+}
+
+TEST_F(CompilePipelineTest, AWaiterThatIsCancelledWaitsNoLonger) {
+  Gate gate;
+  newest_->BeforeStage(Level::kLlir, [&](const StageRequest&) {
+    gate.Pass();
+    return absl::OkStatus();
+  });
+  auto leader = std::async(std::launch::async, [this] { return Compile(Request("x")); });
+  gate.AwaitFirst();
+  CompileRequest request = Request("x");
+  request.is_cancelled = [] { return true; };
+  const absl::Status status = Compile(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_EQ(GetReason(status), Reason::kCancelled);
+  gate.Open();
+  EXPECT_TRUE(leader.get().ok());
+}
+
 TEST_F(CompilePipelineTest, ThreadsAndKeysWithFaultsGiveOnlyRightKernels) {
   std::atomic<uint32_t> turn{0};
   newest_->BeforeStage(Level::kLlir, [&](const StageRequest&) -> absl::Status {

@@ -95,8 +95,9 @@ absl::Status CompileRun::Advance() {
     std::unique_ptr<SingleFlight::Lease> lease = setting_.flights->TryLead(key);
     if (lease == nullptr) {
       joined_ = true;
-      TRUN_ASSIGN_OR_RETURN(const std::optional<SingleFlight::Failure> failure,
-                            setting_.flights->Wait(key, deadline_ - setting_.clock->Now()));
+      TRUN_ASSIGN_OR_RETURN(
+          const std::optional<SingleFlight::Failure> failure,
+          setting_.flights->Wait(key, deadline_ - setting_.clock->Now(), request_.is_cancelled));
       // A failure of a stage that this request needs too. What may go better the next time is tried again.
       const bool is_shared =
           failure.has_value() && failure->reached < request_.last_level &&
@@ -169,6 +170,12 @@ absl::Status CompileRun::RunToolchain() {
   stage.metadata_json = metadata_;
   stage.file_name = request_.file_name;
   stage.deadline = deadline_ - setting_.clock->Now();
+  if (request_.is_cancelled != nullptr) {
+    stage.is_abandoned = [this] {
+      return request_.is_cancelled() && std::none_of(leases_.begin(), leases_.end(),
+                                                     [](const auto& lease) { return lease->HasWaiters(); });
+    };
+  }
   if (stage.deadline <= absl::ZeroDuration()) {
     return DeadlineExceeded(Reason::kCompileTimeout, "the deadline passed before the compile could start");
   }

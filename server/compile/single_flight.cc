@@ -7,6 +7,12 @@
 #include "common/base/status.h"
 
 namespace trun {
+namespace {
+
+constexpr std::chrono::milliseconds kCancelInterval{
+    50};  // how often a waiter looks whether its client is there
+
+}  // namespace
 
 std::unique_ptr<SingleFlight::Lease> SingleFlight::TryLead(const CacheKey& key) {
   MutexLock lock(&mu_);
@@ -14,21 +20,36 @@ std::unique_ptr<SingleFlight::Lease> SingleFlight::TryLead(const CacheKey& key) 
   return std::make_unique<Lease>(this, key);
 }
 
-absl::StatusOr<std::optional<SingleFlight::Failure>> SingleFlight::Wait(const CacheKey& key,
-                                                                        absl::Duration timeout) {
+absl::StatusOr<std::optional<SingleFlight::Failure>> SingleFlight::Wait(
+    const CacheKey& key, absl::Duration timeout, const std::function<bool()>& is_cancelled) {
   timeout = std::clamp(timeout, absl::ZeroDuration(), absl::Hours(24));
   const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(timeout);
   MutexLock lock(&mu_);
   const auto found = flights_.find(key);
   if (found == flights_.end()) return std::optional<Failure>();
   const std::shared_ptr<Flight> flight = found->second;
-  while (!flight->is_over) {
-    if (!over_.WaitUntil(&mu_, until) && !flight->is_over) {
-      return DeadlineExceeded(Reason::kCompileTimeout,
-                              "the deadline passed while waiting for the same compile of another request");
+  ++flight->waiters;
+  absl::Status status;
+  while (!flight->is_over && status.ok()) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= until) {
+      status = DeadlineExceeded(Reason::kCompileTimeout,
+                                "the deadline passed while waiting for the same compile of another request");
+    } else if (is_cancelled != nullptr && is_cancelled()) {
+      status = MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "the client gave the compile up");
+    } else {
+      over_.WaitUntil(&mu_, is_cancelled == nullptr ? until : std::min(until, now + kCancelInterval));
     }
   }
+  --flight->waiters;
+  if (!flight->is_over) return status;
   return flight->failure;
+}
+
+bool SingleFlight::HasWaiters(const CacheKey& key) {
+  MutexLock lock(&mu_);
+  const auto found = flights_.find(key);
+  return found != flights_.end() && found->second->waiters > 0;
 }
 
 void SingleFlight::End(const CacheKey& key, std::optional<Failure> failure) {

@@ -2,6 +2,7 @@
 #ifndef TRUN_SERVER_COMPILE_SINGLE_FLIGHT_H_
 #define TRUN_SERVER_COMPILE_SINGLE_FLIGHT_H_
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -35,6 +36,7 @@ class SingleFlight {
     ~Lease() { flights_->End(key_, std::move(failure_)); }
     void SetFailure(Failure failure) { failure_ = std::move(failure); }
     const CacheKey& key() const { return key_; }
+    bool HasWaiters() const { return flights_->HasWaiters(key_); }
 
    private:
     SingleFlight* const flights_;
@@ -46,14 +48,18 @@ class SingleFlight {
   std::unique_ptr<Lease> TryLead(const CacheKey& key);
 
   // Waits until nobody makes `key`. Returns the leader's failure, or nothing when it ended well (or nobody
-  // was there). DEADLINE_EXCEEDED kCompileTimeout after `timeout`.
-  absl::StatusOr<std::optional<Failure>> Wait(const CacheKey& key, absl::Duration timeout);
+  // was there). DEADLINE_EXCEEDED kCompileTimeout after `timeout`. CANCELLED kCancelled soon after
+  // `is_cancelled` (may be null) is true.
+  absl::StatusOr<std::optional<Failure>> Wait(const CacheKey& key, absl::Duration timeout,
+                                              const std::function<bool()>& is_cancelled);
 
  private:
   struct Flight {
     bool is_over = false;
+    int waiters = 0;
     std::optional<Failure> failure;
   };
+  bool HasWaiters(const CacheKey& key);
   void End(const CacheKey& key, std::optional<Failure> failure);
 
   Mutex mu_;

@@ -94,7 +94,7 @@ CompileService::CompileService(const ServiceContext& context)
 grpc::ServerWriteReactor<v1::CompileResponse>* CompileService::Compile(grpc::CallbackServerContext* call,
                                                                        const v1::CompileRequest* request) {
   // Shared, since the body must be copyable; its own, since a cancelled call frees the request under the
-  // compile, which goes on: its result is cached for the next one who asks.
+  // compile, which goes on as long as somebody else waits for it.
   auto wire = std::make_shared<v1::CompileRequest>(*request);
   return Stream::RunOn(context_.compilers, context_, compile_, call,
                        [this, wire = std::move(wire)](const std::shared_ptr<Stream>& stream) {
@@ -111,6 +111,7 @@ absl::Status CompileService::Compile(Stream& stream, v1::CompileRequest& wire,
                         context_.sessions->Find(wire.session(), caller.tenant));
   TRUN_ASSIGN_OR_RETURN(CompileRequest request, Decode(wire, *session, stream.scope()));
   request.tenant = caller.tenant;
+  request.is_cancelled = [&stream] { return stream.cancelled(); };
   // Stages that the cache has are told together with what follows them; a stage that takes time is told at
   // once.
   TRUN_ASSIGN_OR_RETURN(CompileOutcome outcome,

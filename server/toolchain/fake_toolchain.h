@@ -3,6 +3,7 @@
 #ifndef TRUN_SERVER_TOOLCHAIN_FAKE_TOOLCHAIN_H_
 #define TRUN_SERVER_TOOLCHAIN_FAKE_TOOLCHAIN_H_
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/mutex.h"
 #include "common/base/status.h"
@@ -20,8 +22,8 @@
 namespace trun {
 
 // Thread-safe. Compiles FakeTtir(...) down to PTX of a kernel "k(ptr, i32)". A file whose text has "refuse"
-// in it is kInvalidIr; what a stage makes depends on the `lowered` of its source only, so sources may share
-// what follows.
+// in it, or is no text, is kInvalidIr; what a stage makes depends on the `lowered` of its source only, so
+// sources may share what follows.
 class FakeToolchain final : public Toolchain {
  public:
   explicit FakeToolchain(std::string version) : version_(std::move(version)) {}
@@ -53,9 +55,7 @@ class FakeToolchain final : public Toolchain {
       ++compiles_;
       last_deadline_ = request.deadline;
     }
-    if (request.ir.find("refuse") != std::string::npos) {
-      return InvalidArgument(Reason::kInvalidIr, "line 1 is refused", {{"line", "1"}});
-    }
+    TRUN_RETURN_IF_ERROR(Check(request));
     std::string lowered = "none";
     const size_t at = request.ir.find("lowered=");
     if (at != std::string::npos) lowered = request.ir.substr(at + 8, request.ir.find('\n', at) - at - 8);
@@ -69,6 +69,9 @@ class FakeToolchain final : public Toolchain {
         ++stages_[level];
       }
       if (hook != nullptr) TRUN_RETURN_IF_ERROR(hook(request));
+      if (request.is_abandoned != nullptr && request.is_abandoned()) {
+        return MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "nobody waits for this compile");
+      }
       StageResult result;
       result.level = level;
       result.bytes = Make(level, lowered, request.target.arch);
@@ -113,6 +116,39 @@ class FakeToolchain final : public Toolchain {
  private:
   // A second hidden parameter from Triton 3.5 on.
   bool has_profile_scratch() const { return version_ != "3.4.0"; }
+
+  // Refusals of a real toolchain, as far as they need no compiler.
+  static absl::Status Check(const StageRequest& request) {
+    if (request.from < Level::kTtir || request.from >= request.to || request.to > Level::kCubin) {
+      return InvalidArgument(
+          Reason::kUnsupportedLevel,
+          absl::StrCat("there is no way from ", LevelName(request.from), " to ", LevelName(request.to)));
+    }
+    if (request.target.backend != "cuda") {
+      return FailedPrecondition(Reason::kUnsupportedTarget,
+                                absl::StrCat("no backend ", request.target.backend));
+    }
+    for (const auto& [name, value] : request.options) {
+      int number = 0;
+      if (name != "num_warps" || !absl::SimpleAtoi(value, &number)) {
+        return InvalidArgument(
+            Reason::kUnknownOption,
+            absl::StrCat("no option ", name, " = ", value, "; there is num_warps, a number"),
+            {{"option", name}});
+      }
+    }
+    const std::string& metadata = request.metadata_json;
+    if (!metadata.empty() && (metadata.front() != '{' || metadata.back() != '}')) {
+      return InvalidArgument(Reason::kMetadata, "the metadata is not a JSON object");
+    }
+    const auto is_text = [](unsigned char c) { return c >= ' ' || c == '\n' || c == '\t'; };
+    if (request.ir.find("refuse") != std::string::npos ||
+        !std::all_of(request.ir.begin(), request.ir.end(), is_text)) {
+      return InvalidArgument(Reason::kInvalidIr, absl::StrCat(request.file_name, ":1: line 1 is refused"),
+                             {{"line", "1"}});
+    }
+    return absl::OkStatus();
+  }
 
   std::string Make(Level level, const std::string& lowered, int arch) const {
     const std::string tag = absl::StrCat("lowered=", lowered, "\n");

@@ -51,6 +51,9 @@ struct StageRequest {
   std::string file_name;      // for messages
   absl::Duration deadline = absl::Seconds(120);
   uint64_t memory_limit_bytes = 0;  // of the worker; 0: the pool's default
+  // True once nobody waits for the result: asked now and then while it runs, from Compile's thread. Null:
+  // never.
+  std::function<bool()> is_abandoned;
 };
 
 // One finished stage.
@@ -79,6 +82,7 @@ class Toolchain {
   // option), kUnsupportedLevel, kMetadata. FAILED_PRECONDITION: kCompileFailed (message ends with the log's
   // tail), kUnsupportedTarget, kToolchainBroken. DEADLINE_EXCEEDED: kCompileTimeout. RESOURCE_EXHAUSTED:
   // kCompileOutOfMemory. UNAVAILABLE: kWorkerLost (killed from outside: worth a retry).
+  // CANCELLED kCancelled: it was abandoned.
   // Whatever happens to the worker, the pool is whole for the next call.
   virtual absl::Status Compile(const StageRequest& request,
                                const std::function<StageDecision(StageResult)>& on_stage) = 0;

@@ -165,6 +165,15 @@ TEST_P(ToolchainConformanceTest, ACompilePastItsMemoryIsOutOfMemoryAndTheNextCal
   ExpectWorks();
 }
 
+TEST_P(ToolchainConformanceTest, ACompileThatNobodyWaitsForEndsAndTheNextCallWorks) {
+  StageRequest request = Good();
+  request.is_abandoned = [] { return true; };
+  const absl::Status status = Run(request);
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_EQ(GetReason(status), Reason::kCancelled);
+  ExpectWorks();
+}
+
 TEST_P(ToolchainConformanceTest, AWorkerKilledInTheMiddleIsWorkerLostAndTheNextCallWorks) {
   if (!GetParam().kill_worker) GTEST_SKIP();
   const absl::Status status = toolchain_->Compile(Good(), [&](StageResult stage) {

@@ -92,6 +92,26 @@ def test_a_compile_past_its_deadline_is_ended(session: Session) -> None:
     assert session.compile(kernels.example("vector_add.ttir"), "ttir", recompile=True).kernel
 
 
+def test_a_compile_past_its_memory_is_ended_and_the_limit_named(
+    daemon: Daemon, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # A daemon of its own: no compile fits its limit, and a file that needs none is still answered.
+    small = Daemon(tmp_path_factory.mktemp("small"), daemon.build, daemon.toolchains, "--compile-memory", "8MiB")
+    small.start()
+    try:
+        session = small.open_session()
+        for _ in range(2):
+            with expect(CODE.RESOURCE_EXHAUSTED, "COMPILE_OUT_OF_MEMORY", "8 MiB") as caught:
+                session.compile(kernels.example("vector_add.ttir"), "ttir", recompile=True)
+            assert caught.error.details["limit"] == str(8 << 20)
+        held = session.tensor(np.zeros(32, dtype=np.int32))
+        session.launch(store_kernel(session), (1,), held, 0)
+        assert session.read(held.tensor) == np.arange(32, dtype=np.int32).tobytes()
+        session.close()
+    finally:
+        assert small.stop() == 0
+
+
 def test_ptx_with_an_unknown_instruction_names_its_line(session: Session) -> None:
     line = kernels.UNKNOWN_INSTRUCTION[: kernels.UNKNOWN_INSTRUCTION.index("frobnicate")].count("\n") + 1
     with pytest.raises(CallError) as caught:

@@ -184,9 +184,14 @@ absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const St
                                           bool* delivered) {
   auto worker = pool_.Acquire(request.deadline);
   if (!worker.ok()) return worker.status();
-  const WorkerLimits limits{Clock::Real()->Now() + request.deadline, request.memory_limit_bytes != 0
-                                                                         ? request.memory_limit_bytes
-                                                                         : options_.memory_limit_bytes};
+  if (request.is_abandoned != nullptr && request.is_abandoned()) {
+    return MakeError(absl::StatusCode::kCancelled, Reason::kCancelled,
+                     "nobody waits for this compile any more; it was not begun");
+  }
+  const WorkerLimits limits{
+      Clock::Real()->Now() + request.deadline,
+      request.memory_limit_bytes != 0 ? request.memory_limit_bytes : options_.memory_limit_bytes,
+      request.is_abandoned};
   TRUN_RETURN_IF_ERROR((*worker)->Send(header, request.ir, limits));
   Level last = request.from;
   bool stopped = false;

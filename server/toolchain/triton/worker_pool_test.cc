@@ -51,16 +51,19 @@ class WorkerPoolTest : public ::testing::Test {
     options.memory_limit_bytes = uint64_t{256} << 20;
     toolchain_ = std::make_unique<TritonToolchain>(std::move(options));
   }
-  absl::Status Run(const std::string& behaviour, absl::Duration deadline = absl::Seconds(60),
-                   std::string* body = nullptr, std::string* metadata = nullptr) {
-    if (toolchain_ == nullptr) Make(PoolOptions());
+  static StageRequest Request(const std::string& behaviour, absl::Duration deadline) {
     StageRequest request;
     request.from = Level::kTtir;
     request.to = Level::kTtgir;
     request.target = {"cuda", 80, 32};
     request.ir = behaviour;
     request.deadline = deadline;
-    return toolchain_->Compile(request, [&](StageResult stage) {
+    return request;
+  }
+  absl::Status Run(const std::string& behaviour, absl::Duration deadline = absl::Seconds(60),
+                   std::string* body = nullptr, std::string* metadata = nullptr) {
+    if (toolchain_ == nullptr) Make(PoolOptions());
+    return toolchain_->Compile(Request(behaviour, deadline), [&](StageResult stage) {
       if (body != nullptr) *body = stage.bytes;
       if (metadata != nullptr) *metadata = stage.metadata_json;
       return StageDecision::kContinue;
@@ -127,6 +130,19 @@ TEST_F(WorkerPoolTest, AHangIsATimeoutEvenInTheMiddleOfAFrame) {
     EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << behaviour << status;
     EXPECT_EQ(GetReason(status), Reason::kCompileTimeout);
   }
+  EXPECT_TRUE(Run("ok").ok());
+}
+
+TEST_F(WorkerPoolTest, AWorkerWhoseAnswerNobodyWaitsForIsEndedInTheMiddle) {
+  Make(PoolOptions());
+  int asked = 0;
+  StageRequest request = Request("hang", absl::Seconds(60));
+  request.is_abandoned = [&] { return ++asked > 3; };
+  const absl::Status status =
+      toolchain_->Compile(request, [](StageResult) { return StageDecision::kContinue; });
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_EQ(GetReason(status), Reason::kCancelled);
+  EXPECT_EQ(toolchain_->info().busy_workers, 0);
   EXPECT_TRUE(Run("ok").ok());
 }
 

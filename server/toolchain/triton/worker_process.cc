@@ -174,6 +174,10 @@ absl::Status WorkerProcess::WaitReadable(const WorkerLimits& limits) {
       return Kill(
           DeadlineExceeded(Reason::kCompileTimeout, "the compile passed its deadline; its worker was ended"));
     }
+    if (limits.is_abandoned != nullptr && limits.is_abandoned()) {
+      return Kill(MakeError(absl::StatusCode::kCancelled, Reason::kCancelled,
+                            "nobody waits for this compile any more; its worker was ended"));
+    }
     const uint64_t memory = MemoryBytes();
     struct stat log_state{};
     const bool flooded =

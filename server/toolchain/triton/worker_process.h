@@ -3,6 +3,7 @@
 #define TRUN_SERVER_TOOLCHAIN_TRITON_WORKER_PROCESS_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -35,6 +36,7 @@ struct WorkerAnswer {
 struct WorkerLimits {
   absl::Time deadline;        // on Clock::Real()
   uint64_t memory_bytes = 0;  // anonymous memory of the worker and its children; 0: no limit
+  std::function<bool()> is_abandoned = nullptr;  // true: nobody waits for the answer. Null: never
 };
 
 // Thread-compatible. The destructor kills the process, reaps it and deletes its scratch folder.
@@ -59,7 +61,7 @@ class WorkerProcess {
   absl::Status Send(const nlohmann::json& header, absl::string_view body, const WorkerLimits& limits);
   // DEADLINE_EXCEEDED kCompileTimeout. RESOURCE_EXHAUSTED kCompileOutOfMemory. FAILED_PRECONDITION
   // kCompileFailed: it crashed (the message ends with its log's tail) or answered what is no answer.
-  // UNAVAILABLE kWorkerLost: killed from outside.
+  // UNAVAILABLE kWorkerLost: killed from outside. CANCELLED kCancelled: abandoned.
   absl::StatusOr<WorkerAnswer> Receive(const WorkerLimits& limits);
   // Ends the process because of what it answered. Returns FAILED_PRECONDITION kCompileFailed.
   absl::Status Distrust(absl::string_view why);
