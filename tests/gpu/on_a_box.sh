@@ -65,7 +65,7 @@ python_examples() {
   local file
   for file in examples/python/*.py; do
     printf '%s: ' "$(basename "$file")"
-    TRUN_DEVICE=$1 python3 "$file" | tail -n 1 || return 1
+    TRUN_DEVICE=$1 python3 "$file" | tail -n 1; [ "${PIPESTATUS[0]}" = 0 ] || return 1
   done
 }
 conform() { TRUN_CONFORMANCE_DEVICE=$1 python3 -m pytest -q -p no:cacheprovider tests/gpu 2>&1 | sed "s#$home#HOME#g"; }
