@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cases import FLOATS, INTEGERS, TOLERANCE, Array, Buffer, Case, Version
+from cases import FLOATS, INTEGERS, TOLERANCE, Array, Buffer, Case, Version, limits
 from elementwise import (
     CASTS,
     OF_INTEGERS,
@@ -52,6 +52,7 @@ def reductions() -> Iterator[Case]:
                 reference=evaluate("out", text),
                 tolerance=20 * TOLERANCE.get(kind, 0),
                 absolute=20 * TOLERANCE.get(kind, 0),
+                since=(3, 4) if (kind, op) == ("i8", "sum") else (3, 0),  # sums of bytes were bytes before
             )
     yield Case(
         "custom_reduce",
@@ -638,6 +639,67 @@ def programs_and_calls() -> Iterator[Case]:
     yield Case("clocks", "clocks", {"out": "*i64"}, {}, buffers={"out": Buffer("i64", (3,))})
 
 
+def gluon() -> Iterator[Case]:
+    def two(name: str, m: int, n: int, turned: bool, kind: str, **more: Any) -> Case:
+        shape = (n, m) if turned else (m, n)
+        text = "x.T" if turned else "x"
+        buffers = {"x": Buffer(kind, (m, n), "small"), "out": Buffer(kind, shape)}
+        given = {"reference": evaluate("out", text), "buffers": buffers, **more}
+        signature = {key: f"*{kind}" for key in given["buffers"]}
+        return Case(name, name, signature, {"M": m, "N": n}, module="gluon_kernels", **{"since": (3, 6), **given})
+
+    for kind in ("fp16", "i32"):
+        x, out, sums = Buffer(kind, (64, 64), "small"), Buffer(kind, (64, 64)), Buffer(kind, (64,))
+        case = two(
+            "convert",
+            64,
+            64,
+            False,
+            kind,
+            buffers={"x": x, "out": out, "sums": sums},
+            reference=evaluate("out", "x * 2", "sums", "x.sum(axis=1)"),
+        )
+        yield limits(case, name=f"gluon_convert_{kind}")
+    yield limits(two("transpose_in_shared", 64, 32, True, "fp16"), name="gluon_transpose")
+    buffers = {"x": Buffer("fp32", (4, 32, 32), "small"), "out": Buffer("fp32", (4, 32, 32))}
+    copies = two(
+        "async_copies", 32, 32, False, "fp32", arch_from=80, buffers=buffers, reference=evaluate("out", "x + 1")
+    )
+    yield limits(copies, name="gluon_async_copies", constants={"M": 32, "N": 32, "STEPS": 4})
+    for kernel, arch in (("warpgroup_matmul", 90), ("mma_matmul", 80)):
+        yield Case(
+            f"gluon_{kernel}",
+            kernel,
+            {"a": "*fp16", "b": "*fp16", "out": "*fp32"},
+            {"M": 64, "N": 64, "K": 64},
+            module="gluon_kernels",
+            since=(3, 6),
+            arch_from=arch,
+            arch_to=100 if arch == 90 else 1000,
+            buffers={
+                "a": Buffer("fp16", (64, 64), "unit"),
+                "b": Buffer("fp16", (64, 64), "unit"),
+                "out": Buffer("fp32", (64, 64)),
+            },
+            reference=evaluate("out", "F.product(a, b)"),
+            tolerance=1e-3,
+            absolute=1e-3,
+        )
+    yield Case(
+        "gluon_tensor_copies",
+        "tensor_copies",
+        {"x": "*fp16", "out": "*fp16", "M": "i32", "N": "i32"},
+        {"BM": 32, "BN": 32},
+        module="gluon_kernels",
+        since=(3, 6),
+        arch_from=90,
+        grid=(2, 1, 1),
+        scalars={"M": 40, "N": 72},
+        buffers={"x": Buffer("fp16", (40, 72), "small"), "out": Buffer("fp16", (40, 72))},
+        reference=evaluate("out", "x"),
+    )
+
+
 def cases(version: Version = (99, 0)) -> list[Case]:
     found = [arithmetic_of_integers(kind) for kind in INTEGERS]
     found += [arithmetic_of_floats(kind) for kind in FLOATS]
@@ -645,7 +707,7 @@ def cases(version: Version = (99, 0)) -> list[Case]:
         found += libdevice(kind)
     found += [libdevice_of_integers(kind) for kind in OF_INTEGERS]
     found += [casts(kind) for kind in CASTS]
-    for family in (more_casts, reductions, scans_and_sorts, dots, atomic_cases, memory, programs_and_calls):
+    for family in (more_casts, reductions, scans_and_sorts, dots, atomic_cases, memory, programs_and_calls, gluon):
         found += family()
     names = [case.name for case in found]
     assert len(set(names)) == len(names), "two cases of one name"

@@ -50,7 +50,10 @@ def source_of(kernel: Any, case: cases.Case) -> ASTSource:
     divisible = [i for i, key in enumerate(order) if case.signature.get(key, "").startswith("*") and case.aligned]
     if VERSION >= (3, 3):
         signature = {key: case.signature.get(key, "constexpr") for key in order}
-        return ASTSource(kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in divisible})
+        of = ASTSource
+        if case.module == "gluon_kernels":
+            from triton.experimental.gluon._runtime import GluonASTSource as of
+        return of(kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in divisible})
     signature = {key: case.signature[key] for key in order if key in case.signature}
     if VERSION >= (3, 2):
         from triton.backends.compiler import AttrsDescriptor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import async_forms
 import memory_forms
 import random_programs
@@ -9,5 +11,6 @@ import random_programs
 RANDOM_PROGRAMS = 400
 
 
-def all_programs() -> list[memory_forms.Program]:
-    return memory_forms.programs() + async_forms.programs() + random_programs.programs(RANDOM_PROGRAMS)
+@functools.cache
+def all_programs() -> tuple[memory_forms.Program, ...]:
+    return (*memory_forms.programs(), *async_forms.programs(), *random_programs.programs(RANDOM_PROGRAMS))
