@@ -3,6 +3,7 @@
 Prints "ok" when every number is right, and the host's time of a launch.
 """
 
+import concurrent.futures
 import time
 
 import torch
@@ -108,6 +109,17 @@ def matmul_kernel(a, b, c, K, BLOCK: tl.constexpr):
     tl.store(c + row[:, None] * BLOCK + column[None, :], total)
 
 
+def other_threads_launch() -> None:
+    def work(seed: int) -> torch.Tensor:
+        x = torch.full((300,), float(seed), device="cuda")
+        return add(x, x)
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        for seed, out in enumerate(pool.map(work, range(12))):
+            assert out.is_cuda
+            assert (out == 2 * seed).all()
+
+
 def configurations_are_tuned() -> None:
     x = torch.rand(5000, device=DEVICE)
     out = torch.empty_like(x)
@@ -144,6 +156,7 @@ if __name__ == "__main__":
     element_types()
     addresses_in_memory()
     streams_and_events()
+    other_threads_launch()
     configurations_are_tuned()
     matrices_are_multiplied()
     print(f"ok: {time_of_a_launch() * 1e6:.1f} µs of the caller's time a launch")

@@ -2,12 +2,14 @@
 
 A "cuda" tensor is a CPU tensor whose storage is a block of the session: its address is the kernels' own, so nothing is
 copied for a launch, and an address stored in memory means the same to kernels. torch's operators compute on it as on
-any CPU tensor; what they make from such tensors becomes one too. It holds in the thread that installs it.
+any CPU tensor; what they make from such tensors becomes one too. It holds in the thread that installs it and in every
+thread that starts afterwards.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -241,6 +243,13 @@ class CudaOnCpu:
         self._patch(torch._C, "_cuda_getCurrentRawStream", lambda device: 0)
         self._mode = _Mode(self)
         self._mode.__enter__()
+        run = threading.Thread.run
+
+        def run_with_cuda(thread: threading.Thread) -> None:
+            with _Mode(self):  # torch keeps its modes by thread
+                run(thread)
+
+        self._patch(threading.Thread, "run", run_with_cuda)
 
     def _patch(self, owner: Any, name: str, value: Any) -> None:
         self._patched.append((owner, name, getattr(owner, name, None)))
