@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sys
 import traceback
 from typing import Any
@@ -194,6 +195,8 @@ def tuples_are_opened() -> None:
 
 @since(3, 4)
 def host_made_descriptors_are_passed() -> None:
+    if sys.argv[1] != "sm_80":
+        return  # a CUtensorMap by value
     from triton.tools.tensor_descriptor import TensorDescriptor
 
     @triton.jit
@@ -287,6 +290,36 @@ def warmup_compiles_every_level_and_cubin_on_demand() -> None:
     assert "#blocked" in kernel.asm["ttgir"] and "define" in kernel.asm["llir"]
     assert kernel.asm["cubin"][:4] == b"\x7fELF"
     assert kernel.metadata.num_warps == 4 and kernel.metadata.name == "add_kernel"
+
+
+@case
+def options_of_a_launch_and_of_the_environment_reach_the_compiler() -> None:
+    @triton.jit
+    def multiply_add(x, BLOCK: tl.constexpr):
+        offset = tl.arange(0, BLOCK)
+        tl.store(x + offset, tl.load(x + offset) * 1.5 + 1.0)
+
+    x = HostTensor(aligned(256, np.float32, 2))
+    assert "fma.rn.f32" in multiply_add[(1,)](x, BLOCK=256, num_warps=8, enable_fp_fusion=True).asm["ptx"]
+    np.testing.assert_array_equal(x.array, np.full(256, 4, np.float32))
+    plain = multiply_add[(1,)](x, BLOCK=256, num_warps=8, enable_fp_fusion=False).asm["ptx"]
+    assert "fma.rn.f32" not in plain
+    assert "256" in next(line for line in plain.splitlines() if "ntid" in line and "." in line)
+    if VERSION < (3, 2):
+        return  # no such variable
+    os.environ["TRITON_DEFAULT_FP_FUSION"] = "0"
+    try:
+        assert "fma.rn.f32" not in multiply_add[(1,)](x, BLOCK=256, num_warps=2).asm["ptx"]
+    finally:
+        del os.environ["TRITON_DEFAULT_FP_FUSION"]
+
+
+@since(3, 4)
+def another_arch_is_compiled_by_the_programs_own_triton() -> None:
+    out = HostTensor(aligned(8, np.float32, 1))
+    kernel = add_kernel[(1,)](out, out, out, 8, BLOCK=64, arch="sm80", num_warps=2)
+    assert "cuda:80" in kernel.asm["ttgir"]
+    np.testing.assert_array_equal(out.array, np.full(8, 2, np.float32))
 
 
 @case

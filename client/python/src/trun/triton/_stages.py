@@ -31,6 +31,7 @@ _KEPT_KERNELS = 256
 _COMPILE_LIMIT_S = 600.0  # Triton itself has none
 
 EMULATOR_BINARY = "trun"
+_BINARY_FORMAT = 2  # of KernelSource.to_bytes() and of what stands beside it in Triton's cache
 
 
 class ProgramCompileError(CompileError, RuntimeError):
@@ -68,6 +69,7 @@ class DaemonCompiler:
         self._local = local
         self._lock = threading.Lock()
         self._toolchain: str | None = None
+        self._defaults: dict[str, Any] | None = None
         self._kernels: collections.OrderedDict[str, Kernel] = collections.OrderedDict()
         self.why_local = "asked for" if local else ""
 
@@ -99,6 +101,14 @@ class DaemonCompiler:
             )
             return ""
         return str(adopted.name)
+
+    def defaults(self) -> dict[str, Any]:
+        """Every option that the daemon's toolchain takes, as it takes effect there."""
+        with self._lock:
+            if self._defaults is None:
+                described = self.session.describe_toolchain(self._toolchain or "")
+                self._defaults = {option.name: option.default for option in described}
+            return self._defaults
 
     def compile(self, source: KernelSource, to: str | None = None) -> Kernel:
         key = self._key(source)
@@ -224,20 +234,25 @@ class Pipeline:
         metadata.update({key: value for key, value in made.items() if key not in _OWN_METADATA})
 
     def _changed_options(self) -> dict[str, Any]:
-        """What the program asked for: the options that are not as they are without asking."""
-        default = self._backend.parse_options({}).__dict__
-        return {
-            name: value
-            for name, value in self._options.__dict__.items()
-            if name not in _OWN_OPTIONS and name in default and value != default[name] and _is_json(value)
-        }
+        """The options that are not what the daemon's toolchain takes without being told."""
+        theirs = self._compiler.defaults()
+        ours = self._backend.parse_options({}).__dict__
+        changed = {}
+        for name, value in self._options.__dict__.items():
+            if name in _OWN_OPTIONS or name not in theirs or not _is_json(value):
+                continue
+            plain = value is None or isinstance(value, (bool, int, float, str))
+            # Tuples follow from the target; numbers and flags may come from this process's environment.
+            if value != (theirs[name] if plain else ours.get(name)):
+                changed[name] = value
+        return changed
 
     def _pack(self, module: Any, metadata: dict[str, Any]) -> bytes:
         if self._source is None or module is not self._given:
-            # Made in this process: the PTX, and what Triton knows of it.
-            self._source = KernelSource(
-                "ptx", str(module), {}, "", json.dumps(metadata, default=vars), f"sm_{self._backend.target.arch}"
-            )
+            # Made in this process: the PTX, and what Triton knows of it. Its arch is that of the first levels.
+            arch = self._backend.target.arch
+            known = metadata | ({"arch": f"sm{arch}"} if "arch" in metadata else {})
+            self._source = KernelSource("ptx", str(module), {}, "", json.dumps(known, default=vars), f"sm_{arch}")
         return self._source.to_bytes()
 
 
@@ -252,7 +267,8 @@ def daemon_backend(base: type, compiler: DaemonCompiler, binary: str) -> type:
         def add_stages(self, stages: dict[str, Any], options: Any, *language: Any) -> None:
             super().add_stages(stages, options, *language)
             pipeline = Pipeline(compiler, self, options, stages)
-            if _program_changes_stages() or not compiler.toolchain():
+            own_arch = getattr(options, "arch", None) != getattr(self.parse_options({}), "arch", None)
+            if own_arch or _program_changes_stages() or not compiler.toolchain():
                 if binary == EMULATOR_BINARY:
                     pipeline.append_pack(stages)
                 return
@@ -260,7 +276,7 @@ def daemon_backend(base: type, compiler: DaemonCompiler, binary: str) -> type:
 
         def hash(self) -> str:
             # Kernels of the daemon have files of their own in Triton's cache.
-            return f"{super().hash()}-trun-{binary}"
+            return f"{super().hash()}-trun-{binary}-{_BINARY_FORMAT}"
 
     DaemonBackend.__name__ = DaemonBackend.__qualname__ = base.__name__
     return DaemonBackend
