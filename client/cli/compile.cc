@@ -1,5 +1,6 @@
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "CLI/App.hpp"
@@ -19,6 +20,7 @@ namespace {
 struct CompileCommandOptions {
   KernelInput kernel;
   std::string to;
+  std::string signature;
   std::string output;
 };
 
@@ -53,11 +55,20 @@ absl::StatusOr<int> Compile(const CompileCommandOptions& options, Invocation& in
   if (!options.to.empty()) {
     TRUN_ASSIGN_OR_RETURN(last_level, LevelFromName(options.to));
   }
+  TRUN_ASSIGN_OR_RETURN(const std::optional<PythonKernel> python,
+                        ReadPythonInput(options.kernel, invocation));
+  std::string bundle;
+  if (python) {
+    TRUN_ASSIGN_OR_RETURN(bundle, BundleOfSignature(*python, options.signature));
+  } else if (!options.signature.empty()) {
+    return InvalidArgument(Reason::kArgument, "--signature belongs to a kernel in Python: FILE.py:FUNCTION");
+  }
   TRUN_ASSIGN_OR_RETURN(Client client, invocation.Connect());
   SessionOptions session_options;
   session_options.device = options.kernel.device;
   TRUN_ASSIGN_OR_RETURN(Session session, client.OpenSession(session_options));
-  TRUN_ASSIGN_OR_RETURN(const Kernel kernel, CompileInput(options.kernel, last_level, session, invocation));
+  TRUN_ASSIGN_OR_RETURN(const Kernel kernel, CompileInput(options.kernel, last_level, session, invocation,
+                                                          python ? &*python : nullptr, bundle));
   TRUN_ASSIGN_OR_RETURN(const std::vector<std::string> written, WriteArtifacts(options, kernel));
   session.Close().IgnoreError();
 
@@ -97,6 +108,10 @@ void AddCompile(CLI::App& root, CommandTree& tree) {
   auto options = std::make_shared<CompileCommandOptions>();
   options->kernel.AddTo(*command);
   command
+      ->add_option("--signature", options->signature,
+                   "Of FILE.py:FUNCTION: each parameter's type or value, ':16' where it is a multiple of 16")
+      ->type_name("TYPES");
+  command
       ->add_option("--to", options->to,
                    "The last level: ttgir, llir, ptx or cubin; else what the device loads")
       ->type_name("LEVEL");
@@ -110,7 +125,8 @@ void AddCompile(CLI::App& root, CommandTree& tree) {
       "  trun-client compile matmul.ttir --to ptx -o matmul.ptx\n"
       "  trun-client compile matmul.ttgir --to cubin --target sm_90 --toolchain 3.9.0 -O num_warps=8 -o "
       "out/\n"
-      "  trun-client compile add.ttir --to ttgir -o - | less\n");
+      "  trun-client compile add.ttir --to ttgir -o - | less\n"
+      "  trun-client compile kernels.py:add --signature '*f32:16,*f32:16,*f32:16,i32,1024' -o out/\n");
   tree.commands.push_back(
       {command, [options](Invocation& invocation) { return Compile(*options, invocation); }});
 }

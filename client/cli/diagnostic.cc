@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -169,10 +171,15 @@ std::string RenderDiagnostic(const absl::Status& status, const DiagnosticContext
   uint32_t column = NumberDetail(details, "column");
   std::string file;
   std::string text;
-  if (fault && fault->source_line > 0) {
-    line = fault->source_line;
-    column = 0;
-    file = fault->source_file;
+  const auto named = details.find("file");  // of Python source, which may call what stands in other files
+  const bool is_elsewhere = line > 0 && named != details.end() && !named->second.empty() &&
+                            !(context.source && context.source->name == named->second);
+  if ((fault && fault->source_line > 0) || is_elsewhere) {
+    if (!is_elsewhere) {
+      line = fault->source_line;
+      column = 0;
+    }
+    file = is_elsewhere ? named->second : fault->source_file;
     // The kernel's own source, where it lies on this machine.
     absl::StatusOr<std::string> source = FileExists(file)
                                              ? ReadFile(file, kMaxSourceBytes)
@@ -191,7 +198,16 @@ std::string RenderDiagnostic(const absl::Status& status, const DiagnosticContext
                          ": ", colors.reset);
   }
   const std::string message = Printable(status.message());
-  const std::vector<std::string> lines = absl::StrSplit(message, '\n');
+  std::vector<std::string> lines = absl::StrSplit(message, '\n');
+  if (line > 0) {
+    // What the daemon says for those who do not see the file.
+    const std::string known =
+        absl::StrCat(Printable(file), ":", line, column > 0 ? absl::StrCat(":", column) : "", ": ");
+    if (absl::StartsWith(lines[0], known)) lines[0].erase(0, known.size());
+    if (!text.empty() && lines.size() > 2 && absl::StripAsciiWhitespace(lines[2]) == "^") {
+      lines.erase(lines.begin() + 1, lines.begin() + 3);
+    }
+  }
   const Reason reason = GetReason(status);
   std::string out =
       absl::StrCat(place, colors.red, "error: ", colors.reset, colors.bold, lines[0], colors.reset,

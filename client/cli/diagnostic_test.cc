@@ -26,6 +26,30 @@ TEST(DiagnosticTest, AnErrorOfTheFileShowsItsLineAndACaret) {
             "      |        ^\n");
 }
 
+TEST(DiagnosticTest, WhatThePlaceAndTheExcerptSayIsNotSaidTwice) {
+  DiagnosticContext context;
+  context.source = SourceText{"/home/u/k.py", "def k(x):\n    return x.foo\n"};
+  const absl::Status status = InvalidArgument(
+      Reason::kInvalidIr,
+      "/home/u/k.py:2:12: no attribute 'foo'\n    return x.foo\n           ^\ncalled from k.py:9",
+      {{"file", "/home/u/k.py"}, {"line", "2"}, {"column", "12"}});
+  EXPECT_EQ(RenderDiagnostic(status, context, false),
+            "/home/u/k.py:2:12: error: no attribute 'foo' [INVALID_IR]\n"
+            "    2 |     return x.foo\n"
+            "      |            ^\n"
+            "  called from k.py:9\n");
+}
+
+TEST(DiagnosticTest, AnErrorInAnotherFileShowsNothingOfTheOneThatWasSent) {
+  DiagnosticContext context;
+  context.source = SourceText{"/home/u/k.py", "def k(x):\n    return x.foo\n"};
+  const std::string text =
+      RenderDiagnostic(InvalidArgument(Reason::kInvalidIr, "/nowhere/lib.py:2:1: wrong\nrow\n^",
+                                       {{"file", "/nowhere/lib.py"}, {"line", "2"}, {"column", "1"}}),
+                       context, false);
+  EXPECT_EQ(text, "/nowhere/lib.py:2:1: error: wrong [INVALID_IR]\n  row\n  ^\n");
+}
+
 TEST(DiagnosticTest, LongLinesAreCutAroundTheCaret) {
   DiagnosticContext context;
   context.source = SourceText{"long.ttir", std::string(500, 'a') + "X" + std::string(500, 'b')};

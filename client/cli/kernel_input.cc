@@ -37,7 +37,10 @@ std::string JsonValue(const std::string& text) {
 }  // namespace
 
 void KernelInput::AddTo(CLI::App& command) {
-  command.add_option("kernel", file, "The kernel: a .ttir, .ttgir, .llir or .ptx file; - is standard input")
+  command
+      .add_option("kernel", file,
+                  "The kernel: a .ttir, .ttgir, .llir or .ptx file, FILE.py:FUNCTION, or - for standard "
+                  "input")
       ->required();
   command.add_option("--level", level, "The file's level, where its name does not say")->type_name("LEVEL");
   command.add_option("--metadata", metadata, "Triton's metadata JSON (found by itself beside the file)")
@@ -111,8 +114,26 @@ absl::StatusOr<uint64_t> ParseBytes(const std::string& text) {
   return static_cast<uint64_t>(number * static_cast<double>(uint64_t{1} << shift));
 }
 
+absl::StatusOr<std::optional<PythonKernel>> ReadPythonInput(const KernelInput& input,
+                                                            Invocation& invocation) {
+  const auto parts = SplitPythonKernel(input.file);
+  if (!parts) {
+    if (!absl::EndsWith(input.file, ".py")) return std::nullopt;
+    return InvalidArgument(
+        Reason::kArgument,
+        absl::StrCat("'", input.file, "' may hold several kernels: name one, ", input.file, ":FUNCTION"));
+  }
+  TRUN_ASSIGN_OR_RETURN(std::string text, ReadFile(parts->first, kMaxKernelBytes));
+  // What the messages of the daemon name: it knows nothing of this working folder.
+  const std::string file = std::filesystem::absolute(parts->first).lexically_normal().string();
+  invocation.diagnostic.source = SourceText{file, text};
+  TRUN_ASSIGN_OR_RETURN(PythonKernel kernel, ParsePythonKernel(file, parts->second, std::move(text)));
+  return kernel;
+}
+
 absl::StatusOr<Kernel> CompileInput(const KernelInput& input, Level last_level, Session& session,
-                                    Invocation& invocation) {
+                                    Invocation& invocation, const PythonKernel* python,
+                                    const std::string& bundle) {
   CompileOptions options;
   options.file_name = input.file == "-" ? "<stdin>" : input.file;
   if (!input.level.empty()) {
@@ -120,8 +141,15 @@ absl::StatusOr<Kernel> CompileInput(const KernelInput& input, Level last_level, 
   }
   TRUN_ASSIGN_OR_RETURN(options.options, ParseCompileOptions(input.options));
   TRUN_ASSIGN_OR_RETURN(options.deadline, ParseDuration(input.compile_deadline));
-  TRUN_ASSIGN_OR_RETURN(const std::string text, ReadFile(input.file, kMaxKernelBytes));
-  const std::string metadata_path = input.metadata.empty() ? MetadataBeside(input.file) : input.metadata;
+  std::string text = bundle;
+  if (python != nullptr) {
+    options.level = python->is_gluon ? Level::kGluon : Level::kPython;
+    options.file_name = python->file;
+  } else {
+    TRUN_ASSIGN_OR_RETURN(text, ReadFile(input.file, kMaxKernelBytes));
+  }
+  std::string metadata_path = input.metadata;
+  if (metadata_path.empty() && python == nullptr) metadata_path = MetadataBeside(input.file);
   if (!metadata_path.empty()) {
     TRUN_ASSIGN_OR_RETURN(options.metadata_json, ReadFile(metadata_path, kMaxMetadataBytes));
   }
@@ -130,7 +158,7 @@ absl::StatusOr<Kernel> CompileInput(const KernelInput& input, Level last_level, 
   options.kernel_name = input.kernel_name;
   options.recompile = input.recompile;
   options.last_level = last_level;
-  invocation.diagnostic.source = SourceText{options.file_name, text};
+  if (python == nullptr) invocation.diagnostic.source = SourceText{options.file_name, text};
   Progress progress(invocation.console, "compiling");
   options.on_stage = [&progress](const StageEvent& event) {
     progress.Update(absl::StrCat(event.done ? "made " : "making ", LevelName(event.level)), -1);

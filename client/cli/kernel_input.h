@@ -3,6 +3,7 @@
 #define TRUN_CLIENT_CLI_KERNEL_INPUT_H_
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/cli/command.h"
+#include "client/cli/python_kernel.h"
 #include "nlohmann/json_fwd.hpp"
 #include "trun/client.h"
 
@@ -40,10 +42,15 @@ absl::StatusOr<absl::Duration> ParseDuration(const std::string& text);
 // "4GiB", "512MiB", "1g", "1000". Empty: zero. INVALID_ARGUMENT.
 absl::StatusOr<uint64_t> ParseBytes(const std::string& text);
 
-// Reads the files and compiles, with a progress bar. Leaves the file in invocation.diagnostic, for its
-// errors.
+// The Python kernel that the input names (FILE.py:FUNCTION), read and left in invocation.diagnostic; nothing
+// for other inputs.
+absl::StatusOr<std::optional<PythonKernel>> ReadPythonInput(const KernelInput& input, Invocation& invocation);
+
+// Reads the files and compiles, with a progress bar. Of a Python kernel `bundle` is sent. Leaves the file in
+// invocation.diagnostic, for its errors.
 absl::StatusOr<Kernel> CompileInput(const KernelInput& input, Level last_level, Session& session,
-                                    Invocation& invocation);
+                                    Invocation& invocation, const PythonKernel* python = nullptr,
+                                    const std::string& bundle = "");
 
 // "ttir 3.1 ms, ttgir 12 ms, ptx cached": the stages for people.
 std::string DescribeStages(const std::vector<StageEvent>& stages);

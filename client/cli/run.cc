@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -149,8 +151,17 @@ absl::StatusOr<std::vector<ShownTensor>> ReadBack(const RunOptions& options, con
 absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
   const absl::Time start = absl::Now();
   // What can be wrong without a daemon is found before one is asked for.
-  TRUN_ASSIGN_OR_RETURN(const std::vector<ArgSpec> specs, ParseSpecs(options));
-  TRUN_ASSIGN_OR_RETURN(const Variables lets, ParseLets(options.lets));
+  TRUN_ASSIGN_OR_RETURN(Variables lets, ParseLets(options.lets));
+  TRUN_ASSIGN_OR_RETURN(const std::optional<PythonKernel> python,
+                        ReadPythonInput(options.kernel, invocation));
+  PythonArguments specialised;
+  if (python) {
+    TRUN_ASSIGN_OR_RETURN(specialised, SpecialiseArguments(*python, options.args, options.outs, lets));
+    lets.insert(specialised.constants.begin(), specialised.constants.end());
+  } else {
+    TRUN_ASSIGN_OR_RETURN(specialised.specs, ParseSpecs(options));
+  }
+  const std::vector<ArgSpec>& specs = specialised.specs;
   TRUN_ASSIGN_OR_RETURN(const absl::Duration deadline, ParseDuration(options.deadline));
   SessionOptions session_options;
   session_options.device = options.kernel.device;
@@ -166,22 +177,28 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
   report.open_time = now - start;
 
   TRUN_ASSIGN_OR_RETURN(const Kernel kernel,
-                        CompileInput(options.kernel, Level::kUnspecified, session, invocation));
-  report.kernel = kernel.info();
+                        CompileInput(options.kernel, Level::kUnspecified, session, invocation,
+                                     python ? &*python : nullptr, specialised.bundle));
+  // The compiled kernel of a Triton before 3.5 has no names; its source has.
+  KernelInfo info = kernel.info();
+  for (size_t i = 0; python && i < std::min(info.arguments.size(), specialised.names.size()); ++i) {
+    info.arguments[i].name = specialised.names[i];
+  }
+  report.kernel = info;
   report.compile_time = absl::Now() - now;
   now = absl::Now();
 
   absl::StatusOr<KernelArguments> made = absl::UnknownError("");
   {
     const Progress progress(invocation.console, "filling tensors");
-    made = MakeArguments(specs, kernel.info(), lets, session);
+    made = MakeArguments(specs, info, lets, session);
   }
   TRUN_ASSIGN_OR_RETURN(const KernelArguments arguments, std::move(made));
   TRUN_ASSIGN_OR_RETURN(report.grid, ResolveGrid(options.grid, arguments.variables));
   for (const TensorArgument& tensor : arguments.tensors) {
     invocation.diagnostic.tensors.push_back(
         {tensor.tensor.handle(),
-         absl::StrCat("argument ", DescribeArgument(tensor.position, kernel.info().arguments))});
+         absl::StrCat("argument ", DescribeArgument(tensor.position, info.arguments))});
   }
   report.uploaded_bytes = arguments.uploaded_bytes;
   report.upload_time = absl::Now() - now;
@@ -192,7 +209,7 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
     TRUN_ASSIGN_OR_RETURN(report.launch, kernel.Launch(report.grid, arguments.launch, {deadline}));
   }
   report.launch_time = absl::Now() - now;
-  TRUN_ASSIGN_OR_RETURN(report.tensors, ReadBack(options, kernel.info(), arguments, &report.read_time));
+  TRUN_ASSIGN_OR_RETURN(report.tensors, ReadBack(options, info, arguments, &report.read_time));
   if (options.repeat > 0) {
     const Progress progress(invocation.console, "measuring");
     BenchmarkOptions benchmark;
@@ -269,7 +286,10 @@ void AddRun(CLI::App& root, CommandTree& tree) {
       "  trun-client run vector_add.ttir -a 'x_ptr=f32[4096]:randn(seed=1)' -a 'y_ptr=f32[4096]:ones' \\\n"
       "      -o 'out_ptr=f32[4096]' -a n_elements=4096 -g 'cdiv(n_elements,1024)'\n"
       "  trun-client run softmax.ttgir -a 0=@x.npy -o '1=f32[1024,1000]' -a 2=1000 -a 3=1000 -g 1024 \\\n"
-      "      --expect 1=ref.npy --rtol 1e-5 --save 1=y.npy\n");
+      "      --expect 1=ref.npy --rtol 1e-5 --save 1=y.npy\n"
+      "  trun-client run kernels.py:add -a 'x_ptr=f32[n]:ones' -a 'y_ptr=f32[n]:ones' -o 'out_ptr=f32[n]' "
+      "\\\n"
+      "      -a n=5000 -a BLOCK=1024 -g 'cdiv(n,BLOCK)'         Triton source, constexprs as arguments\n");
   tree.commands.push_back({command, [options](Invocation& invocation) { return Run(*options, invocation); }});
 }
 
