@@ -16,6 +16,12 @@ absl::StatusOr<int> Devices(Invocation& invocation) {
     nlohmann::ordered_json json;
     json["devices"] = nlohmann::ordered_json::array();
     for (const DeviceInfo& device : devices) {
+      nlohmann::ordered_json users = nlohmann::ordered_json::array();
+      for (const DeviceInfo::User& user : device.users) {
+        users.push_back({{"client", user.client_name},
+                         {"used_bytes", user.used_bytes},
+                         {"executor_pid", user.executor_pid}});
+      }
       json["devices"].push_back({{"device", device.device},
                                  {"name", device.name},
                                  {"target", device.target},
@@ -23,7 +29,11 @@ absl::StatusOr<int> Devices(Invocation& invocation) {
                                  {"used_bytes", device.used_bytes},
                                  {"multiprocessors", device.multiprocessors},
                                  {"max_shared_bytes", device.max_shared_bytes},
+                                 {"clock_khz", device.clock_khz},
+                                 {"memory_clock_khz", device.memory_clock_khz},
+                                 {"driver", device.driver},
                                  {"sessions", device.sessions},
+                                 {"users", users},
                                  {"default", device.is_default},
                                  {"usable", device.unusable_reason.empty()},
                                  {"unusable_reason", device.unusable_reason}});
@@ -31,16 +41,25 @@ absl::StatusOr<int> Devices(Invocation& invocation) {
     invocation.console.PrintJson(json);
     return kExitOk;
   }
-  Table table({"device", "target", "memory", "used", "shared", "SMs", "sessions", "name"});
+  Table table({"device", "target", "memory", "used", "shared", "SMs", "clock", "sessions", "name"});
+  std::string below;
   for (const DeviceInfo& device : devices) {
     std::string name = device.name;
     if (device.is_default) name += " (default)";
+    if (!device.driver.empty()) absl::StrAppend(&name, ", ", device.driver);
+    for (const DeviceInfo::User& user : device.users) {
+      absl::StrAppend(&below, device.device, " is used by ",
+                      user.client_name.empty() ? "a session" : user.client_name, " (executor ",
+                      user.executor_pid, "): ", FormatBytes(user.used_bytes), "\n");
+    }
     if (!device.unusable_reason.empty()) absl::StrAppend(&name, "  unusable: ", device.unusable_reason);
     table.AddRow({device.device, device.target, FormatBytes(device.memory_bytes),
                   FormatBytes(device.used_bytes), FormatBytes(device.max_shared_bytes),
-                  absl::StrCat(device.multiprocessors), absl::StrCat(device.sessions), name});
+                  absl::StrCat(device.multiprocessors),
+                  device.clock_khz == 0 ? std::string("-") : absl::StrCat(device.clock_khz / 1000, " MHz"),
+                  absl::StrCat(device.sessions), name});
   }
-  invocation.console.Print(table.Render());
+  invocation.console.Print(absl::StrCat(table.Render(), below));
   return kExitOk;
 }
 

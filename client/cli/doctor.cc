@@ -2,6 +2,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -65,6 +67,32 @@ Check CheckVersions(const ServerInfo& info) {
   return check;
 }
 
+// The driver as this user sees it: its version, and whether its device files may be opened.
+Check CheckDriver() {
+  Check check{"GPU driver", Verdict::kOk, "", ""};
+  std::ifstream version("/proc/driver/nvidia/version");
+  std::getline(version, check.found);
+  if (access("/dev/nvidiactl", F_OK) != 0) {
+    check.found = check.found.empty() ? "none: kernels run on the emulator" : check.found;
+    if (version.is_open()) {
+      check.verdict = Verdict::kWarning;
+      check.help =
+          "the driver is loaded but /dev/nvidiactl is not there: give the container the GPU's devices";
+    }
+    return check;
+  }
+  if (check.found.empty()) check.found = "/dev/nvidiactl is there; its version is not told";
+  for (const char* const device : {"/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia0"}) {
+    if (access(device, R_OK | W_OK) == 0) continue;
+    check.verdict = Verdict::kWarning;
+    absl::StrAppend(&check.found, "; ", device, errno == ENOENT ? " is not there" : " may not be opened");
+    check.help = errno == ENOENT
+                     ? "nvidia-modprobe, or nvidia-smi as root, makes the device files"
+                     : "add this user to the group that owns the device files, or relax their mode";
+  }
+  return check;
+}
+
 std::vector<Check> CheckDevices(const Client& client) {
   const absl::StatusOr<std::vector<DeviceInfo>> devices = client.ListDevices();
   if (!devices.ok()) return {FromStatus("devices", devices.status())};
@@ -74,7 +102,10 @@ std::vector<Check> CheckDevices(const Client& client) {
     const bool fine = device.unusable_reason.empty();
     usable = usable || fine;
     checks.push_back({absl::StrCat("device ", device.device), fine ? Verdict::kOk : Verdict::kWarning,
-                      fine ? absl::StrCat(device.name, ", ", device.target) : device.unusable_reason, ""});
+                      fine ? absl::StrCat(device.name, ", ", device.target, device.driver.empty() ? "" : ", ",
+                                          device.driver)
+                           : device.unusable_reason,
+                      ""});
   }
   if (!usable)
     checks.push_back({"devices", Verdict::kBad, "none can be used", "'trun-client daemon logs' says why"});
@@ -134,7 +165,7 @@ Check CheckSystem() {
 }
 
 absl::StatusOr<int> Doctor(Invocation& invocation) {
-  std::vector<Check> checks = {CheckSystem(), CheckRuntimeFolder(invocation), CheckTrund()};
+  std::vector<Check> checks = {CheckSystem(), CheckDriver(), CheckRuntimeFolder(invocation), CheckTrund()};
   {
     Progress progress(invocation.console, "checking");
     const absl::StatusOr<Client> client = invocation.Connect();

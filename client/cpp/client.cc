@@ -76,6 +76,12 @@ absl::StatusOr<std::vector<DeviceInfo>> Client::ListDevices() const {
     device.used_bytes = from.used_bytes();
     device.is_default = from.is_default();
     device.unusable_reason = from.unusable_reason();
+    device.clock_khz = from.clock_khz();
+    device.memory_clock_khz = from.memory_clock_khz();
+    device.driver = from.driver();
+    for (const v1::DeviceUser& user : from.users()) {
+      device.users.push_back({user.client_name(), user.used_bytes(), user.executor_pid()});
+    }
     devices.push_back(std::move(device));
   }
   return devices;

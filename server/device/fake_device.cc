@@ -277,6 +277,10 @@ class FakeDevice final : public Device {
       return MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument, "something is mapped there");
     }
     if (at == MAP_FAILED) return FromErrno(errno, "mapping an arena", Reason::kOutOfMemory);
+    {
+      MutexLock lock(&mu_);
+      arenas_[address] = bytes;
+    }
     return std::unique_ptr<Arena>(std::make_unique<FakeArena>(address, bytes));
   }
 
@@ -295,23 +299,28 @@ class FakeDevice final : public Device {
     return ranges_.erase(id) == 1 ? absl::OkStatus() : NotFound(Reason::kArgument, "no such allocation");
   }
 
-  // Memory is mapped where its address says.
+  // Memory is mapped where its address says: the arenas are all that may be touched.
   absl::Status WriteMemory(uint64_t address, absl::Span<const char> from) override {
+    TRUN_RETURN_IF_ERROR(CheckArena(address, from.size()));
     std::memcpy(reinterpret_cast<char*>(address), from.data(), from.size());
     return absl::OkStatus();
   }
   absl::Status ReadMemory(uint64_t address, absl::Span<char> to) override {
+    TRUN_RETURN_IF_ERROR(CheckArena(address, to.size()));
     std::memcpy(to.data(), reinterpret_cast<const char*>(address), to.size());
     return absl::OkStatus();
   }
   absl::Status FillMemory(uint64_t address, uint64_t bytes, absl::string_view pattern) override {
     TRUN_RETURN_IF_ERROR(CheckPattern(pattern, bytes));
+    TRUN_RETURN_IF_ERROR(CheckArena(address, bytes));
     for (uint64_t i = 0; i < bytes; i += pattern.size())
       std::memcpy(reinterpret_cast<char*>(address + i), pattern.data(), pattern.size());
     return absl::OkStatus();
   }
   absl::Status CopyMemory(uint64_t to, uint64_t from, uint64_t bytes) override {
     TRUN_RETURN_IF_ERROR(CheckDisjoint(to, from, bytes));
+    TRUN_RETURN_IF_ERROR(CheckArena(to, bytes));
+    TRUN_RETURN_IF_ERROR(CheckArena(from, bytes));
     std::memcpy(reinterpret_cast<char*>(to), reinterpret_cast<const char*>(from), bytes);
     return absl::OkStatus();
   }
@@ -334,8 +343,19 @@ class FakeDevice final : public Device {
   }
 
  private:
+  // Arenas stay known when they are unmapped: no test touches one then.
+  absl::Status CheckArena(uint64_t address, uint64_t bytes) {
+    MutexLock lock(&mu_);
+    const auto next = arenas_.upper_bound(address);
+    if (next == arenas_.begin()) return NotInAnArena(address, bytes);
+    const auto& [begin, size] = *std::prev(next);
+    return address - begin <= size && bytes <= size - (address - begin) ? absl::OkStatus()
+                                                                        : NotInAnArena(address, bytes);
+  }
+
   DeviceInfo info_;
   Mutex mu_;
+  std::map<uint64_t, uint64_t> arenas_ ABSL_GUARDED_BY(mu_);
   Ranges ranges_ ABSL_GUARDED_BY(mu_);
 };
 

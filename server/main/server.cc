@@ -12,14 +12,18 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/base/clock.h"
 #include "common/base/status.h"
 #include "common/rpc/descriptor_socket.h"
 #include "common/rpc/limits.h"
 #include "common/rpc/runtime_directory.h"
 #include "common/telemetry/log.h"
+#include "server/executor/control/canary/canary.h"
 #include "server/main/child_processes.h"
+#include "server/main/gpu_probe.h"
 #include "server/toolchain/frontend/zygote_frontend.h"
 
 namespace trun {
@@ -35,6 +39,8 @@ constexpr uint64_t kCacheMemoryBytes = uint64_t{256} << 20;
 constexpr uint64_t kMaxUploadedBytes = uint64_t{1} << 30;
 constexpr absl::Duration kTick = absl::Seconds(1);
 constexpr absl::Duration kMetricsPeriod = absl::Seconds(10);
+constexpr absl::Duration kHealthPeriod = absl::Seconds(30);
+constexpr absl::Duration kCanaryDeadline = absl::Seconds(10);
 constexpr char kVersion[] = TRUN_VERSION;
 
 // Sessions keep descriptors (an arena, a socket each); the soft limit is often 1,024.
@@ -104,9 +110,45 @@ absl::Status Server::OpenStores() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<int>> Server::ChooseGpus() {
+  bool all = false, must = false;
+  std::vector<int> gpus;
+  for (absl::string_view device : options_.devices) {
+    int number = 0;
+    all = all || device == "auto" || device == "cuda";
+    must = must || device == "cuda";
+    if (absl::ConsumePrefix(&device, "cuda:") && absl::SimpleAtoi(device, &number)) gpus.push_back(number);
+  }
+  must = must || !gpus.empty();
+  if (!all && !must) return gpus;
+  const absl::StatusOr<int> count = ProbeGpus(options_.executor, options_.libcuda);
+  if (!count.ok()) {
+    if (must) return count.status();
+    no_gpu_reason_ = std::string(count.status().message());
+    return gpus;
+  }
+  for (const int gpu : gpus) {
+    if (gpu < *count) continue;
+    return FailedPrecondition(Reason::kArgument, absl::StrCat("--devices names cuda:", gpu,
+                                                              "; the driver shows ", *count, " GPUs"));
+  }
+  for (int gpu = 0; all && gpu < *count; ++gpu) {
+    if (std::find(gpus.begin(), gpus.end(), gpu) == gpus.end()) gpus.push_back(gpu);
+  }
+  return gpus;
+}
+
 absl::Status Server::StartExecutors() {
   SubprocessExecutorFactoryOptions executors;
-  for (size_t i = 0; i < options_.emulators.size(); ++i) {
+  executors.canary = [](ExecutorControl* executor) { return RunCanary(executor, kCanaryDeadline); };
+  TRUN_ASSIGN_OR_RETURN(const std::vector<int> gpus, ChooseGpus());
+  for (const int gpu : gpus) {
+    executors.devices.push_back(CudaExecutorCommand(options_.executor, gpu, options_.libcuda));
+  }
+  const auto& wanted = options_.devices;
+  const bool emulate = std::find(wanted.begin(), wanted.end(), "auto") != wanted.end() ||
+                       std::find(wanted.begin(), wanted.end(), "emulator") != wanted.end();
+  for (size_t i = 0; emulate && i < options_.emulators.size(); ++i) {
     executors.devices.push_back(EmulatorExecutorCommand(options_.executor, static_cast<int>(i),
                                                         options_.emulators[i], options_.emulator_threads, 0));
   }
@@ -149,6 +191,7 @@ absl::Status Server::Listen() {
   context_.facts = {kVersion,           options_.socket,   DescriptorSocketPath(options_.socket),
                     options_.cache_dir, options_.log_file, options_.private_daemon,
                     clock->Now()};
+  context_.no_gpu_reason = no_gpu_reason_;
   context_.drain = [this](absl::Duration deadline) { RequestDrain(deadline); };
   AddMetrics();
   TRUN_ASSIGN_OR_RETURN(endpoint_, GrpcEndpoint::Create(context_));
@@ -245,8 +288,11 @@ bool Server::WaitForSignal(absl::Duration timeout) {
 
 void Server::CheckDevices() {
   if (checking_devices_.exchange(true)) return;
+  const bool look = Clock::Real()->Now() >= next_health_check_;
+  if (look) next_health_check_ = Clock::Real()->Now() + kHealthPeriod;
   // Waits for the first spare executor of each device: not on this thread, which listens for signals.
-  const absl::Status taken = workers_->Submit([this] {
+  const absl::Status taken = workers_->Submit([this, look] {
+    if (look) executors_->CheckHealth();
     for (const ExecutorFactory::DeviceDescription& device : executors_->Devices()) {
       endpoint_->SetDeviceServing(device.device, device.usable.ok() && !gate_.draining());
     }

@@ -51,6 +51,8 @@ class Server {
   absl::Status Start();
   absl::Status OpenStores();
   absl::Status StartExecutors();
+  // The GPUs asked for. Where `auto` finds none, the reason stands in no_gpu_reason_.
+  absl::StatusOr<std::vector<int>> ChooseGpus();
   absl::Status Listen();
   void AddMetrics();
   void RequestDrain(absl::Duration deadline);
@@ -90,6 +92,8 @@ class Server {
 
   std::atomic<int64_t> drain_request_ns_{-1};  // -1: nobody asked; 0: with the daemon's own deadline
   std::atomic<bool> checking_devices_{false};
+  std::string no_gpu_reason_;
+  absl::Time next_health_check_ = absl::InfinitePast();
   absl::Time last_busy_;
   absl::Time next_metrics_;
 };

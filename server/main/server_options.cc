@@ -10,8 +10,10 @@
 #include <iostream>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "common/base/program_path.h"
 #include "common/base/status.h"
 #include "common/ir/target.h"
@@ -122,6 +124,14 @@ std::variant<ServerOptions, ExitNow> ParseServerOptions(int argc, char** argv) {
                  "Host threads of an emulator; 0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  app.add_option("--devices", options.devices,
+                 "Devices to offer: auto (every GPU, and the emulators), cuda (every GPU, at least one), "
+                 "emulator, or "
+                 "GPUs by name: cuda:0,cuda:1")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--libcuda", options.libcuda,
+                 "Path of the CUDA driver's library [TRUN_LIBCUDA, else the system's libcuda.so.1]");
   app.add_option("--max-sessions", options.max_sessions, "Sessions open at a time")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
@@ -154,6 +164,16 @@ std::variant<ServerOptions, ExitNow> ParseServerOptions(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     if (emulators.empty()) throw CLI::ValidationError("--emulator", "name at least one architecture");
+    for (const std::string& device : options.devices) {
+      int number = 0;
+      absl::string_view name = device;
+      if (device != "auto" && device != "cuda" && device != "emulator" &&
+          !(absl::ConsumePrefix(&name, "cuda:") && absl::SimpleAtoi(name, &number) && number >= 0)) {
+        throw CLI::ValidationError("--devices",
+                                   absl::StrCat("'", device, "' is none of auto, cuda, emulator, cuda:N"));
+      }
+    }
+    if (options.devices.empty()) throw CLI::ValidationError("--devices", "name at least one");
     options.emulators.clear();
     for (const std::string& name : emulators) {
       const absl::StatusOr<Target> target = Target::Parse(name);
@@ -200,6 +220,9 @@ absl::Status ResolveServerOptions(ServerOptions& options) {
     options.executor = absl::StrCat(folder, "/trun-executor");
   }
   TRUN_RETURN_IF_ERROR(Absolute(options.executor, "--executor"));
+  if (const char* libcuda = std::getenv("TRUN_LIBCUDA"); options.libcuda.empty() && libcuda != nullptr) {
+    options.libcuda = libcuda;
+  }
   if (access(options.executor.c_str(), X_OK) != 0) {
     return FailedPrecondition(Reason::kUnavailable, absl::StrCat(options.executor,
                                                                  " is not there: it belongs beside "

@@ -22,9 +22,11 @@ struct ServerOptions {
   std::vector<std::string>
       toolchain_dirs;  // empty: $XDG_DATA_HOME/trun/toolchains; TRUN_TOOLCHAINS_DIR's are added
   std::string python = "/usr/bin/python3";
-  std::string executor;               // empty: trun-executor beside this binary
-  std::vector<int> emulators = {80, 90};  // one device each: emulator:0, emulator:1, …
-  int emulator_threads = 0;           // 0: one per core
+  std::string executor;                         // empty: trun-executor beside this binary
+  std::vector<int> emulators = {80, 90};        // one device each: emulator:0, emulator:1, …
+  int emulator_threads = 0;                     // 0: one per core
+  std::vector<std::string> devices = {"auto"};  // auto, cuda, emulator, or GPUs by name: cuda:0, …
+  std::string libcuda;                          // the driver's library; empty: the system's
   uint32_t max_sessions = 256;
   uint64_t memory_limit = 0;  // of a tenant's tensors; 0: half of the host's memory
   int compile_workers = 0;    // of each toolchain; 0: one per core

@@ -54,6 +54,7 @@ struct ServiceContext {
   Clock* clock = nullptr;
   absl::Duration compile_deadline = absl::Seconds(120);  // where a Compile names none
   ServerFacts facts;
+  std::string no_gpu_reason;  // why the daemon has no GPU; empty where it has one, or none was asked for
   // Starts the daemon's end and returns at once; zero: with the daemon's own drain deadline.
   std::function<void(absl::Duration)> drain;
 };

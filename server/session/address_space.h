@@ -24,6 +24,9 @@ class AddressSpace {
   // The daemon's.
   static AddressSpace* Process();
 
+  // A device reserves whole windows of this size (server/device/cuda/address_window.h): an arena lies in one.
+  static constexpr uint64_t kWindow = uint64_t{1} << 40;
+
   // `bytes` of addresses, a multiple of kGranule, with an unused granule behind them; nothing when none are
   // left.
   std::optional<uint64_t> Reserve(uint64_t bytes);

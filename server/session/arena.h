@@ -13,42 +13,50 @@
 
 namespace trun {
 
-// A piece of a session's memory: a sealed memfd, its fixed device address, and this process's mapping of it,
-// through which trund reads and writes tensors (sealed, so that no peer can make that a SIGBUS).
+// A piece of a session's memory and its fixed device address. Either a sealed memfd with this process's
+// mapping of it, through which trund reads and writes tensors (sealed, so that no peer can make that a
+// SIGBUS); or memory of a device, made by an executor, of which this process only keeps the descriptor.
 // Thread-compatible; copying through memory() needs no lock.
 class Arena {
  public:
   // `bytes` is rounded up to granules. RESOURCE_EXHAUSTED kOutOfMemory.
   static absl::StatusOr<std::unique_ptr<Arena>> Create(uint64_t id, uint64_t bytes, AddressSpace* addresses);
+  // An address for memory of a device, which an executor makes: SetDescriptor.
+  static absl::StatusOr<std::unique_ptr<Arena>> Reserve(uint64_t id, uint64_t bytes, AddressSpace* addresses);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
   uint64_t id() const { return id_; }
   uint64_t address() const { return address_; }
-  uint64_t bytes() const { return mapping_.bytes(); }
+  uint64_t bytes() const { return bytes_; }
+  bool in_host_memory() const { return mapping_.data() != nullptr; }
   const UniqueFd& descriptor() const { return descriptor_; }
+  void SetDescriptor(UniqueFd descriptor) { descriptor_ = std::move(descriptor); }
+  // REQUIRES: in_host_memory().
   char* memory() const { return mapping_.data(); }
   device::RangeAllocator* ranges() { return &ranges_; }
-  // Zeroes a range and gives its pages back.
+  // Zeroes a range and gives its pages back. REQUIRES: in_host_memory().
   absl::Status Zero(uint64_t offset, uint64_t bytes) {
     return device::ZeroRange(descriptor_, mapping_, offset, bytes);
   }
 
  private:
-  Arena(uint64_t id, uint64_t address, AddressSpace* addresses, UniqueFd descriptor,
+  Arena(uint64_t id, uint64_t address, uint64_t bytes, AddressSpace* addresses, UniqueFd descriptor,
         device::MappedMemory mapping)
       : id_(id),
         address_(address),
+        bytes_(bytes),
         addresses_(addresses),
         descriptor_(std::move(descriptor)),
         mapping_(std::move(mapping)),
-        ranges_(0, mapping_.bytes()) {}
+        ranges_(0, bytes) {}
 
   const uint64_t id_;
   const uint64_t address_;
+  const uint64_t bytes_;
   AddressSpace* const addresses_;
-  const UniqueFd descriptor_;
+  UniqueFd descriptor_;
   const device::MappedMemory mapping_;
   device::RangeAllocator ranges_;
 };

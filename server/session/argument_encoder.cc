@@ -1,5 +1,6 @@
 #include "server/session/argument_encoder.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -89,6 +90,69 @@ uint64_t RoundToFloat(double value, int exponent_bits, int mantissa_bits) {
   const uint64_t biased = static_cast<uint64_t>(last + mantissa_bits + bias - 1) << mantissa_bits;
   const uint64_t encoded = static_cast<uint64_t>(units) + biased;
   return sign | std::min(encoded, infinity);
+}
+
+// Dimensions of "fp16[64, 64]".
+absl::StatusOr<size_t> DescriptorRank(const KernelArgument& argument) {
+  const size_t open = argument.descriptor_type.find('[');
+  if (open == std::string::npos || argument.descriptor_type.back() != ']') {
+    return InvalidArgument(Reason::kMetadata,
+                           absl::StrCat("'", argument.descriptor_type, "' is no descriptor type"));
+  }
+  return 1 + static_cast<size_t>(
+                 std::count(argument.descriptor_type.begin(), argument.descriptor_type.end(), ','));
+}
+
+// Null where the descriptor at this position is passed as its fields.
+const TensorMapMetadata* ByValue(const KernelSignature& signature, size_t position,
+                                 const DescriptorPassing& passing) {
+  size_t ordinal = 0;
+  for (size_t i = 0; i < position; ++i) {
+    ordinal += signature.arguments[i].kind == KernelArgument::Kind::kTensorDescriptor ? 1 : 0;
+  }
+  if (ordinal >= passing.by_value.size() || !passing.by_value[ordinal].has_value()) return nullptr;
+  return &*passing.by_value[ordinal];
+}
+
+absl::Status BadDescriptorMetadata(absl::string_view what) {
+  return InvalidArgument(Reason::kMetadata, absl::StrCat("the metadata's tensordesc_meta ", what),
+                         {{"key", "tensordesc_meta"}});
+}
+
+absl::StatusOr<TensorMapMetadata> ReadTensorMapMetadata(const nlohmann::json& entry) {
+  if (!entry.is_object()) return BadDescriptorMetadata("has an entry that is no object");
+  const auto number = [&entry](const char* key, uint64_t most) -> std::optional<uint64_t> {
+    const auto it = entry.find(key);
+    if (it == entry.end() || !it->is_number_unsigned() || it->get<uint64_t>() > most) return std::nullopt;
+    return it->get<uint64_t>();
+  };
+  const auto flag = [&entry](const char* key) {
+    const auto it = entry.find(key);
+    return it != entry.end() && it->is_boolean() && it->get<bool>();
+  };
+  if (flag("is_im2col")) {
+    return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedTarget,
+                     "im2col tensor descriptors made on the host cannot be launched");
+  }
+  const auto element = number("elem_type", 255), swizzle = number("swizzle", 255),
+             bytes = number("elem_size", 16);
+  const auto box = entry.find("block_size");
+  if (!element.has_value() || !swizzle.has_value() || bytes.value_or(0) == 0 || box == entry.end() ||
+      !box->is_array() || box->empty() || box->size() > 5) {
+    return BadDescriptorMetadata("lacks elem_type, elem_size, swizzle or block_size");
+  }
+  TensorMapMetadata metadata;
+  metadata.element = static_cast<uint8_t>(*element);
+  metadata.swizzle = static_cast<uint8_t>(*swizzle);
+  metadata.element_bytes = static_cast<uint32_t>(*bytes);
+  metadata.fp4_padded = flag("fp4_padded");
+  for (const nlohmann::json& extent : *box) {
+    if (!extent.is_number_unsigned() || extent.get<uint64_t>() > std::numeric_limits<uint32_t>::max()) {
+      return BadDescriptorMetadata("has a block_size that is no list of sizes");
+    }
+    metadata.box.push_back(extent.get<uint32_t>());
+  }
+  return metadata;
 }
 
 class ArgumentChecker {
@@ -183,7 +247,7 @@ class ArgumentChecker {
       }
       if (ScalarTypeBytes(type) != bytes)
         return Error("has a type of another size than its parameter", Reason::kMetadata);
-      out_->push_back(EncodeFloat(*value, type));
+      out_->emplace_back(EncodeFloat(*value, type));
       return absl::OkStatus();
     }
     const int64_t* const given = std::get_if<int64_t>(&given_);
@@ -233,8 +297,7 @@ class ArgumentChecker {
       return Error(absl::StrCat("is a tensor descriptor (", wanted_.descriptor_type, "); ", KindOf(given_),
                                 " was given"));
     }
-    TRUN_ASSIGN_OR_RETURN(const std::vector<uint32_t> sizes, ParameterSizes(wanted_, passing_));
-    const size_t rank = (sizes.size() - 1 - (passing_.with_padding ? 1 : 0)) / 4;
+    TRUN_ASSIGN_OR_RETURN(const size_t rank, DescriptorRank(wanted_));
     if (descriptor->shape.size() != rank || descriptor->strides.size() != rank) {
       return Error(absl::StrCat("is a descriptor of rank ", rank, "; one with ", descriptor->shape.size(),
                                 " extents and ", descriptor->strides.size(), " strides was given"));
@@ -242,17 +305,52 @@ class ArgumentChecker {
     if (descriptor->strides.back() != 1) return Error("needs a last stride of 1");
     TRUN_ASSIGN_OR_RETURN(const uint64_t address, Address(descriptor->base));
     if (address % 16 != 0) return Error("needs a base aligned to 16 bytes");
-    out_->push_back(address);
-    for (const uint64_t extent : descriptor->shape) {
+    std::vector<uint64_t> extents = descriptor->shape;
+    for (const uint64_t extent : extents) {
       if (extent > std::numeric_limits<int32_t>::max()) return Error("has an extent over 2147483647");
-      out_->push_back(LittleEndian(extent, 8));
     }
+    const TensorMapMetadata* const by_value = ByValue(signature_, position_, passing_);
+    if (by_value != nullptr) {
+      TRUN_RETURN_IF_ERROR(EncodeByValue(*descriptor, address, *by_value));
+      if (by_value->fp4_padded && passing_.passes_fp4_extent) extents.back() *= 2;
+    } else {
+      out_->push_back(address);
+      for (const uint64_t extent : extents) out_->push_back(LittleEndian(extent, 8));
+      for (const int64_t stride : descriptor->strides)
+        out_->push_back(LittleEndian(static_cast<uint64_t>(stride), 8));
+      if (passing_.with_padding) out_->push_back(LittleEndian(descriptor->padding_nan ? 1 : 0, 1));
+    }
+    for (const uint64_t extent : extents) out_->push_back(LittleEndian(extent, 4));
     for (const int64_t stride : descriptor->strides)
       out_->push_back(LittleEndian(static_cast<uint64_t>(stride), 8));
-    if (passing_.with_padding) out_->push_back(LittleEndian(descriptor->padding_nan ? 1 : 0, 1));
-    for (const uint64_t extent : descriptor->shape) out_->push_back(LittleEndian(extent, 4));
-    for (const int64_t stride : descriptor->strides)
-      out_->push_back(LittleEndian(static_cast<uint64_t>(stride), 8));
+    return absl::OkStatus();
+  }
+
+  // The fields of the map, innermost dimension first; the device checks what it can do.
+  absl::Status EncodeByValue(const TensorDescriptor& descriptor, uint64_t address,
+                             const TensorMapMetadata& metadata) const {
+    const size_t rank = descriptor.shape.size();
+    if (metadata.box.size() != rank) {
+      return Error(absl::StrCat("is a descriptor of rank ", rank, "; the metadata's block_size has ",
+                                metadata.box.size(), " dimensions"),
+                   Reason::kMetadata);
+    }
+    device::TensorMapFields fields;
+    fields.address = address;
+    fields.element = metadata.element;
+    fields.swizzle = metadata.swizzle;
+    fields.nan_fill = descriptor.padding_nan;
+    fields.extents.assign(descriptor.shape.rbegin(), descriptor.shape.rend());
+    if (metadata.fp4_padded) fields.extents.front() *= 2;
+    fields.box.assign(metadata.box.rbegin(), metadata.box.rend());
+    for (size_t i = rank - 1; i > 0; --i) {
+      const int64_t stride = descriptor.strides[i - 1];
+      if (stride < 0 || stride > std::numeric_limits<int64_t>::max() / 64) {
+        return Error(absl::StrCat("has a stride of ", stride, " elements, which no tensor map takes"));
+      }
+      fields.strides.push_back(static_cast<uint64_t>(stride) * metadata.element_bytes);
+    }
+    out_->push_back(std::move(fields));
     return absl::OkStatus();
   }
 
@@ -288,32 +386,33 @@ absl::StatusOr<DescriptorPassing> DescriptorPassingOf(const KernelMetadata& meta
   DescriptorPassing passing;
   const auto meta = json.find("tensordesc_meta");
   if (meta != json.end() && meta->is_array()) {
-    for (const auto& entry : *meta) passing.by_value = passing.by_value || !entry.is_null();
+    for (const nlohmann::json& entry : *meta) {
+      passing.by_value.emplace_back();
+      if (entry.is_null()) continue;
+      TRUN_ASSIGN_OR_RETURN(passing.by_value.back(), ReadTensorMapMetadata(entry));
+    }
   }
   int minor = 0;
   const std::vector<std::string> parts = absl::StrSplit(metadata.triton_version, '.');
-  passing.with_padding = parts.size() < 2 || !absl::SimpleAtoi(parts[1], &minor) || minor >= 5;
+  const bool known = parts.size() >= 2 && absl::SimpleAtoi(parts[1], &minor);
+  passing.with_padding = !known || minor >= 5;
+  passing.passes_fp4_extent = known && (minor == 5 || minor == 6);
   return passing;
 }
 
-absl::StatusOr<std::vector<uint32_t>> ParameterSizes(const KernelArgument& argument,
+absl::StatusOr<std::vector<uint32_t>> ParameterSizes(const KernelSignature& signature, size_t position,
                                                      const DescriptorPassing& passing) {
+  const KernelArgument& argument = signature.arguments[position];
   if (argument.kind != KernelArgument::Kind::kTensorDescriptor) return std::vector<uint32_t>{argument.bytes};
-  if (passing.by_value) {
-    return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedTarget,
-                     "tensor descriptors that are passed by value (TMA) cannot be launched on this device");
+  TRUN_ASSIGN_OR_RETURN(const size_t rank, DescriptorRank(argument));
+  std::vector<uint32_t> sizes;
+  if (ByValue(signature, position, passing) != nullptr) {
+    sizes = {sizeof(device::TensorMapBytes)};
+  } else {
+    sizes = {8};
+    sizes.insert(sizes.end(), 2 * rank, 8);
+    if (passing.with_padding) sizes.push_back(1);
   }
-  // "fp16[64, 64]"
-  const size_t open = argument.descriptor_type.find('[');
-  if (open == std::string::npos || argument.descriptor_type.back() != ']') {
-    return InvalidArgument(Reason::kMetadata,
-                           absl::StrCat("'", argument.descriptor_type, "' is no descriptor type"));
-  }
-  size_t rank = 1;
-  for (const char c : argument.descriptor_type) rank += c == ',' ? 1 : 0;
-  std::vector<uint32_t> sizes = {8};
-  sizes.insert(sizes.end(), 2 * rank, 8);
-  if (passing.with_padding) sizes.push_back(1);
   sizes.insert(sizes.end(), rank, 4);
   sizes.insert(sizes.end(), rank, 8);
   return sizes;

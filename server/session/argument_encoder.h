@@ -3,7 +3,9 @@
 #ifndef TRUN_SERVER_SESSION_ARGUMENT_ENCODER_H_
 #define TRUN_SERVER_SESSION_ARGUMENT_ENCODER_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,17 +28,30 @@ struct ResolvedTensor {
 // NOT_FOUND kHandle for a handle that is none of the session's.
 using TensorResolver = absl::FunctionRef<absl::StatusOr<ResolvedTensor>(absl::string_view handle)>;
 
+// What an entry of the metadata's tensordesc_meta says of a tensor descriptor that is passed by value, as a
+// tensor map.
+struct TensorMapMetadata {
+  uint8_t element = 0;  // of device::TensorMapFields
+  uint8_t swizzle = 0;
+  uint32_t element_bytes = 0;
+  std::vector<uint32_t> box;  // outermost dimension first, as Triton writes it
+  bool fp4_padded = false;    // the last extent counts twice
+};
+
 // How Triton passes host-made tensor descriptors of one kernel (docs/formats/executor.md).
 struct DescriptorPassing {
-  bool by_value = false;      // a CUtensorMap: the metadata has a tensordesc_meta
-  bool with_padding = false;  // an i1 between the 64-bit and the 32-bit fields: Triton 3.5 on
+  // By descriptor, in the order of the arguments; nothing: as its fields. Descriptors past the end too.
+  std::vector<std::optional<TensorMapMetadata>> by_value;
+  bool with_padding = false;       // an i1 between the 64-bit and the 32-bit fields: Triton 3.5 on
+  bool passes_fp4_extent = false;  // a doubled extent is passed to the kernel too: 3.5 and 3.6
 };
-// INVALID_ARGUMENT kMetadata: raw_json is no JSON object.
+// INVALID_ARGUMENT kMetadata: raw_json is no JSON object, or has a tensordesc_meta that is none.
+// UNIMPLEMENTED kUnsupportedTarget: an im2col descriptor.
 absl::StatusOr<DescriptorPassing> DescriptorPassingOf(const KernelMetadata& metadata);
 
-// The kernel parameters that one argument of the signature takes: sizes in order. A descriptor takes several.
-// INVALID_ARGUMENT kMetadata: a descriptor type that is none. UNIMPLEMENTED kUnsupportedTarget: by_value.
-absl::StatusOr<std::vector<uint32_t>> ParameterSizes(const KernelArgument& argument,
+// The kernel parameters that argument number `position` of the signature takes: sizes in order. A descriptor
+// takes several. INVALID_ARGUMENT kMetadata: a descriptor type that is none.
+absl::StatusOr<std::vector<uint32_t>> ParameterSizes(const KernelSignature& signature, size_t position,
                                                      const DescriptorPassing& passing);
 
 // Appends the encoded arguments to `out`. Errors name the argument by its position, and by name where the

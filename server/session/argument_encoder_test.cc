@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 
 namespace trun {
@@ -169,16 +170,52 @@ TEST(ArgumentEncoderTest, FloatsAreRoundedOnceToNearestEven) {
 TEST(ArgumentEncoderTest, ADescriptorBecomesItsFields) {
   const KernelArgument wanted = {"desc", Kind::kTensorDescriptor, ScalarType::kF32, 0, 1, "fp32[16, 16]"};
   const TensorDescriptor given = {{"t-f32", 0}, {8, 8}, {8, 1}, {16, 16}, false};
-  const auto with_padding = Encode(wanted, given, {false, true});
+  DescriptorPassing padded;
+  padded.with_padding = true;
+  const auto with_padding = Encode(wanted, given, padded);
   ASSERT_TRUE(with_padding.ok()) << with_padding.status();
   EXPECT_EQ(with_padding->size(), 10u);
   EXPECT_EQ(std::get<std::string>(with_padding->at(5)).size(), 1u);
   EXPECT_EQ(Encode(wanted, given)->size(), 9u);
-  EXPECT_EQ(GetReason(Encode(wanted, given, {true, false}).status()), Reason::kUnsupportedTarget);
   TensorDescriptor flat = given;
   flat.shape = {64};
   ExpectBad(wanted, flat, "rank 2");
   ExpectBad(wanted, int64_t{1}, "is a tensor descriptor");
+}
+
+TEST(ArgumentEncoderTest, ADescriptorWithMetadataBecomesATensorMapInnermostDimensionFirst) {
+  const KernelArgument wanted = {"desc", Kind::kTensorDescriptor, ScalarType::kF32, 0, 1, "fp32[16, 32]"};
+  const TensorDescriptor given = {{"t-f32", 16}, {5, 64}, {96, 1}, {16, 32}, true};
+  DescriptorPassing passing;
+  passing.by_value = {TensorMapMetadata{7, 3, 4, {16, 32}, false}};
+  const auto encoded = Encode(wanted, given, passing);
+  ASSERT_TRUE(encoded.ok()) << encoded.status();
+  ASSERT_EQ(encoded->size(), 5u) << "a map, two extents, two strides";
+  const auto& map = std::get<device::TensorMapFields>(encoded->at(0));
+  EXPECT_EQ(map.address, 0x1010u);
+  EXPECT_EQ(map.element, 7);
+  EXPECT_EQ(map.swizzle, 3);
+  EXPECT_TRUE(map.nan_fill);
+  EXPECT_EQ(map.extents, std::vector<uint64_t>({64, 5}));
+  EXPECT_EQ(map.strides, std::vector<uint64_t>({96 * 4}));
+  EXPECT_EQ(map.box, std::vector<uint32_t>({32, 16}));
+  EXPECT_EQ(std::get<std::string>(encoded->at(1)), std::string("\5\0\0\0", 4));
+  EXPECT_EQ(std::get<std::string>(encoded->at(3)), std::string("\x60\0\0\0\0\0\0\0", 8));
+  EXPECT_EQ(*ParameterSizes({"k", {wanted}}, 0, passing), std::vector<uint32_t>({128, 4, 4, 8, 8}));
+  TensorDescriptor backwards = given;
+  backwards.strides[0] = -96;
+  EXPECT_EQ(GetReason(Encode(wanted, backwards, passing).status()), Reason::kArgument);
+  passing.by_value[0]->box.push_back(1);
+  EXPECT_EQ(GetReason(Encode(wanted, given, passing).status()), Reason::kMetadata);
+}
+
+TEST(ArgumentEncoderTest, EachDescriptorIsPassedAsItsOwnEntrySays) {
+  const KernelArgument wanted = {"desc", Kind::kTensorDescriptor, ScalarType::kF32, 0, 1, "fp32[16]"};
+  const KernelSignature signature = {"k", {wanted, Scalar(ScalarType::kI32), wanted}};
+  DescriptorPassing passing;
+  passing.by_value = {std::nullopt, TensorMapMetadata{7, 0, 4, {16}, false}};
+  EXPECT_EQ(ParameterSizes(signature, 0, passing)->front(), 8u);
+  EXPECT_EQ(ParameterSizes(signature, 2, passing)->front(), 128u);
 }
 
 TEST(ArgumentEncoderTest, HowDescriptorsArePassedIsInTheMetadata) {
@@ -186,9 +223,22 @@ TEST(ArgumentEncoderTest, HowDescriptorsArePassedIsInTheMetadata) {
   metadata.triton_version = "3.4.0";
   EXPECT_FALSE(DescriptorPassingOf(metadata)->with_padding);
   metadata.triton_version = "3.9.0";
-  metadata.raw_json = R"({"tensordesc_meta": [null, {"swizzle": 3}]})";
-  EXPECT_TRUE(DescriptorPassingOf(metadata)->with_padding);
-  EXPECT_TRUE(DescriptorPassingOf(metadata)->by_value);
+  metadata.raw_json = R"({"tensordesc_meta": [null, {"swizzle": 3, "elem_size": 2, "elem_type": 6,
+                          "block_size": [64, 32], "fp4_padded": false}]})";
+  const auto passing = DescriptorPassingOf(metadata);
+  ASSERT_TRUE(passing.ok()) << passing.status();
+  EXPECT_TRUE(passing->with_padding);
+  ASSERT_EQ(passing->by_value.size(), 2u);
+  EXPECT_FALSE(passing->by_value[0].has_value());
+  EXPECT_EQ(passing->by_value[1]->box, std::vector<uint32_t>({64, 32}));
+  EXPECT_EQ(passing->by_value[1]->element, 6);
+  for (const char* bad : {R"([3])", R"([{"swizzle": 3}])",
+                          R"([{"swizzle": 3, "elem_size": 2, "elem_type": 6, "block_size": [-1]}])"}) {
+    metadata.raw_json = absl::StrCat("{\"tensordesc_meta\": ", bad, "}");
+    EXPECT_EQ(GetReason(DescriptorPassingOf(metadata).status()), Reason::kMetadata) << bad;
+  }
+  metadata.raw_json = R"({"tensordesc_meta": [{"is_im2col": true}]})";
+  EXPECT_EQ(GetReason(DescriptorPassingOf(metadata).status()), Reason::kUnsupportedTarget);
   metadata.raw_json = "nonsense";
   EXPECT_EQ(GetReason(DescriptorPassingOf(metadata).status()), Reason::kMetadata);
 }

@@ -14,8 +14,8 @@ bool IsLost(const absl::Status& status) {
 absl::Status CheckAgainstSignature(const SessionKernel& kernel) {
   const KernelSignature& signature = kernel.compiled->signature;
   std::vector<uint32_t> sizes;
-  for (const KernelArgument& argument : signature.arguments) {
-    TRUN_ASSIGN_OR_RETURN(const std::vector<uint32_t> own, ParameterSizes(argument, *kernel.passing));
+  for (size_t i = 0; i < signature.arguments.size(); ++i) {
+    TRUN_ASSIGN_OR_RETURN(const std::vector<uint32_t> own, ParameterSizes(signature, i, *kernel.passing));
     sizes.insert(sizes.end(), own.begin(), own.end());
   }
   const std::vector<device::ParameterLayout>& parameters = kernel.attributes.parameters;

@@ -52,6 +52,8 @@ class ExecutorBinding {
   // Null before Start, after Release, and when a replacement could not be started.
   ExecutorControl* executor() const { return executor_.get(); }
   const device::DeviceInfo& device_info() const { return info_; }
+  // Which executor it is, counted from 1.
+  uint64_t generation() const { return generation_; }
   uint64_t restarts() const { return generation_ > 0 ? generation_ - 1 : 0; }
 
  private:

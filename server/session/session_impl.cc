@@ -29,6 +29,8 @@ absl::StatusOr<std::shared_ptr<SessionImpl>> SessionImpl::Create(const SessionIm
   TRUN_RETURN_IF_ERROR(session->binding_.Start());
   session->info_ = session->binding_.device_info();
   MutexLock lock(&session->mu_);
+  session->tensors_.emplace(&session->memory_, options.tenant_memory.get(), options.addresses,
+                            session->info_.host_memory);
   session->executor_pid_ = session->binding_.executor()->pid();
   return session;
 }
@@ -41,10 +43,7 @@ SessionImpl::SessionImpl(const SessionImplOptions& options)
       binding_(options.executors, options.device, options.id, [this] {
         MutexLock lock(&mu_);
         return tensors_.has_value() ? tensors_->Snapshot() : std::vector<MemoryChange>();
-      }) {
-  MutexLock lock(&mu_);
-  tensors_.emplace(&memory_, options_.tenant_memory.get(), options_.addresses);
-}
+      }) {}
 
 SessionImpl::~SessionImpl() { Close(); }
 
@@ -171,7 +170,7 @@ absl::Status SessionImpl::ReleaseKernel(absl::string_view kernel) {
 }
 
 absl::Status SessionImpl::PrepareExecutor(const std::vector<MemoryChange>& changes,
-                                          const std::vector<uint64_t>& unloads, SessionKernel* kernel) {
+                                          const std::vector<uint64_t>& unloads, SessionKernel* kernel) const {
   const uint64_t before = binding_.restarts();
   const absl::Status status = binding_.Prepare(changes, unloads, kernel);
   if (binding_.restarts() == before) return status;

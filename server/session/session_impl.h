@@ -9,11 +9,13 @@
 #include <unordered_map>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "server/session/executor_binding.h"
 #include "server/session/memory_account.h"
 #include "server/session/session.h"
+#include "server/session/staged_transfer.h"
 #include "server/session/tensor_table.h"
 
 namespace trun {
@@ -100,12 +102,20 @@ class SessionImpl final : public Session {
 
   absl::StatusOr<uint64_t> LaunchLocked(const SessionLaunch& launch, std::function<void(LaunchResult)> done)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_);
+  absl::StatusOr<std::vector<TensorInfo>> AllocateOnDevice(absl::Span<const TensorSpec> specs);
+  // One more arena of device memory, made by the executor.
+  absl::Status GrowOnDevice(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_);
+  // Runs `operation` on an executor that knows all of the session's memory; once more on a new one when it is
+  // lost: what it does must not mind.
+  absl::Status OnDevice(absl::FunctionRef<absl::Status(ExecutorControl&, StagedTransfer&)> operation) const;
+  absl::Status OnDeviceLocked(absl::FunctionRef<absl::Status(ExecutorControl&, StagedTransfer&)> operation)
+      const ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_);
   // Checks the launch, gives it its number and puts it among the pending ones.
   absl::Status Enqueue(const SessionLaunch& launch, const SessionKernel& kernel, ExecutorLaunch* out,
                        std::function<void(LaunchResult)> done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_, mu_);
   // binding_.Prepare, and what it means for the statistics.
   absl::Status PrepareExecutor(const std::vector<MemoryChange>& changes, const std::vector<uint64_t>& unloads,
-                               SessionKernel* kernel) ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_);
+                               SessionKernel* kernel) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_);
   // Undoes Enqueue.
   void TakeBack(uint64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_);
   void OnDone(uint64_t sequence, ExecutorLaunchResult result);
@@ -134,24 +144,26 @@ class SessionImpl final : public Session {
   std::atomic<int64_t> last_used_ns_{0};  // of the clock
   std::atomic<bool> draining_{false};
 
-  Mutex launch_mu_;
-  ExecutorBinding binding_ ABSL_GUARDED_BY(launch_mu_);
+  // Reading a tensor of device memory talks to the executor too, and may have to replace it.
+  mutable Mutex launch_mu_;
+  mutable ExecutorBinding binding_ ABSL_GUARDED_BY(launch_mu_);
+  mutable StagedTransfer staging_ ABSL_GUARDED_BY(launch_mu_);
 
   mutable Mutex mu_ ABSL_ACQUIRED_AFTER(launch_mu_);
   mutable CondVar changed_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
-  std::optional<TensorTable> tensors_ ABSL_GUARDED_BY(mu_);  // gone once closed
+  mutable std::optional<TensorTable> tensors_ ABSL_GUARDED_BY(mu_);  // gone once closed
   std::unordered_map<std::string, std::shared_ptr<SessionKernel>> kernels_ ABSL_GUARDED_BY(mu_);
   std::map<const CompiledKernel*, std::shared_ptr<SessionKernel>> kernel_by_compiled_ ABSL_GUARDED_BY(mu_);
-  std::vector<uint64_t> unloads_ ABSL_GUARDED_BY(mu_);  // kernels the executor may forget
+  mutable std::vector<uint64_t> unloads_ ABSL_GUARDED_BY(mu_);  // kernels the executor may forget
   uint64_t next_kernel_ ABSL_GUARDED_BY(mu_) = 1;
   uint64_t last_sequence_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<uint64_t, PendingLaunch> pending_ ABSL_GUARDED_BY(mu_);
   std::vector<WaitingSynchronize> synchronizes_ ABSL_GUARDED_BY(mu_);
   std::optional<LaunchResult> first_fault_ ABSL_GUARDED_BY(mu_);  // since the last Synchronize
   std::string printed_ ABSL_GUARDED_BY(mu_);
-  uint64_t restarts_ ABSL_GUARDED_BY(mu_) = 0;
-  int64_t executor_pid_ ABSL_GUARDED_BY(mu_) = 0;
+  mutable uint64_t restarts_ ABSL_GUARDED_BY(mu_) = 0;
+  mutable int64_t executor_pid_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace trun

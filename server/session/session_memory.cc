@@ -28,6 +28,7 @@ void Populate(char* begin, uint64_t bytes) {
 }  // namespace
 
 absl::StatusOr<std::vector<TensorInfo>> SessionImpl::Allocate(absl::Span<const TensorSpec> specs) {
+  if (!info_.host_memory) return AllocateOnDevice(specs);
   MutexLock lock(&mu_);
   TRUN_RETURN_IF_ERROR(CheckOpen());
   const bool more_to_come = tensors_->Reclaim(Completed());
@@ -37,6 +38,94 @@ absl::StatusOr<std::vector<TensorInfo>> SessionImpl::Allocate(absl::Span<const T
   TRUN_RETURN_IF_ERROR(WaitUntilDone(last_sequence_, absl::InfiniteDuration()));
   tensors_->Reclaim(Completed());
   return tensors_->Allocate(specs);
+}
+
+absl::StatusOr<std::vector<TensorInfo>> SessionImpl::AllocateOnDevice(absl::Span<const TensorSpec> specs) {
+  MutexLock launch_lock(&launch_mu_);
+  absl::StatusOr<std::vector<TensorInfo>> infos = std::vector<TensorInfo>();
+  std::vector<std::pair<uint64_t, uint64_t>> zeroing;
+  bool waited = false;
+  while (true) {
+    uint64_t wanted = 0;
+    {
+      MutexLock lock(&mu_);
+      TRUN_RETURN_IF_ERROR(CheckOpen());
+      const bool more_to_come = tensors_->Reclaim(Completed());
+      infos = tensors_->Allocate(specs);
+      zeroing = tensors_->TakeZeroing();
+      wanted = tensors_->wanted_arena();
+      if (!infos.ok() && absl::IsResourceExhausted(infos.status()) && more_to_come && !waited) {
+        // Freed memory that running launches still use comes back with them.
+        waited = true;
+        TRUN_RETURN_IF_ERROR(WaitUntilDone(last_sequence_, absl::InfiniteDuration()));
+        continue;
+      }
+    }
+    if (infos.ok()) break;
+    if (wanted == 0) return infos.status();
+    TRUN_RETURN_IF_ERROR(GrowOnDevice(wanted));
+  }
+  absl::Status zeroed = absl::OkStatus();
+  if (!zeroing.empty()) {
+    zeroed = OnDeviceLocked([&](ExecutorControl& executor, StagedTransfer&) {
+      for (const auto& [address, bytes] : zeroing) {
+        TRUN_RETURN_IF_ERROR(executor.Fill(address, bytes, absl::string_view("\0", 1)));
+      }
+      return absl::OkStatus();
+    });
+  }
+  if (zeroed.ok()) return infos;
+  std::vector<std::string> handles;
+  for (const TensorInfo& info : *infos) handles.push_back(info.handle);
+  MutexLock lock(&mu_);
+  TRUN_RETURN_IF_ERROR(CheckOpen());
+  TRUN_RETURN_IF_ERROR(tensors_->Free(handles, 0));
+  return zeroed;
+}
+
+absl::Status SessionImpl::GrowOnDevice(uint64_t bytes) {
+  uint64_t id = 0;
+  {
+    MutexLock lock(&mu_);
+    TRUN_RETURN_IF_ERROR(CheckOpen());
+    id = tensors_->next_arena_id();
+  }
+  TRUN_ASSIGN_OR_RETURN(std::shared_ptr<Arena> arena, Arena::Reserve(id, bytes, options_.addresses));
+  TRUN_RETURN_IF_ERROR(OnDeviceLocked([&](ExecutorControl& executor, StagedTransfer&) -> absl::Status {
+    TRUN_ASSIGN_OR_RETURN(UniqueFd memory, executor.CreateArena(id, arena->bytes(), arena->address()));
+    arena->SetDescriptor(std::move(memory));
+    return absl::OkStatus();
+  }));
+  MutexLock lock(&mu_);
+  TRUN_RETURN_IF_ERROR(CheckOpen());
+  tensors_->AddArena(std::move(arena));
+  return absl::OkStatus();
+}
+
+absl::Status SessionImpl::OnDevice(
+    absl::FunctionRef<absl::Status(ExecutorControl&, StagedTransfer&)> operation) const {
+  MutexLock launch_lock(&launch_mu_);
+  return OnDeviceLocked(operation);
+}
+
+absl::Status SessionImpl::OnDeviceLocked(
+    absl::FunctionRef<absl::Status(ExecutorControl&, StagedTransfer&)> operation) const {
+  absl::Status status;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    std::vector<MemoryChange> changes;
+    std::vector<uint64_t> unloads;
+    {
+      MutexLock lock(&mu_);
+      TRUN_RETURN_IF_ERROR(CheckOpen());
+      changes = tensors_->TakeChanges();
+      unloads.swap(unloads_);
+    }
+    TRUN_RETURN_IF_ERROR(PrepareExecutor(changes, unloads, nullptr));
+    staging_.SetExecutor(binding_.generation());
+    status = operation(*binding_.executor(), staging_);
+    if (GetReason(status) != Reason::kExecutorLost && GetReason(status) != Reason::kContextLost) break;
+  }
+  return status;
 }
 
 absl::Status SessionImpl::Free(absl::Span<const std::string> tensors) {
@@ -81,6 +170,11 @@ absl::StatusOr<std::shared_ptr<const Tensor>> SessionImpl::Acquire(absl::string_
 
 absl::Status SessionImpl::Write(absl::string_view tensor, uint64_t offset, absl::Span<const char> data) {
   TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> found, Acquire(tensor, offset, data.size()));
+  if (!found->arena->in_host_memory()) {
+    return OnDevice([&](ExecutorControl& executor, StagedTransfer& staging) {
+      return staging.Write(&executor, found->info.device_address + offset, data);
+    });
+  }
   Populate(found->memory() + offset, data.size());
   if (!data.empty()) std::memcpy(found->memory() + offset, data.data(), data.size());
   return absl::OkStatus();
@@ -88,6 +182,11 @@ absl::Status SessionImpl::Write(absl::string_view tensor, uint64_t offset, absl:
 
 absl::Status SessionImpl::Read(absl::string_view tensor, uint64_t offset, absl::Span<char> data) const {
   TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> found, Acquire(tensor, offset, data.size()));
+  if (!found->arena->in_host_memory()) {
+    return OnDevice([&](ExecutorControl& executor, StagedTransfer& staging) {
+      return staging.Read(&executor, found->info.device_address + offset, data);
+    });
+  }
   if (!data.empty()) std::memcpy(data.data(), found->memory() + offset, data.size());
   return absl::OkStatus();
 }
@@ -104,6 +203,11 @@ absl::Status SessionImpl::Fill(absl::string_view tensor, uint64_t offset, uint64
     return InvalidArgument(
         Reason::kArgument,
         absl::StrCat(bytes, " bytes are not a multiple of the pattern's ", pattern.size()));
+  }
+  if (!found->arena->in_host_memory()) {
+    return OnDevice([&](ExecutorControl& executor, StagedTransfer&) {
+      return executor.Fill(found->info.device_address + offset, bytes, pattern);
+    });
   }
   char* const begin = found->memory() + offset;
   Populate(begin, bytes);
@@ -127,6 +231,12 @@ absl::Status SessionImpl::Copy(absl::string_view source, uint64_t source_offset,
       destination_offset < source_offset + bytes) {
     return InvalidArgument(Reason::kArgument, "the ranges of the copy overlap");
   }
+  if (!to->arena->in_host_memory()) {
+    return OnDevice([&](ExecutorControl& executor, StagedTransfer&) {
+      return executor.Copy(to->info.device_address + destination_offset,
+                           from->info.device_address + source_offset, bytes);
+    });
+  }
   Populate(to->memory() + destination_offset, bytes);
   if (bytes > 0) std::memcpy(to->memory() + destination_offset, from->memory() + source_offset, bytes);
   return absl::OkStatus();
@@ -135,6 +245,11 @@ absl::Status SessionImpl::Copy(absl::string_view source, uint64_t source_offset,
 absl::StatusOr<DescriptorExport> SessionImpl::ExportDescriptors(absl::Span<const std::string> tensors) const {
   MutexLock lock(&mu_);
   TRUN_RETURN_IF_ERROR(CheckOpen());
+  if (!info_.host_memory) {
+    return FailedPrecondition(Reason::kUnsupportedTarget, absl::StrCat("the memory of ", options_.device,
+                                                                       " is the device's own and cannot be "
+                                                                       "mapped: read and write the tensors"));
+  }
   DescriptorExport exported;
   std::vector<const Arena*> arenas;
   for (const std::string& handle : tensors) {

@@ -64,6 +64,8 @@ absl::StatusOr<uint64_t> TensorTable::BytesOf(const TensorSpec& spec) {
 }
 
 absl::StatusOr<std::vector<TensorInfo>> TensorTable::Allocate(absl::Span<const TensorSpec> specs) {
+  wanted_arena_ = 0;
+  const size_t zeroing_before = zeroing_.size();
   std::vector<std::shared_ptr<Tensor>> made;
   made.reserve(specs.size());
   absl::Status failed = absl::OkStatus();
@@ -81,6 +83,7 @@ absl::StatusOr<std::vector<TensorInfo>> TensorTable::Allocate(absl::Span<const T
     }
   }
   if (!failed.ok()) {
+    zeroing_.resize(zeroing_before);
     for (const std::shared_ptr<Tensor>& tensor : made) {
       tensor->arena->ranges()->Free(tensor->offset, tensor->reserved);
       session_->Return(tensor->charged);
@@ -135,6 +138,10 @@ absl::Status TensorTable::Place(uint64_t bytes, Tensor* tensor) {
   const uint64_t last = arenas_.empty() ? kFirstArenaBytes / 2 : arenas_.back()->bytes();
   const uint64_t wanted =
       std::max(RoundUp(bytes, kAlignBytes) + kGuardBytes, std::min(2 * last, kMaxGrowthBytes));
+  if (!host_memory_) {
+    wanted_arena_ = wanted;
+    return ResourceExhausted(Reason::kOutOfMemory, "the session's device memory has no room for the tensor");
+  }
   TRUN_ASSIGN_OR_RETURN(std::unique_ptr<Arena> grown, Arena::Create(arenas_.size() + 1, wanted, addresses_));
   std::shared_ptr<Arena> arena = std::move(grown);
   arenas_.push_back(arena);
@@ -151,7 +158,9 @@ bool TensorTable::PlaceIn(const std::shared_ptr<Arena>& arena, uint64_t bytes, u
   const std::optional<uint64_t> offset = arena->ranges()->Allocate(reserved, align);
   if (!offset.has_value()) return false;
   // It was zeroed when it was freed, but whoever still maps it may have written since.
-  if (*offset < touched && !arena->Zero(*offset, bytes).ok()) {
+  if (*offset < touched && !host_memory_) {
+    zeroing_.emplace_back(arena->address() + *offset, bytes);
+  } else if (*offset < touched && !arena->Zero(*offset, bytes).ok()) {
     arena->ranges()->Free(*offset, reserved);
     return false;
   }
@@ -191,8 +200,9 @@ bool TensorTable::Reclaim(uint64_t completed) {
       ++it;
       continue;
     }
-    // A range that could not be zeroed is never handed out again.
-    if (tensor.arena->Zero(tensor.offset, tensor.info.bytes).ok()) {
+    // A range that could not be zeroed is never handed out again. Memory of a device is zeroed when it is
+    // used again.
+    if (!host_memory_ || tensor.arena->Zero(tensor.offset, tensor.info.bytes).ok()) {
       quarantine_.push_back({tensor.arena, tensor.offset, tensor.reserved});
       quarantined_bytes_ += tensor.reserved;
     }

@@ -50,9 +50,10 @@ class TensorTable {
   static constexpr uint64_t kGuardBytes = 256;
   static constexpr uint64_t kQuarantineBytes = uint64_t{64} << 20;
 
-  // What is charged goes to both accounts, which must outlive the table.
-  TensorTable(MemoryAccount* session, MemoryAccount* tenant, AddressSpace* addresses)
-      : session_(session), tenant_(tenant), addresses_(addresses) {}
+  // What is charged goes to both accounts, which must outlive the table. With `host_memory` the table makes
+  // arenas itself; else its owner does (see wanted_arena).
+  TensorTable(MemoryAccount* session, MemoryAccount* tenant, AddressSpace* addresses, bool host_memory = true)
+      : session_(session), tenant_(tenant), addresses_(addresses), host_memory_(host_memory) {}
   ~TensorTable();
 
   // Bytes of a spec; without an element type its elements are bytes. INVALID_ARGUMENT kArgument.
@@ -60,6 +61,16 @@ class TensorTable {
 
   // As Session::Allocate.
   absl::StatusOr<std::vector<TensorInfo>> Allocate(absl::Span<const TensorSpec> specs);
+  // Of device memory: the size of an arena without which the last Allocate failed with kOutOfMemory, 0 where
+  // that was not the reason. The owner adds one of that size, whose executor has it mapped, and allocates
+  // again.
+  uint64_t wanted_arena() const { return wanted_arena_; }
+  uint64_t next_arena_id() const { return arenas_.size() + 1; }
+  void AddArena(std::shared_ptr<Arena> arena) { arenas_.push_back(std::move(arena)); }
+  // Of device memory: ranges of tensors made since the last call whose memory was used before. The owner
+  // zeroes them before anybody sees the tensors.
+  std::vector<std::pair<uint64_t, uint64_t>> TakeZeroing() { return std::exchange(zeroing_, {}); }
+
   // As Session::Free. The memory is used again only after Reclaim with a `completed` of at least
   // `last_launch`.
   absl::Status Free(absl::Span<const std::string> handles, uint64_t last_launch);
@@ -100,6 +111,9 @@ class TensorTable {
   MemoryAccount* const session_;
   MemoryAccount* const tenant_;
   AddressSpace* const addresses_;
+  const bool host_memory_;
+  uint64_t wanted_arena_ = 0;
+  std::vector<std::pair<uint64_t, uint64_t>> zeroing_;  // address, bytes
   std::vector<std::shared_ptr<Arena>> arenas_;
   std::unordered_map<std::string, std::shared_ptr<Tensor>> by_handle_;
   std::map<uint64_t, std::string> handle_by_id_;  // live ones

@@ -82,7 +82,11 @@ absl::Status CudaContext::Enter() const {
 
 absl::Status CudaContext::Check(CUresult result, absl::string_view what) {
   if (result == CUDA_SUCCESS) return absl::OkStatus();
-  if (EndsContext(result)) MarkLost();
+  if (EndsContext(result)) {
+    CUresult none = CUDA_SUCCESS;
+    loss_.compare_exchange_strong(none, result);
+    MarkLost();
+  }
   return ToStatus(*driver_, result, what);
 }
 

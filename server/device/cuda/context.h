@@ -38,6 +38,8 @@ class CudaContext {
   // A context that is lost, or whose kernel hangs, is not touched again: a call might never return.
   bool lost() const { return lost_.load(); }
   void MarkLost() { lost_.store(true); }
+  // The first error that ended the context, whichever call it came out at; CUDA_SUCCESS where a kernel hangs.
+  CUresult loss() const { return loss_.load(); }
 
   // Arenas: what lies where.
   absl::Status AddRange(uint64_t address, uint64_t bytes);
@@ -55,6 +57,7 @@ class CudaContext {
   const CUcontext context_;
   const std::unique_ptr<OutputCapture> capture_;  // null: printed text goes where stdout goes
   DeviceInfo info_;
+  std::atomic<CUresult> loss_{CUDA_SUCCESS};
   std::atomic<bool> lost_{false};
   mutable Mutex mu_;
   std::map<uint64_t, uint64_t> ranges_ ABSL_GUARDED_BY(mu_);  // address → bytes

@@ -143,15 +143,15 @@ absl::Status CudaStream::Submit(Entry* entry) {
   CUresult result = driver.cuEventRecord(entry->begin, stream_);
   if (result == CUDA_SUCCESS) result = LaunchKernel(entry);
   if (result == CUDA_SUCCESS) {
-    entry->number = last_number_ + 1;
+    entry->number = ++last_number_;
     result = driver.cuEventRecord(entry->end, stream_);
     if (result == CUDA_SUCCESS) {
       result = driver.cuStreamWriteValue64(stream_, progress_address_, entry->number,
                                            CU_STREAM_WRITE_VALUE_DEFAULT);
     }
-    if (result == CUDA_SUCCESS) ++last_number_;
+    // It runs. An error that ends the context may be its own: that is found out when its turn comes.
+    if (result == CUDA_SUCCESS || EndsContext(result)) return absl::OkStatus();
   }
-  if (result == CUDA_SUCCESS) return absl::OkStatus();
   // The error of an earlier launch may come out here; that launch is named when its turn comes.
   if (EndsContext(result) && in_flight_ > 0) return LostBefore();
   return context_->Check(result, absl::StrCat("launching '", entry->kernel->attributes().name, "'"));
@@ -236,14 +236,15 @@ LaunchOutcome CudaStream::Await(const Entry& entry) {
     for (int look = 0; look < kLooksBetweenQueries && Progress() < entry.number; ++look) {
     }
     if (Progress() >= entry.number) break;
-    // Only the driver tells of a fault.
+    // Only the driver tells of a fault; it may have told another call already.
     if (context_->Enter().ok()) result = driver.cuEventQuery(entry.end);
-    if (result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_READY) {
+    if (result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY) result = context_->loss();
+    if (result != CUDA_SUCCESS || context_->lost()) {
       if (Progress() >= entry.number) break;  // done before the context was lost to a later launch
+      if (result == CUDA_SUCCESS) return Lost(entry, LostBefore());
       return Lost(entry,
                   context_->Check(result, absl::StrCat("kernel '", entry.kernel->attributes().name, "'")));
     }
-    if (context_->lost()) return Lost(entry, LostBefore());
     const SteadyClock::time_point now = SteadyClock::now();
     if (now >= until) {
       context_->MarkLost();

@@ -20,8 +20,9 @@
 namespace trun {
 
 // What the launch loop needs of a kernel argument: an address resolved from a handle, or the scalar's
-// little-endian bytes, exactly as long as the parameter.
-using ExecutorArgument = std::variant<uint64_t, std::string>;
+// little-endian bytes, exactly as long as the parameter, or the fields of a tensor map that is passed by
+// value.
+using ExecutorArgument = std::variant<uint64_t, std::string, device::TensorMapFields>;
 
 struct ExecutorLaunch {
   uint64_t sequence = 0;  // of the session; strictly increasing
@@ -65,11 +66,23 @@ class ExecutorControl {
   // As device::Device; they block for one round trip. UNAVAILABLE kExecutorLost.
   virtual absl::Status MapArena(uint64_t arena, const UniqueFd& fd, uint64_t bytes, uint64_t address) = 0;
   virtual absl::Status UnmapArena(uint64_t arena) = 0;
+  // Device::CreateMemory and MapArena in one; the memory, for MapArena of a later executor, comes back.
+  virtual absl::StatusOr<UniqueFd> CreateArena(uint64_t arena, uint64_t bytes, uint64_t address) = 0;
   virtual absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) = 0;
   virtual absl::Status RemoveAllocation(uint64_t id) = 0;
   virtual absl::StatusOr<device::KernelAttributes> LoadKernel(uint64_t kernel, absl::string_view image,
                                                               absl::string_view name) = 0;
   virtual absl::Status UnloadKernel(uint64_t kernel) = 0;
+
+  // Gives the executor memory of the host, a sealed memfd, through which Transfer moves bytes; once.
+  virtual absl::Status MapStaging(const UniqueFd& fd, uint64_t bytes) = 0;
+  // Moves bytes from the staging memory to the device, or the other way; returns at once. Transfers run in
+  // the order of the calls, but are not ordered with launches. `done` gets the device's status.
+  virtual void Transfer(uint64_t address, uint64_t bytes, uint64_t staging_offset, bool to_device,
+                        std::function<void(absl::Status)> done) = 0;
+  // As device::Device; they block until it is done.
+  virtual absl::Status Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) = 0;
+  virtual absl::Status Copy(uint64_t to, uint64_t from, uint64_t bytes) = 0;
 
   // Queues a launch; returns at once. Launches run in the order of the calls.
   virtual void Launch(ExecutorLaunch launch, std::function<void(ExecutorLaunchResult)> done) = 0;

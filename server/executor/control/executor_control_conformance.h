@@ -117,6 +117,36 @@ TEST_P(ExecutorControlConformance, WhatIsThereAlreadyIsRefused) {
             absl::StatusCode::kAlreadyExists);
 }
 
+TEST_P(ExecutorControlConformance, AnArenaThatItMakesHoldsItsBytesForTheNextExecutorToo) {
+  const UniqueFd staging = *device::CreateSealedMemory(8192);
+  const device::MappedMemory ours = *device::MappedMemory::Map(staging, 8192);
+  const auto move = [&](ExecutorControl* executor, uint64_t address, uint64_t bytes, bool to_device) {
+    Awaited<absl::Status> done;
+    executor->Transfer(address, bytes, 0, to_device, done.callback());
+    return done.Wait();
+  };
+  auto memory = executor_->CreateArena(1, kArenaBytes, address_);
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  ASSERT_TRUE(memory->valid());
+  EXPECT_EQ(executor_->CreateArena(2, kArenaBytes, address_).status().code(),
+            absl::StatusCode::kAlreadyExists);
+  ASSERT_TRUE(executor_->MapStaging(staging, 8192).ok());
+  std::memset(ours.data(), 'a', 100);
+  EXPECT_TRUE(move(executor_.get(), address_ + 4096, 100, true).ok());
+  EXPECT_TRUE(executor_->Fill(address_ + 4096, 10, "xy").ok());
+  EXPECT_TRUE(executor_->Copy(address_ + 8192, address_ + 4096, 100).ok());
+  EXPECT_EQ(move(executor_.get(), address_ + kArenaBytes - 50, 100, true).code(),
+            absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(executor_->Fill(0x1000, 8, "x").code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(executor_->Copy(0x1000, address_, 8).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_TRUE(executor_->health().ok());
+  executor_ = *factory_->Create(GetParam().device, "s-next");
+  ASSERT_TRUE(executor_->MapArena(1, *memory, kArenaBytes, address_).ok());
+  ASSERT_TRUE(executor_->MapStaging(staging, 8192).ok());
+  ASSERT_TRUE(move(executor_.get(), address_ + 8192, 100, false).ok());
+  EXPECT_EQ(std::string(ours.data(), 100), "xyxyxyxyxy" + std::string(90, 'a'));
+}
+
 TEST_P(ExecutorControlConformance, AModuleThatDoesNotParseIsInvalidIr) {
   const absl::Status status = executor_->LoadKernel(1, GetParam().malformed, "").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);

@@ -1,5 +1,6 @@
 #include "server/executor/control/fake_executor.h"
 
+#include <cstring>
 #include <deque>
 #include <thread>
 
@@ -94,6 +95,46 @@ class FakeExecutor final : public ExecutorControl {
     TRUN_RETURN_IF_ERROR(health());
     MutexLock lock(&state_->mu);
     return state_->arenas.erase(arena) == 1 ? absl::OkStatus() : NotFound(Reason::kHandle, "no such arena");
+  }
+  absl::StatusOr<UniqueFd> CreateArena(uint64_t arena, uint64_t bytes, uint64_t address) override {
+    TRUN_ASSIGN_OR_RETURN(UniqueFd memory, device::CreateSealedMemory(bytes));
+    TRUN_RETURN_IF_ERROR(MapArena(arena, memory, bytes, address));
+    return memory;
+  }
+  absl::Status MapStaging(const UniqueFd& fd, uint64_t bytes) override {
+    TRUN_RETURN_IF_ERROR(health());
+    TRUN_ASSIGN_OR_RETURN(device::MappedMemory memory, device::MappedMemory::Map(fd, bytes));
+    MutexLock lock(&state_->mu);
+    staging_ = std::move(memory);
+    return absl::OkStatus();
+  }
+  void Transfer(uint64_t address, uint64_t bytes, uint64_t staging_offset, bool to_device,
+                std::function<void(absl::Status)> done) override {
+    absl::Status status = health();
+    char* const device = owner_->At(address, bytes);
+    if (status.ok() && (device == nullptr || staging_offset + bytes > staging_.bytes())) {
+      status = MakeError(absl::StatusCode::kOutOfRange, Reason::kArgument, "bytes outside every arena");
+    }
+    if (status.ok() && to_device) std::memcpy(device, staging_.data() + staging_offset, bytes);
+    if (status.ok() && !to_device) std::memcpy(staging_.data() + staging_offset, device, bytes);
+    done(std::move(status));
+  }
+  absl::Status Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) override {
+    TRUN_RETURN_IF_ERROR(health());
+    char* const to = owner_->At(address, bytes);
+    if (to == nullptr) return MakeError(absl::StatusCode::kOutOfRange, Reason::kArgument, "no such memory");
+    for (uint64_t i = 0; i < bytes; ++i) to[i] = pattern[i % pattern.size()];
+    return absl::OkStatus();
+  }
+  absl::Status Copy(uint64_t to, uint64_t from, uint64_t bytes) override {
+    TRUN_RETURN_IF_ERROR(health());
+    char* const target = owner_->At(to, bytes);
+    const char* const source = owner_->At(from, bytes);
+    if (target == nullptr || source == nullptr) {
+      return MakeError(absl::StatusCode::kOutOfRange, Reason::kArgument, "no such memory");
+    }
+    std::memcpy(target, source, bytes);
+    return absl::OkStatus();
   }
   absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) override {
     TRUN_RETURN_IF_ERROR(health());
@@ -252,6 +293,7 @@ class FakeExecutor final : public ExecutorControl {
   const std::shared_ptr<FakeExecutors::State> state_;
   const device::DeviceInfo info_;
   std::map<uint64_t, FakeKernel> loaded_;  // under state_->mu
+  device::MappedMemory staging_;           // of the caller of MapStaging and Transfer
   mutable Mutex mu_;
   CondVar wake_;
   absl::Status health_ ABSL_GUARDED_BY(mu_);

@@ -26,6 +26,7 @@ constexpr size_t kMaxPrinted = size_t{1} << 20;
 bool IsPlain(const ExecutorReply& reply) { return reply.reply_case() == ExecutorReply::REPLY_NOT_SET; }
 bool IsHello(const ExecutorReply& reply) { return reply.has_hello(); }
 bool IsLoadKernel(const ExecutorReply& reply) { return reply.has_load_kernel(); }
+bool IsCreateArena(const ExecutorReply& reply) { return reply.has_create_arena(); }
 bool IsLaunch(const ExecutorReply& reply) { return reply.has_launch(); }
 
 absl::Status Lost(absl::string_view what) { return Unavailable(Reason::kExecutorLost, what); }
@@ -129,19 +130,21 @@ absl::Status SocketExecutor::Post(ExecutorRequest* request, int descriptor, Pend
 }
 
 absl::Status SocketExecutor::Call(ExecutorRequest* request, int descriptor, Check check,
-                                  absl::Duration timeout, Reply* reply) {
+                                  absl::Duration timeout, Reply* reply, UniqueFd* received) {
   struct Waiting {
     Mutex mu;
     CondVar done;
     bool is_done ABSL_GUARDED_BY(mu) = false;
     absl::Status status ABSL_GUARDED_BY(mu);
     Reply reply ABSL_GUARDED_BY(mu);
+    UniqueFd received ABSL_GUARDED_BY(mu);
   };
   auto waiting = std::make_shared<Waiting>();
   Pending pending;
   pending.check = check;
-  pending.done = [waiting](absl::Status status, const Reply& answer) {
+  pending.done = [waiting](absl::Status status, const Reply& answer, UniqueFd descriptor) {
     MutexLock lock(&waiting->mu);
+    waiting->received = std::move(descriptor);
     waiting->status = std::move(status);
     waiting->reply = answer;
     waiting->is_done = true;
@@ -168,6 +171,7 @@ absl::Status SocketExecutor::Call(ExecutorRequest* request, int descriptor, Chec
     }
   }
   *reply = std::move(waiting->reply);
+  if (received != nullptr) *received = std::move(waiting->received);
   return waiting->status;
 }
 
@@ -196,6 +200,53 @@ absl::Status SocketExecutor::UnmapArena(uint64_t arena) {
   request.mutable_unmap_arena()->set_arena(arena);
   Reply reply;
   return Call(&request, -1, IsPlain, options_.reply_timeout, &reply);
+}
+
+absl::StatusOr<UniqueFd> SocketExecutor::CreateArena(uint64_t arena, uint64_t bytes, uint64_t address) {
+  ExecutorRequest request;
+  request.mutable_create_arena()->set_arena(arena);
+  request.mutable_create_arena()->set_bytes(bytes);
+  request.mutable_create_arena()->set_address(address);
+  Reply reply;
+  UniqueFd memory;
+  TRUN_RETURN_IF_ERROR(Call(&request, -1, IsCreateArena, options_.load_timeout, &reply, &memory));
+  return memory;
+}
+
+absl::Status SocketExecutor::MapStaging(const UniqueFd& fd, uint64_t bytes) {
+  ExecutorRequest request;
+  request.mutable_map_staging()->set_bytes(bytes);
+  Reply reply;
+  return Call(&request, fd.get(), IsPlain, options_.reply_timeout, &reply);
+}
+
+void SocketExecutor::Transfer(uint64_t address, uint64_t bytes, uint64_t staging_offset, bool to_device,
+                              std::function<void(absl::Status)> done) {
+  ExecutorRequest request;
+  internal::v1::TransferRequest* const transfer = request.mutable_transfer();
+  transfer->set_address(address);
+  transfer->set_bytes(bytes);
+  transfer->set_staging_offset(staging_offset);
+  transfer->set_to_device(to_device);
+  PostPlain(&request, std::move(done));
+}
+
+absl::Status SocketExecutor::Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) {
+  ExecutorRequest request;
+  request.mutable_fill()->set_address(address);
+  request.mutable_fill()->set_bytes(bytes);
+  request.mutable_fill()->set_pattern(std::string(pattern));
+  Reply reply;
+  return Call(&request, -1, IsPlain, options_.load_timeout, &reply);
+}
+
+absl::Status SocketExecutor::Copy(uint64_t to, uint64_t from, uint64_t bytes) {
+  ExecutorRequest request;
+  request.mutable_copy()->set_to(to);
+  request.mutable_copy()->set_from(from);
+  request.mutable_copy()->set_bytes(bytes);
+  Reply reply;
+  return Call(&request, -1, IsPlain, options_.load_timeout, &reply);
 }
 
 absl::Status SocketExecutor::AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) {
@@ -249,6 +300,8 @@ void SocketExecutor::Launch(ExecutorLaunch launch, std::function<void(ExecutorLa
   for (ExecutorArgument& argument : launch.arguments) {
     if (const uint64_t* address = std::get_if<uint64_t>(&argument)) {
       out->add_arguments()->set_address(*address);
+    } else if (const auto* map = std::get_if<device::TensorMapFields>(&argument)) {
+      EncodeTensorMap(*map, out->add_arguments()->mutable_tensor_map());
     } else {
       out->add_arguments()->set_scalar(std::move(std::get<std::string>(argument)));
     }
@@ -278,11 +331,15 @@ void SocketExecutor::Launch(ExecutorLaunch launch, std::function<void(ExecutorLa
 void SocketExecutor::Synchronize(std::function<void(absl::Status)> done) {
   ExecutorRequest request;
   request.mutable_synchronize();
+  PostPlain(&request, std::move(done));
+}
+
+void SocketExecutor::PostPlain(ExecutorRequest* request, std::function<void(absl::Status)> done) {
   Pending pending;
   pending.check = IsPlain;
-  pending.done = [done](absl::Status status, const Reply&) { done(std::move(status)); };
+  pending.done = [done](absl::Status status, const Reply&, UniqueFd) { done(std::move(status)); };
   MutexLock lock(&mu_);
-  absl::Status posted = Post(&request, -1, std::move(pending));
+  absl::Status posted = Post(request, -1, std::move(pending));
   if (posted.ok()) return;
   deferred_.push_back([done = std::move(done), posted = std::move(posted)] { done(posted); });
   Wake();
@@ -367,7 +424,16 @@ absl::Status SocketExecutor::HandleReply(absl::string_view frame) {
     }
   }
   if (pending.launch != nullptr) return FinishLaunch(reply, std::move(said), pending.launch.get());
-  pending.done(std::move(said), reply);
+  UniqueFd descriptor;
+  if (reply.has_create_arena()) {
+    descriptor = reader_.TakeDescriptor();
+    if (!descriptor.valid()) {
+      said = Lost("the executor made an arena and sent no descriptor of it");
+      pending.done(said, reply, UniqueFd());
+      return ProtocolError("an arena without its descriptor");
+    }
+  }
+  pending.done(std::move(said), reply, std::move(descriptor));
   return absl::OkStatus();
 }
 
@@ -451,7 +517,7 @@ void SocketExecutor::EndAndFailAll(const absl::Status& why, bool hung) {
   }
   for (auto& [id, request] : pending) {
     if (request.launch == nullptr) {
-      request.done(stopped ? why : health, Reply());
+      request.done(stopped ? why : health, Reply(), UniqueFd());
       continue;
     }
     const uint64_t sequence = request.launch->sequence;

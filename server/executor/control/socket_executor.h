@@ -35,7 +35,7 @@ class ExecutorHost {
 
 struct SocketExecutorOptions {
   absl::Duration reply_timeout = absl::Seconds(10);  // of a round trip
-  absl::Duration load_timeout = absl::Seconds(60);   // of LoadKernel
+  absl::Duration load_timeout = absl::Seconds(60);   // of LoadKernel, CreateArena, Fill and Copy
   // How long past a launch's deadline the executor may take to say so itself before it is ended.
   absl::Duration hang_grace = absl::Seconds(5);
 };
@@ -59,18 +59,25 @@ class SocketExecutor final : public ExecutorControl {
   void OnLost(std::function<void(absl::Status)> callback) override;
   absl::Status MapArena(uint64_t arena, const UniqueFd& fd, uint64_t bytes, uint64_t address) override;
   absl::Status UnmapArena(uint64_t arena) override;
+  absl::StatusOr<UniqueFd> CreateArena(uint64_t arena, uint64_t bytes, uint64_t address) override;
   absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) override;
   absl::Status RemoveAllocation(uint64_t id) override;
   absl::StatusOr<device::KernelAttributes> LoadKernel(uint64_t kernel, absl::string_view image,
                                                       absl::string_view name) override;
   absl::Status UnloadKernel(uint64_t kernel) override;
+  absl::Status MapStaging(const UniqueFd& fd, uint64_t bytes) override;
+  void Transfer(uint64_t address, uint64_t bytes, uint64_t staging_offset, bool to_device,
+                std::function<void(absl::Status)> done) override;
+  absl::Status Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) override;
+  absl::Status Copy(uint64_t to, uint64_t from, uint64_t bytes) override;
   void Launch(ExecutorLaunch launch, std::function<void(ExecutorLaunchResult)> done) override;
   void Synchronize(std::function<void(absl::Status)> done) override;
 
  private:
   using Reply = internal::v1::ExecutorReply;
-  // What is said (the reply's own status, or why there is none) and the reply.
-  using Done = std::function<void(absl::Status, const Reply&)>;
+  // What is said (the reply's own status, or why there is none), the reply, and the descriptor that came with
+  // it.
+  using Done = std::function<void(absl::Status, const Reply&, UniqueFd)>;
   // Whether a reply without an error is what was asked for.
   using Check = bool (*)(const Reply&);
 
@@ -92,7 +99,8 @@ class SocketExecutor final : public ExecutorControl {
   };
 
   absl::Status Call(internal::v1::ExecutorRequest* request, int descriptor, Check check,
-                    absl::Duration timeout, Reply* reply);
+                    absl::Duration timeout, Reply* reply, UniqueFd* received = nullptr);
+  void PostPlain(internal::v1::ExecutorRequest* request, std::function<void(absl::Status)> done);
   absl::Status Post(internal::v1::ExecutorRequest* request, int descriptor, Pending pending)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -125,7 +133,7 @@ class SocketExecutor final : public ExecutorControl {
   std::vector<std::function<void(absl::Status)>> on_lost_ ABSL_GUARDED_BY(mu_);
   std::vector<std::function<void()>> deferred_ ABSL_GUARDED_BY(mu_);  // callbacks of calls that came too late
 
-  FrameReader reader_{false};  // the thread's
+  FrameReader reader_{true};  // the thread's
   std::thread thread_;
 };
 

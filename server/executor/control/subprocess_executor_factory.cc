@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -32,7 +33,25 @@ class SubprocessHost final : public ExecutorHost {
   const std::unique_ptr<Subprocess> process_;
 };
 
+// What an executor may know of our environment: where libraries lie, and which GPUs the operator lets it see.
+std::map<std::string, std::string> PassedEnvironment() {
+  std::map<std::string, std::string> passed;
+  for (const char* const name : {"LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}) {
+    if (const char* const value = std::getenv(name)) passed[name] = value;
+  }
+  return passed;
+}
+
 }  // namespace
+
+ExecutorCommand CudaExecutorCommand(absl::string_view executor_path, int index, absl::string_view libcuda) {
+  ExecutorCommand command;
+  command.device = absl::StrCat("cuda:", index);
+  command.argv = {std::string(executor_path), absl::StrCat("--device=", command.device)};
+  if (!libcuda.empty()) command.argv.push_back(absl::StrCat("--libcuda=", libcuda));
+  command.environment = PassedEnvironment();
+  return command;
+}
 
 ExecutorCommand EmulatorExecutorCommand(absl::string_view executor_path, int index, int arch, int threads,
                                         uint64_t memory_bytes) {
@@ -41,6 +60,7 @@ ExecutorCommand EmulatorExecutorCommand(absl::string_view executor_path, int ind
   command.argv = {std::string(executor_path), absl::StrCat("--device=", command.device),
                   absl::StrCat("--arch=", arch), absl::StrCat("--threads=", threads),
                   absl::StrCat("--memory=", memory_bytes)};
+  command.environment = PassedEnvironment();
   return command;
 }
 
@@ -82,6 +102,7 @@ absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start
   UniqueFd childs(ends[1]);
   SubprocessOptions start;
   start.argv = command.argv;
+  start.env = command.environment;
   start.descriptors[kChildSocket] = childs.get();
   start.stderr_fd = options_.stderr_fd;
   absl::StatusOr<std::unique_ptr<Subprocess>> process = Subprocess::Start(start);
@@ -134,6 +155,40 @@ std::vector<ExecutorFactory::DeviceDescription> SubprocessExecutorFactory::Devic
   return devices;
 }
 
+bool SubprocessExecutorFactory::HasSpare(absl::string_view device) const {
+  MutexLock lock(&mu_);
+  const auto it = slots_.find(device);
+  return it != slots_.end() && it->second.spare != nullptr;
+}
+
+void SubprocessExecutorFactory::CheckHealth() {
+  if (options_.canary == nullptr) return;
+  std::vector<std::pair<std::string, std::unique_ptr<SocketExecutor>>> spares;
+  {
+    MutexLock lock(&mu_);
+    for (auto& [name, slot] : slots_) {
+      if (slot.spare != nullptr) {
+        spares.emplace_back(name, std::move(slot.spare));
+      } else if (options_.warm_spares && slot.tried) {
+        slot.wanted = true;
+      }
+    }
+    changed_.SignalAll();
+  }
+  for (auto& [name, spare] : spares) {
+    absl::Status healthy = options_.canary(spare.get());
+    MutexLock lock(&mu_);
+    Slot& slot = slots_.find(name)->second;
+    slot.usable = std::move(healthy);
+    if (slot.usable.ok() && slot.spare == nullptr) {
+      slot.spare = std::move(spare);
+    } else if (!slot.usable.ok()) {
+      slot.wanted = true;
+      changed_.SignalAll();
+    }
+  }
+}
+
 void SubprocessExecutorFactory::RefillLoop() {
   while (true) {
     ExecutorCommand command;
@@ -148,15 +203,15 @@ void SubprocessExecutorFactory::RefillLoop() {
       }
     }
     absl::StatusOr<std::unique_ptr<SocketExecutor>> spare = Start(command, "");
+    const absl::Status healthy =
+        spare.ok() && options_.canary != nullptr ? options_.canary(spare->get()) : spare.status();
     MutexLock lock(&mu_);
     Slot& slot = slots_.find(command.device)->second;
     slot.wanted = false;  // also after a failure: the next session that opens asks again
     slot.tried = true;
-    slot.usable = spare.status();
-    if (spare.ok()) {
-      slot.info = (*spare)->device_info();
-      if (options_.warm_spares) slot.spare = *std::move(spare);
-    }
+    slot.usable = healthy;
+    if (spare.ok()) slot.info = (*spare)->device_info();
+    if (healthy.ok() && options_.warm_spares) slot.spare = *std::move(spare);
     changed_.SignalAll();
   }
 }

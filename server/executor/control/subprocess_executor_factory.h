@@ -2,6 +2,7 @@
 #ifndef TRUN_SERVER_EXECUTOR_CONTROL_SUBPROCESS_EXECUTOR_FACTORY_H_
 #define TRUN_SERVER_EXECUTOR_CONTROL_SUBPROCESS_EXECUTOR_FACTORY_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,8 +21,9 @@ namespace trun {
 
 // How the executors of one device are started.
 struct ExecutorCommand {
-  std::string device;             // "emulator:0"
-  std::vector<std::string> argv;  // argv[0]: the path of the binary
+  std::string device;                                   // "emulator:0"
+  std::vector<std::string> argv;                        // argv[0]: the path of the binary
+  std::map<std::string, std::string> environment = {};  // all of it
 };
 
 // The command for emulator number `index` ("emulator:INDEX"). `threads` 0: one per core; `memory_bytes` 0:
@@ -29,11 +31,18 @@ struct ExecutorCommand {
 ExecutorCommand EmulatorExecutorCommand(absl::string_view executor_path, int index, int arch, int threads,
                                         uint64_t memory_bytes);
 
+// The command for GPU number `index` of the driver ("cuda:INDEX"). `libcuda` empty: the system's driver
+// library.
+ExecutorCommand CudaExecutorCommand(absl::string_view executor_path, int index, absl::string_view libcuda);
+
 struct SubprocessExecutorFactoryOptions {
   std::vector<ExecutorCommand> devices;
   SocketExecutorOptions executor;
   bool warm_spares = true;  // one per device
   int stderr_fd = -1;       // of the executors; -1: /dev/null
+  // Run on each spare before it is offered, and by CheckHealth: a device is usable when this is OK. Null:
+  // none.
+  std::function<absl::Status(ExecutorControl*)> canary;
 };
 
 // Thread-safe. The destructor ends the spares; executors that were handed out are their owners'.
@@ -49,6 +58,11 @@ class SubprocessExecutorFactory final : public ExecutorFactory {
                                                           absl::string_view session) override;
   // Waits for the first spare of each device, or for the reason why it could not be started.
   std::vector<DeviceDescription> Devices() const override;
+  // Runs the canary on the spare of each device, and starts a spare where there is none; a device whose
+  // canary fails is unusable until a later one does not. Waits for the canaries.
+  void CheckHealth();
+  // Whether a session on the device would get a warm executor now.
+  bool HasSpare(absl::string_view device) const;
 
  private:
   struct Slot {

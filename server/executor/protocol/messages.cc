@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 
@@ -61,6 +63,10 @@ void EncodeDeviceInfo(const device::DeviceInfo& info, internal::v1::HelloReply* 
   out->set_max_threads_per_block(info.max_threads_per_block);
   EncodeTriple(info.max_grid, out->mutable_max_grid());
   out->set_kind(static_cast<uint32_t>(info.kind));
+  out->set_host_memory(info.host_memory);
+  out->set_clock_khz(info.clock_khz);
+  out->set_memory_clock_khz(info.memory_clock_khz);
+  out->set_driver(info.driver);
 }
 
 absl::StatusOr<device::DeviceInfo> DecodeDeviceInfo(const internal::v1::HelloReply& in) {
@@ -86,6 +92,10 @@ absl::StatusOr<device::DeviceInfo> DecodeDeviceInfo(const internal::v1::HelloRep
     return ProtocolError(absl::StrCat("a device that loads level ", in.module_level()));
   }
   info.module_level = static_cast<Level>(in.module_level());
+  info.host_memory = in.host_memory();
+  info.clock_khz = in.clock_khz();
+  info.memory_clock_khz = in.memory_clock_khz();
+  info.driver = in.driver();
   return info;
 }
 
@@ -184,6 +194,29 @@ absl::StatusOr<device::LaunchDimensions> DecodeDimensions(const internal::v1::La
   dimensions.cooperative = in.cooperative();
   dimensions.programmatic_dependent_launch = in.programmatic_dependent_launch();
   return dimensions;
+}
+
+void EncodeTensorMap(const device::TensorMapFields& fields, internal::v1::TensorMap* out) {
+  out->set_address(fields.address);
+  out->set_element(fields.element);
+  out->set_swizzle(fields.swizzle);
+  out->set_nan_fill(fields.nan_fill);
+  out->mutable_extents()->Assign(fields.extents.begin(), fields.extents.end());
+  out->mutable_strides()->Assign(fields.strides.begin(), fields.strides.end());
+  out->mutable_box()->Assign(fields.box.begin(), fields.box.end());
+}
+
+device::TensorMapFields DecodeTensorMap(const internal::v1::TensorMap& in) {
+  device::TensorMapFields fields;
+  fields.address = in.address();
+  // Numbers past a byte are none that a device knows.
+  fields.element = static_cast<uint8_t>(std::min<uint32_t>(in.element(), 255));
+  fields.swizzle = static_cast<uint8_t>(std::min<uint32_t>(in.swizzle(), 255));
+  fields.nan_fill = in.nan_fill();
+  fields.extents.assign(in.extents().begin(), in.extents().end());
+  fields.strides.assign(in.strides().begin(), in.strides().end());
+  fields.box.assign(in.box().begin(), in.box().end());
+  return fields;
 }
 
 }  // namespace trun

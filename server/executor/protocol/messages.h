@@ -14,7 +14,7 @@
 
 namespace trun {
 
-constexpr uint32_t kExecutorProtocolVersion = 1;
+constexpr uint32_t kExecutorProtocolVersion = 2;
 
 absl::Status ProtocolError(absl::string_view what);
 
@@ -33,6 +33,10 @@ absl::StatusOr<device::FaultReport> DecodeFault(const internal::v1::Fault& in);
 
 void EncodeDimensions(const device::LaunchDimensions& dimensions, internal::v1::LaunchRequest* out);
 absl::StatusOr<device::LaunchDimensions> DecodeDimensions(const internal::v1::LaunchRequest& in);
+
+void EncodeTensorMap(const device::TensorMapFields& fields, internal::v1::TensorMap* out);
+// The device checks what it means.
+device::TensorMapFields DecodeTensorMap(const internal::v1::TensorMap& in);
 
 }  // namespace trun
 

@@ -1,5 +1,9 @@
 #include "server/executor/runtime/executor_loop.h"
 
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -66,6 +70,20 @@ absl::Status ExecutorLoop::Handle(const ExecutorRequest& request) {
       return HandleHello(id, request.hello());
     case ExecutorRequest::kMapArena:
       return HandleMapArena(id, request.map_arena());
+    case ExecutorRequest::kCreateArena:
+      return HandleCreateArena(id, request.create_arena());
+    case ExecutorRequest::kMapStaging:
+      return HandleMapStaging(id, request.map_staging());
+    case ExecutorRequest::kTransfer:
+      return HandleTransfer(id, request.transfer());
+    case ExecutorRequest::kFill: {
+      const auto& fill = request.fill();
+      Reply(id, device_->FillMemory(fill.address(), fill.bytes(), fill.pattern()));
+      return absl::OkStatus();
+    }
+    case ExecutorRequest::kCopy:
+      Reply(id, device_->CopyMemory(request.copy().to(), request.copy().from(), request.copy().bytes()));
+      return absl::OkStatus();
     case ExecutorRequest::kUnmapArena:
       Reply(id, arenas_.erase(request.unmap_arena().arena()) == 1
                     ? absl::OkStatus()
@@ -127,6 +145,7 @@ absl::Status ExecutorLoop::HandleHello(uint64_t id, const internal::v1::HelloReq
       device_ = std::move(*device);
       stream_ = std::move(*stream);
       device_name_ = hello.device();
+      ends_with_context_ = device_->info().kind == device::DeviceKind::kCuda;
       scratch_ =
           std::make_unique<ScratchPool>(device_.get(), options_.scratch_address, options_.scratch_limit);
     } else {
@@ -144,18 +163,80 @@ absl::Status ExecutorLoop::HandleHello(uint64_t id, const internal::v1::HelloReq
   return absl::OkStatus();
 }
 
+absl::Status ExecutorLoop::CheckArena(uint64_t arena, uint64_t bytes, uint64_t address) const {
+  const uint64_t end = address + bytes;
+  if (bytes == 0 || end < address ||
+      (address < options_.scratch_address + options_.scratch_limit && options_.scratch_address < end)) {
+    return InvalidArgument(Reason::kArgument, "an arena that is empty or lies where scratch does");
+  }
+  if (arenas_.count(arena) == 0) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument,
+                   absl::StrCat("arena ", arena, " is mapped already"));
+}
+
+absl::Status ExecutorLoop::HandleCreateArena(uint64_t id, const internal::v1::CreateArenaRequest& create) {
+  absl::Status status = CheckArena(create.arena(), create.bytes(), create.address());
+  UniqueFd memory;
+  if (status.ok()) {
+    absl::StatusOr<UniqueFd> made = device_->CreateMemory(create.bytes());
+    status = made.status();
+    if (made.ok()) memory = *std::move(made);
+  }
+  if (status.ok()) {
+    auto arena = device_->MapArena(memory, create.bytes(), create.address());
+    status = arena.status();
+    if (arena.ok()) arenas_[create.arena()] = *std::move(arena);
+  }
+  if (!status.ok()) {
+    Reply(id, status);
+    return absl::OkStatus();
+  }
+  ExecutorReply reply;
+  reply.set_request_id(id);
+  reply.mutable_create_arena();
+  Send(reply, memory.get());
+  return absl::OkStatus();
+}
+
+absl::Status ExecutorLoop::HandleMapStaging(uint64_t id, const internal::v1::MapStagingRequest& map) {
+  const UniqueFd memory = reader_.TakeDescriptor();
+  if (!memory.valid()) return ProtocolError("staging memory without its descriptor");
+  if (staging_.data() != nullptr) return ProtocolError("staging memory for a second time");
+  struct stat facts{};
+  const int seals = fcntl(memory.get(), F_GET_SEALS);
+  if (map.bytes() == 0 || fstat(memory.get(), &facts) != 0 ||
+      static_cast<uint64_t>(facts.st_size) < map.bytes() || seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    return ProtocolError("staging memory that is too short or not sealed");
+  }
+  auto mapped = device::MappedMemory::Map(memory, map.bytes());
+  absl::Status status = mapped.status();
+  if (mapped.ok()) {
+    staging_ = *std::move(mapped);
+    status = device_->PinMemory(absl::MakeSpan(staging_.data(), staging_.bytes()));
+    if (!status.ok()) staging_ = device::MappedMemory();
+  }
+  Reply(id, status);
+  return absl::OkStatus();
+}
+
+absl::Status ExecutorLoop::HandleTransfer(uint64_t id, const internal::v1::TransferRequest& transfer) {
+  const uint64_t offset = transfer.staging_offset();
+  if (offset > staging_.bytes() || transfer.bytes() > staging_.bytes() - offset) {
+    return ProtocolError("a transfer outside the staging memory");
+  }
+  char* const host = staging_.data() + offset;
+  Reply(id, transfer.to_device()
+                ? device_->WriteMemory(transfer.address(), absl::MakeConstSpan(host, transfer.bytes()))
+                : device_->ReadMemory(transfer.address(), absl::MakeSpan(host, transfer.bytes())));
+  return absl::OkStatus();
+}
+
 absl::Status ExecutorLoop::HandleMapArena(uint64_t id, const internal::v1::MapArenaRequest& map) {
   const UniqueFd memory = reader_.TakeDescriptor();
   if (!memory.valid()) return ProtocolError("an arena without its descriptor");
-  const uint64_t end = map.address() + map.bytes();
-  if (map.bytes() == 0 || end < map.address() ||
-      (map.address() < options_.scratch_address + options_.scratch_limit && options_.scratch_address < end)) {
-    Reply(id, InvalidArgument(Reason::kArgument, "an arena that is empty or lies where scratch does"));
-    return absl::OkStatus();
-  }
-  if (arenas_.count(map.arena()) != 0) {
-    Reply(id, MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument,
-                        absl::StrCat("arena ", map.arena(), " is mapped already")));
+  const absl::Status allowed = CheckArena(map.arena(), map.bytes(), map.address());
+  if (!allowed.ok()) {
+    Reply(id, allowed);
     return absl::OkStatus();
   }
   auto arena = device_->MapArena(memory, map.bytes(), map.address());
@@ -229,7 +310,7 @@ absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRe
     }
     job->profile_scratch = *profile;
   }
-  auto parameters = PackParameters(attributes, launch.arguments(), job->global_scratch.address,
+  auto parameters = PackParameters(*device_, attributes, launch.arguments(), job->global_scratch.address,
                                    job->profile_scratch.address);
   if (!parameters.ok()) {
     scratch_->Release(job->global_scratch);
@@ -267,6 +348,7 @@ absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRe
         });
       }
       for (const uint64_t request_id : synchronized) Reply(request_id, absl::OkStatus());
+      EndIfLost();
     });
   }
   return absl::OkStatus();
@@ -331,11 +413,18 @@ void ExecutorLoop::Reply(uint64_t id, const absl::Status& status) {
   Send(reply);
 }
 
-void ExecutorLoop::Send(const ExecutorReply& reply) {
+// The reader sees the end of the connection, and the process ends behind it.
+void ExecutorLoop::EndIfLost() {
+  if (!ends_with_context_) return;
+  MutexLock lock(&mu_);
+  if (lost_by_.has_value() && outstanding_.empty()) shutdown(socket_.get(), SHUT_RD);
+}
+
+void ExecutorLoop::Send(const ExecutorReply& reply, int descriptor) {
   MutexLock lock(&send_mu_);
   send_buffer_.clear();
   // A reply is at most 1 MiB of printed text and some fields; a peer that is gone is noticed by the reader.
-  if (AppendFrame(reply, &send_buffer_).ok()) SendAll(socket_.get(), send_buffer_, -1).IgnoreError();
+  if (AppendFrame(reply, &send_buffer_).ok()) SendAll(socket_.get(), send_buffer_, descriptor).IgnoreError();
 }
 
 void ExecutorLoop::CollectFinished() {
@@ -352,12 +441,22 @@ void ExecutorLoop::CollectFinished() {
 }
 
 void ExecutorLoop::Teardown() {
-  if (stream_ != nullptr) stream_->Cancel().IgnoreError();  // see OnRepetitionDone
+  if (stream_ != nullptr && !stream_->Cancel().ok() && options_.abandon) {
+    bool left_behind = false;
+    {
+      MutexLock lock(&mu_);
+      left_behind = !outstanding_.empty();
+    }
+    if (left_behind) options_.abandon();
+  }
   stream_.reset();
   CollectFinished();
   kernels_.clear();
   arenas_.clear();
   scratch_.reset();
+  if (device_ != nullptr && staging_.data() != nullptr) {
+    device_->UnpinMemory(absl::MakeSpan(staging_.data(), staging_.bytes()));
+  }
   device_.reset();
 }
 

@@ -16,6 +16,7 @@
 #include "common/base/mutex.h"
 #include "common/base/unique_fd.h"
 #include "server/device/device.h"
+#include "server/device/shared_memory.h"
 #include "server/executor/protocol/frame_stream.h"
 #include "server/executor/runtime/device_registry.h"
 #include "server/executor/runtime/scratch_pool.h"
@@ -26,6 +27,9 @@ namespace trun {
 struct ExecutorLoopOptions {
   uint64_t scratch_address = 0x4800'0000'0000;  // above every arena of a session
   uint64_t scratch_limit = uint64_t{4} << 30;
+  // Called when the peer has left launches behind on a device that cannot cancel them: ends the process.
+  // Where there is none, their ends are waited for.
+  std::function<void()> abandon;
 };
 
 // One device context. Run is called once; it returns when the peer is gone or asks for the end (OK), or
@@ -34,7 +38,8 @@ struct ExecutorLoopOptions {
 //
 // Frames are handled on the calling thread; launches go straight into the device's stream, so that one that
 // is queued sees the allocations as they were when its frame arrived. Replies of launches are sent by the
-// device's threads.
+// device's threads. On a device that cannot go on after a fault (CUDA) the loop ends once every launch is
+// answered, so that the process ends and leaves the device to others.
 class ExecutorLoop {
  public:
   // `devices` must outlive the loop.
@@ -69,6 +74,11 @@ class ExecutorLoop {
   absl::Status Handle(const internal::v1::ExecutorRequest& request);
   absl::Status HandleHello(uint64_t id, const internal::v1::HelloRequest& hello);
   absl::Status HandleMapArena(uint64_t id, const internal::v1::MapArenaRequest& map);
+  // Why an arena may not lie there; OK when it may.
+  absl::Status CheckArena(uint64_t arena, uint64_t bytes, uint64_t address) const;
+  absl::Status HandleCreateArena(uint64_t id, const internal::v1::CreateArenaRequest& create);
+  absl::Status HandleMapStaging(uint64_t id, const internal::v1::MapStagingRequest& map);
+  absl::Status HandleTransfer(uint64_t id, const internal::v1::TransferRequest& transfer);
   absl::Status HandleLoadKernel(uint64_t id, const internal::v1::LoadKernelRequest& load);
   absl::Status HandleLaunch(uint64_t id, const internal::v1::LaunchRequest& launch);
   absl::Status StartLaunch(uint64_t id, const internal::v1::LaunchRequest& launch);
@@ -76,7 +86,8 @@ class ExecutorLoop {
   void OnRepetitionDone(Job* job, device::Stream* stream, device::LaunchOutcome outcome);
   void ReplyToLaunch(Job* job);
   void Reply(uint64_t id, const absl::Status& status);
-  void Send(const internal::v1::ExecutorReply& reply);
+  void Send(const internal::v1::ExecutorReply& reply, int descriptor = -1);
+  void EndIfLost();
   void CollectFinished();
   void Teardown();
 
@@ -87,6 +98,7 @@ class ExecutorLoop {
   // The calling thread's.
   FrameReader reader_{true};
   bool shutdown_ = false;
+  bool ends_with_context_ = false;
   std::string device_name_;
   std::string session_;
   internal::v1::ExecutorRequest request_;  // kept: its memory is used again
@@ -107,6 +119,7 @@ class ExecutorLoop {
 
   // The calling thread's, in the order in which they may come to life; destroyed by Teardown.
   std::unique_ptr<device::Device> device_;
+  device::MappedMemory staging_;
   std::unique_ptr<ScratchPool> scratch_;
   std::map<uint64_t, std::unique_ptr<device::Arena>> arenas_;
   std::map<uint64_t, std::shared_ptr<LoadedKernel>> kernels_;

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include <cstring>
 #include <thread>
 
 #include "common/base/status.h"
@@ -66,7 +67,7 @@ class ExecutorLoopTest : public ::testing::Test {
   }
   ExecutorReply Hello(const std::string& device = "fake:0", const std::string& session = "s") {
     ExecutorRequest request;
-    request.mutable_hello()->set_protocol_version(1);
+    request.mutable_hello()->set_protocol_version(kExecutorProtocolVersion);
     request.mutable_hello()->set_device(device);
     request.mutable_hello()->set_session(session);
     return Call(request);
@@ -88,7 +89,7 @@ class ExecutorLoopTest : public ::testing::Test {
 
   DeviceRegistry devices_;
   UniqueFd peer_;
-  FrameReader reader_{false};
+  FrameReader reader_{true};
   uint64_t id_ = 0;
   absl::Status ended_;
   std::thread thread_;
@@ -199,6 +200,64 @@ TEST_F(ExecutorLoopTest, APeerThatLeavesAHungLaunchBehindEndsItAtOnce) {
   launch.set_request_id(++id_);
   Send(launch);
   EXPECT_TRUE(End().ok());
+}
+
+TEST_F(ExecutorLoopTest, AnArenaThatItMakesComesBackAsADescriptorAndTakesBytesThroughStagingMemory) {
+  Hello();
+  constexpr uint64_t kAddress = 0x3100'0000'0000, kBytes = 2 << 20;
+  ExecutorRequest create;
+  create.mutable_create_arena()->set_arena(1);
+  create.mutable_create_arena()->set_bytes(kBytes);
+  create.mutable_create_arena()->set_address(kAddress);
+  ASSERT_TRUE(Call(create).has_create_arena());
+  const UniqueFd memory = reader_.TakeDescriptor();
+  ASSERT_TRUE(memory.valid());
+  EXPECT_EQ(Call(create).status().code(), static_cast<int>(absl::StatusCode::kAlreadyExists));
+  EXPECT_FALSE(reader_.TakeDescriptor().valid());
+
+  const UniqueFd staging = *device::CreateSealedMemory(8192);
+  const device::MappedMemory ours = *device::MappedMemory::Map(staging, 8192);
+  ExecutorRequest map;
+  map.mutable_map_staging()->set_bytes(8192);
+  map.set_request_id(++id_);
+  Send(map, staging.get());
+  EXPECT_EQ(Next().status().code(), 0);
+  std::memcpy(ours.data() + 4096, "bytes of a tensor", 17);
+  ExecutorRequest transfer;
+  transfer.mutable_transfer()->set_address(kAddress + 100);
+  transfer.mutable_transfer()->set_bytes(17);
+  transfer.mutable_transfer()->set_staging_offset(4096);
+  transfer.mutable_transfer()->set_to_device(true);
+  EXPECT_EQ(Call(transfer).status().code(), 0);
+  ExecutorRequest copy;
+  copy.mutable_copy()->set_from(kAddress + 100);
+  copy.mutable_copy()->set_to(kAddress + 200);
+  copy.mutable_copy()->set_bytes(17);
+  EXPECT_EQ(Call(copy).status().code(), 0);
+  ExecutorRequest fill;
+  fill.mutable_fill()->set_address(kAddress + 200);
+  fill.mutable_fill()->set_bytes(4);
+  fill.mutable_fill()->set_pattern("-+");
+  EXPECT_EQ(Call(fill).status().code(), 0);
+  transfer.mutable_transfer()->set_address(kAddress + 200);
+  transfer.mutable_transfer()->set_staging_offset(0);
+  transfer.mutable_transfer()->set_to_device(false);
+  EXPECT_EQ(Call(transfer).status().code(), 0);
+  EXPECT_EQ(std::string(ours.data(), 17), "-+-+s of a tensor");
+  transfer.mutable_transfer()->set_bytes(8193);
+  Send(transfer);
+  EXPECT_EQ(GetReason(End()), Reason::kProtocol) << "past the end of the staging memory";
+}
+
+TEST_F(ExecutorLoopTest, StagingMemoryThatCouldShrinkEndsIt) {
+  Hello();
+  const UniqueFd open(memfd_create("unsealed", MFD_CLOEXEC));
+  ASSERT_EQ(ftruncate(open.get(), 8192), 0);
+  ExecutorRequest map;
+  map.mutable_map_staging()->set_bytes(8192);
+  map.set_request_id(++id_);
+  Send(map, open.get());
+  EXPECT_EQ(GetReason(End()), Reason::kProtocol);
 }
 
 TEST_F(ExecutorLoopTest, ShutdownIsAnsweredAndEndsIt) {

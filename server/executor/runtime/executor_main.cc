@@ -1,6 +1,7 @@
 #include "server/executor/runtime/executor_main.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -18,7 +19,9 @@ int ExecutorMain(const DeviceRegistry& devices) {
     return 1;
   }
   std::signal(SIGPIPE, SIG_IGN);
-  const absl::Status status = ExecutorLoop(UniqueFd(kExecutorSocket), &devices, ExecutorLoopOptions()).Run();
+  ExecutorLoopOptions options;
+  options.abandon = [] { _exit(0); };
+  const absl::Status status = ExecutorLoop(UniqueFd(kExecutorSocket), &devices, options).Run();
   if (!status.ok()) {
     std::fprintf(stderr, "trun-executor: %s\n", status.ToString().c_str());
     return 1;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "server/executor/protocol/messages.h"
 
 namespace trun {
 namespace {
@@ -38,7 +39,7 @@ absl::StatusOr<int> HiddenParameters(const device::KernelAttributes& attributes,
 }
 
 absl::StatusOr<std::vector<std::byte>> PackParameters(
-    const device::KernelAttributes& attributes,
+    const device::Device& device, const device::KernelAttributes& attributes,
     const google::protobuf::RepeatedPtrField<internal::v1::Argument>& arguments, uint64_t global_scratch,
     uint64_t profile_scratch) {
   TRUN_ASSIGN_OR_RETURN(const int hidden, HiddenParameters(attributes, arguments.size()));
@@ -49,9 +50,19 @@ absl::StatusOr<std::vector<std::byte>> PackParameters(
     const uint64_t address = argument.address();
     const void* bytes = &address;
     size_t size = sizeof(address);
+    device::TensorMapBytes map;
     if (argument.value_case() == internal::v1::Argument::kScalar) {
       bytes = argument.scalar().data();
       size = argument.scalar().size();
+    } else if (argument.value_case() == internal::v1::Argument::kTensorMap) {
+      const auto encoded = device.EncodeTensorMap(DecodeTensorMap(argument.tensor_map()));
+      if (!encoded.ok()) {
+        return WithDetails(Annotate(encoded.status(), absl::StrCat("argument ", i)),
+                           {{"argument", absl::StrCat(i)}});
+      }
+      map = *encoded;
+      bytes = map.data();
+      size = map.size();
     } else if (argument.value_case() != internal::v1::Argument::kAddress) {
       size = 0;
     }

@@ -16,9 +16,11 @@ namespace trun {
 absl::StatusOr<int> HiddenParameters(const device::KernelAttributes& attributes, int arguments);
 
 // The parameter buffer: each argument at its parameter's offset, then the scratch addresses in the hidden
-// ones. INVALID_ARGUMENT kArgument (details: argument): one that is not exactly as long as its parameter.
+// ones. Tensor maps are encoded by `device`. INVALID_ARGUMENT kArgument (details: argument): one that is not
+// exactly as long as its parameter, or a tensor map that the device refuses; Device::EncodeTensorMap's other
+// errors.
 absl::StatusOr<std::vector<std::byte>> PackParameters(
-    const device::KernelAttributes& attributes,
+    const device::Device& device, const device::KernelAttributes& attributes,
     const google::protobuf::RepeatedPtrField<internal::v1::Argument>& arguments, uint64_t global_scratch,
     uint64_t profile_scratch);
 

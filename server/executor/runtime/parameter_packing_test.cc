@@ -5,11 +5,17 @@
 #include <cstring>
 
 #include "common/base/status.h"
+#include "server/device/fake_device.h"
 
 namespace trun {
 namespace {
 
 using Arguments = google::protobuf::RepeatedPtrField<internal::v1::Argument>;
+
+const device::Device* Device() {
+  static const device::Device* const device = device::CreateFakeDevice().release();
+  return device;
+}
 
 device::KernelAttributes Kernel(const std::vector<uint32_t>& sizes) {
   device::KernelAttributes attributes;
@@ -47,22 +53,35 @@ TEST(ParameterPackingTest, AHiddenParameterThatIsNoPointerIsRefused) {
 }
 
 TEST(ParameterPackingTest, AnArgumentOfAnotherSizeIsRefusedByItsPosition) {
-  const auto packed = PackParameters(Kernel({8, 4}), Given({uint64_t{1}, std::string(8, 'x')}), 0, 0);
+  const auto packed =
+      PackParameters(*Device(), Kernel({8, 4}), Given({uint64_t{1}, std::string(8, 'x')}), 0, 0);
   EXPECT_EQ(GetReason(packed.status()), Reason::kArgument);
   EXPECT_EQ(GetDetails(packed.status()).at("argument"), "1");
   Arguments empty;
   empty.Add();
-  EXPECT_EQ(GetReason(PackParameters(Kernel({8}), empty, 0, 0).status()), Reason::kArgument);
+  EXPECT_EQ(GetReason(PackParameters(*Device(), Kernel({8}), empty, 0, 0).status()), Reason::kArgument);
 }
 
 TEST(ParameterPackingTest, ArgumentsLieAtTheirOffsetsAndScratchFollows) {
-  const auto packed = PackParameters(
-      Kernel({4, 8, 8, 8}), Given({std::string("\1\2\3\4", 4), uint64_t{0x1122334455667788}}), 0xaa, 0xbb);
+  const auto packed =
+      PackParameters(*Device(), Kernel({4, 8, 8, 8}),
+                     Given({std::string("\1\2\3\4", 4), uint64_t{0x1122334455667788}}), 0xaa, 0xbb);
   ASSERT_TRUE(packed.ok()) << packed.status();
   ASSERT_EQ(packed->size(), 32u);
   const uint64_t words[3] = {0x1122334455667788, 0xaa, 0xbb};
   EXPECT_EQ(std::memcmp(packed->data(), "\1\2\3\4\0\0\0\0", 8), 0);
   EXPECT_EQ(std::memcmp(packed->data() + 8, words, 24), 0);
+}
+
+TEST(ParameterPackingTest, ATensorMapTakes128BytesAndItsAddressIsTheDevicesToEncode) {
+  Arguments arguments;
+  arguments.Add()->mutable_tensor_map()->set_address(0x1122334455667788);
+  const auto packed = PackParameters(*Device(), Kernel({128, 8}), arguments, 0xaa, 0);
+  ASSERT_TRUE(packed.ok()) << packed.status();
+  ASSERT_EQ(packed->size(), 136u);
+  const uint64_t address = 0x1122334455667788;
+  EXPECT_EQ(std::memcmp(packed->data(), &address, 8), 0);
+  EXPECT_EQ(GetReason(PackParameters(*Device(), Kernel({64}), arguments, 0, 0).status()), Reason::kArgument);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,9 +27,10 @@ class ScratchPool {
     uint64_t reserved = 0;
   };
 
-  // Its arena of `limit` bytes is mapped at `address` with the first block.
+  // At most `limit` bytes of arenas are mapped from `address` on, as they are needed: all at once where
+  // memory of the host is taken only as it is touched, by and by where it is the device's.
   ScratchPool(device::Device* device, uint64_t address, uint64_t limit)
-      : device_(device), address_(address), limit_(limit), ranges_(0, limit) {}
+      : device_(device), address_(address), limit_(limit) {}
 
   // Zeroed memory. RESOURCE_EXHAUSTED kOutOfMemory; INVALID_ARGUMENT kMetadata: an alignment that is no power
   // of two.
@@ -37,15 +39,24 @@ class ScratchPool {
   void Release(const Block& block);
 
  private:
-  absl::Status Open();
+  struct Chunk {
+    Chunk(uint64_t address, uint64_t bytes) : address(address), ranges(address, address + bytes) {}
+    const uint64_t address;
+    UniqueFd memory;
+    device::MappedMemory mapping;  // of memory of the host
+    std::unique_ptr<device::Arena> arena;
+    device::RangeAllocator ranges;  // of addresses
+  };
+
+  // A chunk with room for a block of `reserved` bytes.
+  absl::Status Grow(uint64_t reserved, uint64_t align);
+  absl::Status Zero(const Chunk& chunk, uint64_t address, uint64_t bytes);
 
   device::Device* const device_;
   const uint64_t address_;
   const uint64_t limit_;
-  UniqueFd memory_;
-  device::MappedMemory mapping_;
-  std::unique_ptr<device::Arena> arena_;
-  device::RangeAllocator ranges_;
+  std::vector<std::unique_ptr<Chunk>> chunks_;  // one behind the other
+  uint64_t mapped_ = 0;                         // bytes of all chunks
   uint64_t next_id_ = uint64_t{1} << 63;
 };
 

@@ -51,7 +51,15 @@ struct DeviceInfo {
   uint32_t sessions = 0;
   uint64_t used_bytes = 0;
   bool is_default = false;
-  std::string unusable_reason;  // empty: usable
+  std::string unusable_reason;                   // empty: usable
+  uint32_t clock_khz = 0, memory_clock_khz = 0;  // at most; 0 on the emulator
+  std::string driver;                            // empty on the emulator
+  struct User {
+    std::string client_name;
+    uint64_t used_bytes = 0;
+    int64_t executor_pid = 0;
+  };
+  std::vector<User> users;  // sessions on it
 };
 
 struct SessionInfo {

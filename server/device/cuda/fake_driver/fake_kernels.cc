@@ -64,12 +64,20 @@ CUresult Chase(const KernelLaunch& launch) {
   return Store(target, value + 1) ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
 }
 
+CUresult Canary(const KernelLaunch& launch) {
+  const auto scratch = Parameter<uint64_t>(launch, 8);
+  for (uint32_t i = 0; i < 32; ++i) {
+    if (!Store(scratch + 4 * uint64_t{i}, i)) return CUDA_ERROR_ILLEGAL_ADDRESS;
+  }
+  return CUDA_SUCCESS;
+}
+
 }  // namespace
 
 KernelFunction FindKernel(const std::string& name) {
   static const auto* const kernels = new std::map<std::string, KernelFunction>{
       {"fill", Fill}, {"forever", Forever}, {"illegal", Illegal}, {"misaligned", Misaligned},
-      {"trap", Trap}, {"assert", Assert},   {"print", Print},     {"chase", Chase},
+      {"trap", Trap}, {"assert", Assert},   {"print", Print}, {"canary", Canary},     {"chase", Chase},
   };
   const auto it = kernels->find(name);
   return it == kernels->end() ? nullptr : it->second;

@@ -1,0 +1,210 @@
+// What a launch and an upload cost through the daemon on a GPU, each beside the same done in this process
+// with the driver alone. Prints one JSON object.
+//
+//   gpu_bench KERNELS        KERNELS: server/device/cuda/testdata
+//
+// Starts a private daemon, or uses the one of TRUN_ADDRESS.
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/device/cuda/cuda_device.h"
+#include "trun/client.h"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr uint64_t kGiB = uint64_t{1} << 30;
+constexpr uint64_t kWords = uint64_t{1} << 26;  // a kernel of some 100 µs
+
+template <typename T>
+T Check(absl::StatusOr<T> value) {
+  if (!value.ok()) {
+    std::cerr << value.status() << std::endl;
+    std::exit(1);
+  }
+  return *std::move(value);
+}
+void Check(const absl::Status& status) {
+  if (status.ok()) return;
+  std::cerr << status << std::endl;
+  std::exit(1);
+}
+
+double Seconds(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+// The same kernel and the same copies, in this process.
+struct InProcess {
+  double device_us = 0;  // median
+  double upload_gbps = 0, download_gbps = 0;
+};
+
+InProcess MeasureInProcess(const std::string& cubin) {
+  namespace device = trun::device;
+  constexpr uint64_t kBase = 0x3000'0000'0000;
+  auto gpu = Check(device::CreateCudaDevice({}));
+  const trun::UniqueFd memory = Check(gpu->CreateMemory(kGiB));
+  auto arena = Check(gpu->MapArena(memory, kGiB, kBase));
+  auto module = Check(gpu->LoadModule(cubin));
+  auto stream = Check(gpu->CreateStream());
+  std::vector<std::byte> parameters(12);
+  std::memcpy(parameters.data(), &kBase, 8);
+  device::LaunchRequest request;
+  request.kernel = Check(module->GetKernel("fill"));
+  request.dimensions.grid = {kWords / 1024, 1, 1};
+  request.dimensions.block = {1024, 1, 1};
+  request.parameters = parameters;
+  std::vector<double> times;
+  for (int i = 0; i < 220; ++i) {
+    stream->Launch(request, [&times, i](device::LaunchOutcome outcome) {
+      Check(outcome.status);
+      if (i >= 20) times.push_back(absl::ToDoubleMicroseconds(outcome.statistics.device_time));
+    });
+  }
+  stream->Synchronize();
+  InProcess result;
+  result.device_us = Median(times);
+  std::vector<char> host(kGiB, 'x');
+  Check(gpu->PinMemory(absl::MakeSpan(host)));
+  std::vector<double> up, down;
+  for (int i = 0; i < 5; ++i) {
+    auto begin = Clock::now();
+    Check(gpu->WriteMemory(kBase, host));
+    up.push_back(Seconds(begin));
+    begin = Clock::now();
+    Check(gpu->ReadMemory(kBase, absl::MakeSpan(host)));
+    down.push_back(Seconds(begin));
+  }
+  gpu->UnpinMemory(absl::MakeSpan(host));
+  result.upload_gbps = kGiB / Median(up) / 1e9;
+  result.download_gbps = kGiB / Median(down) / 1e9;
+  return result;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::cerr << "usage: gpu_bench KERNELS" << std::endl;
+    return 2;
+  }
+  const std::string cubin = ReadFile(absl::StrCat(argv[1], "/conformance.sm_90.cubin"));
+  nlohmann::ordered_json json;
+  utsname system;
+  uname(&system);
+  json["kernel"] = system.release;
+
+  trun::Client client = Check(trun::Client::Connect());
+  for (const trun::DeviceInfo& device : Check(client.ListDevices())) {
+    if (!device.is_default) continue;
+    json["device"] = device.name;
+    json["driver"] = device.driver;
+  }
+  auto begin = Clock::now();
+  trun::Session session = Check(client.OpenSession());
+  json["session_open_first_ms"] = 1e3 * Seconds(begin);
+  trun::CompileOptions options;
+  options.level = trun::Level::kCubin;
+  options.kernel_name = "fill";
+  options.metadata_json =
+      R"({"name": "fill", "num_warps": 32, "num_ctas": 1, "shared": 0, "triton_version": "3.2.0",
+          "target": {"backend": "cuda", "arch": 90, "warp_size": 32}})";
+  trun::Kernel kernel = Check(session.Compile(cubin, options));
+  trun::Tensor tensor = Check(session.Allocate(trun::ScalarType::kI8, {kGiB}));
+  const std::vector<trun::Argument> arguments = {tensor, 0};
+
+  // Unary: launch to result.
+  const trun::Grid one = {1, 1, 1};
+  std::vector<double> times;
+  for (int i = 0; i < 2200; ++i) {
+    begin = Clock::now();
+    Check(kernel.Launch(one, arguments).status());
+    if (i >= 200) times.push_back(1e6 * Seconds(begin));
+  }
+  json["launch_unary_us"] = Median(times);
+
+  // Stream: one at a time, and pipelined.
+  {
+    trun::LaunchStream stream = Check(session.OpenLaunchStream());
+    times.clear();
+    for (int i = 0; i < 2200; ++i) {
+      begin = Clock::now();
+      Check(stream.Launch(kernel, one, arguments));
+      Check(stream.Next().status());
+      if (i >= 200) times.push_back(1e6 * Seconds(begin));
+    }
+    json["launch_stream_round_trip_us"] = Median(times);
+    for (const int batch : {64, 2000}) {
+      times.clear();
+      for (int round = 0; round < 20; ++round) {
+        begin = Clock::now();
+        for (int i = 0; i < batch; ++i) Check(stream.Launch(kernel, one, arguments));
+        for (int i = 0; i < batch; ++i) Check(stream.Next().status());
+        times.push_back(1e6 * Seconds(begin) / batch);
+      }
+      json[absl::StrCat("launch_stream_batch_of_", batch, "_us_each")] = Median(times);
+    }
+  }
+
+  // The device's own time of the same kernel.
+  trun::BenchmarkOptions benchmark;
+  benchmark.warmup = 20;
+  benchmark.repetitions = 200;
+  const trun::BenchmarkResult measured =
+      Check(kernel.Benchmark({static_cast<uint32_t>(kWords / 1024), 1, 1}, arguments, benchmark));
+  times.clear();
+  for (const absl::Duration time : measured.device_times) times.push_back(absl::ToDoubleMicroseconds(time));
+  const double device_us = Median(times);
+
+  const std::string host(kGiB, 'y');
+  std::string back(kGiB, '\0');
+  std::vector<double> up, down;
+  for (int i = 0; i < 3; ++i) {
+    begin = Clock::now();
+    Check(tensor.Write(host));
+    up.push_back(Seconds(begin));
+    begin = Clock::now();
+    Check(tensor.Read(absl::MakeSpan(back.data(), back.size())));
+    down.push_back(Seconds(begin));
+  }
+  if (back != host) {
+    std::cerr << "what was read is not what was written" << std::endl;
+    return 1;
+  }
+  const InProcess alone = MeasureInProcess(cubin);
+  json["device_time_us"] = device_us;
+  json["device_time_in_process_us"] = alone.device_us;
+  json["device_time_ratio"] = device_us / alone.device_us;
+  json["upload_1gib_gb_per_s"] = kGiB / Median(up) / 1e9;
+  json["upload_pinned_gb_per_s"] = alone.upload_gbps;
+  json["upload_ratio"] = kGiB / Median(up) / 1e9 / alone.upload_gbps;
+  json["download_1gib_gb_per_s"] = kGiB / Median(down) / 1e9;
+  json["download_pinned_gb_per_s"] = alone.download_gbps;
+  json["download_ratio"] = kGiB / Median(down) / 1e9 / alone.download_gbps;
+  std::cout << json.dump(1) << std::endl;
+  return 0;
+}

@@ -1,0 +1,370 @@
+// What a session on a CUDA device promises: a fault, a hang or a killed executor costs its own launch;
+// tensors are there afterwards, to the byte and at their addresses; another session does not notice. With
+// real executor processes.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/base/status.h"
+#include "server/executor/control/awaited.h"
+#include "server/executor/control/canary/canary.h"
+#include "server/executor/control/subprocess_executor_factory.h"
+#include "server/session/session_registry.h"
+
+namespace trun {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+bool OnARealGpu() { return std::getenv("TRUN_TEST_LIBCUDA") != nullptr; }
+
+std::string TestData(const std::string& name) {
+  const char* const folder = std::getenv("TRUN_TESTDATA");
+  std::ifstream file((folder != nullptr ? std::string(folder) : std::string("testdata")) + "/" + name,
+                     std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+// A figure for bench/baselines, where it is measured on a GPU.
+void Figure(const char* name, double value, const char* unit) {
+  if (OnARealGpu()) std::printf("FIGURE %s %.4g %s\n", name, value, unit);
+}
+
+double MillisecondsSince(SteadyClock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(SteadyClock::now() - begin).count();
+}
+
+std::shared_ptr<const CompiledKernel> Kernel(const std::string& file, const std::string& name,
+                                             std::vector<KernelArgument> arguments) {
+  auto kernel = std::make_shared<CompiledKernel>();
+  kernel->signature = {name, std::move(arguments)};
+  kernel->metadata.name = name;
+  kernel->metadata.num_warps = 1;
+  kernel->metadata.triton_version = "3.2.0";
+  kernel->artifacts[Level::kCubin] = {Level::kCubin, TestData(file)};
+  return kernel;
+}
+
+KernelArgument Pointer() { return {"", KernelArgument::Kind::kPointer, ScalarType::kUnspecified, 8, 1, ""}; }
+KernelArgument Word() { return {"", KernelArgument::Kind::kScalar, ScalarType::kI32, 4, 1, ""}; }
+
+class GpuSessionTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+    std::string executor = (here.parent_path() / "bin" / "trun-executor").string();
+    std::string library = (here / "libtrun_fake_cuda.so").string();
+    if (const char* const real = std::getenv("TRUN_TEST_LIBCUDA")) library = real;
+    SubprocessExecutorFactoryOptions options;
+    options.devices = {CudaExecutorCommand(executor, 0, library)};
+    options.canary = [](ExecutorControl* spare) { return RunCanary(spare, absl::Seconds(10)); };
+    options.stderr_fd = 2;
+    auto factory = SubprocessExecutorFactory::Create(options);
+    ASSERT_TRUE(factory.ok()) << factory.status();
+    factory_ = *std::move(factory);
+    const auto devices = factory_->Devices();
+    ASSERT_TRUE(devices[0].usable.ok()) << devices[0].usable;
+    SessionRegistryOptions registry;
+    registry.default_device = "cuda:0";
+    registry_ = SessionRegistry::Create(registry, factory_.get(), Clock::Real());
+  }
+
+  void WaitForSpare() {
+    // The canary needs a spare: one that is not there yet is started and waited for.
+    for (int i = 0; i < 200; ++i) {
+      if (factory_->HasSpare("cuda:0")) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    FAIL() << "no spare executor within 4 s";
+  }
+
+  std::shared_ptr<Session> Open() {
+    auto session = registry_->Open({"uid:1", "test", "", absl::Seconds(300), 0});
+    EXPECT_TRUE(session.ok()) << session.status();
+    return session.ok() ? *session : nullptr;
+  }
+  static TensorInfo New(Session& session, uint64_t words) {
+    auto infos = session.Allocate({TensorSpec{ScalarType::kI32, {words}}});
+    EXPECT_TRUE(infos.ok()) << infos.status();
+    return infos.ok() ? infos->at(0) : TensorInfo();
+  }
+  static std::string Add(Session& session, const std::string& file, const std::string& name,
+                         std::vector<KernelArgument> arguments) {
+    auto handle = session.AddKernel(Kernel(file, name, std::move(arguments)));
+    EXPECT_TRUE(handle.ok()) << handle.status();
+    return handle.ok() ? *handle : "";
+  }
+  static std::string AddFill(Session& session) {
+    return Add(session, "conformance.sm_90.cubin", "fill", {Pointer(), Word()});
+  }
+  static SessionLaunch Fill(const std::string& kernel, const TensorInfo& tensor, int64_t addend) {
+    SessionLaunch launch;
+    launch.kernel = kernel;
+    launch.grid = {2};
+    launch.arguments = {TensorReference{tensor.handle, 0}, addend};
+    return launch;
+  }
+  static SessionLaunch On(const std::string& kernel, const TensorInfo& tensor) {
+    SessionLaunch launch;
+    launch.kernel = kernel;
+    launch.grid = {1};
+    launch.arguments = {TensorReference{tensor.handle, 0}};
+    return launch;
+  }
+  static LaunchResult Run(Session& session, const SessionLaunch& launch) {
+    Awaited<LaunchResult> result;
+    const auto sequence = session.Launch(launch, result.callback());
+    if (sequence.ok()) return result.Wait();
+    LaunchResult refused;
+    refused.status = sequence.status();
+    return refused;
+  }
+  static std::vector<int32_t> Words(Session& session, const TensorInfo& tensor, size_t count) {
+    std::vector<int32_t> words(count, -1);
+    const absl::Status read =
+        session.Read(tensor.handle, 0, absl::MakeSpan(reinterpret_cast<char*>(words.data()), 4 * count));
+    EXPECT_TRUE(read.ok()) << read;
+    return words;
+  }
+
+  std::unique_ptr<SubprocessExecutorFactory> factory_;
+  std::unique_ptr<SessionRegistry> registry_;
+};
+
+TEST_F(GpuSessionTest, TensorsAreZeroWrittenFilledCopiedAndReadAlsoWhenTheirMemoryIsUsedAgain) {
+  const auto session = Open();
+  ASSERT_NE(session, nullptr);
+  for (int round = 0; round < 3; ++round) {
+    // Past the quarantine of freed memory, so that later rounds get what earlier ones had.
+    const uint64_t words = 10'000'003;
+    const TensorInfo a = New(*session, words), b = New(*session, 1000);
+    const auto fresh = Words(*session, a, words);
+    EXPECT_EQ(std::count(fresh.begin(), fresh.end(), 0), static_cast<int64_t>(words)) << "round " << round;
+    std::vector<int32_t> pattern(words);
+    std::iota(pattern.begin(), pattern.end(), round);
+    ASSERT_TRUE(
+        session->Write(a.handle, 0, absl::MakeConstSpan(reinterpret_cast<char*>(pattern.data()), 4 * words))
+            .ok());
+    EXPECT_EQ(Words(*session, a, words), pattern);
+    ASSERT_TRUE(session->Copy(a.handle, 4000, b.handle, 0, 4000).ok());
+    EXPECT_EQ(Words(*session, b, 1000), std::vector<int32_t>(pattern.begin() + 1000, pattern.begin() + 2000));
+    ASSERT_TRUE(session->Fill(b.handle, 0, 0, absl::string_view("\1\0\0\0\2\0\0\0", 8)).ok());
+    EXPECT_EQ(Words(*session, b, 4), std::vector<int32_t>({1, 2, 1, 2}));
+    EXPECT_EQ(
+        session->Read(b.handle, 3999, absl::MakeSpan(reinterpret_cast<char*>(pattern.data()), 2)).code(),
+        absl::StatusCode::kOutOfRange);
+    ASSERT_TRUE(session->Free({a.handle, b.handle}).ok());
+  }
+  const TensorInfo c = New(*session, 4);
+  EXPECT_EQ(GetReason(session->ExportDescriptors({c.handle}).status()), Reason::kUnsupportedTarget);
+}
+
+TEST_F(GpuSessionTest, MoreThanTheDeviceHasIsOutOfMemoryAndTheSessionGoesOn) {
+  const auto session = Open();
+  ASSERT_NE(session, nullptr);
+  const auto refused = session->Allocate({TensorSpec{ScalarType::kI8, {uint64_t{1} << 40}}});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted) << refused.status();
+  const TensorInfo tensor = New(*session, 64);
+  EXPECT_TRUE(Run(*session, Fill(AddFill(*session), tensor, 3)).status.ok());
+  EXPECT_EQ(Words(*session, tensor, 2), std::vector<int32_t>({3, 4}));
+}
+
+// One session is hit, another one works on all the while.
+class GpuFaultTest : public GpuSessionTest {
+ protected:
+  static constexpr uint64_t kWords = 1 << 20;
+
+  void SetUp() override {
+    GpuSessionTest::SetUp();
+    victim_ = Open();
+    ASSERT_NE(victim_, nullptr);
+    data_ = New(*victim_, kWords);
+    cell_ = New(*victim_, 2);
+    contents_.resize(kWords);
+    for (uint64_t i = 0; i < kWords; ++i) contents_[i] = static_cast<int32_t>(i * 2654435761u);
+    ASSERT_TRUE(victim_
+                    ->Write(data_.handle, 0,
+                            absl::MakeConstSpan(reinterpret_cast<char*>(contents_.data()), 4 * kWords))
+                    .ok());
+    // A pointer into the tensor, stored in memory.
+    ASSERT_TRUE(victim_
+                    ->Write(cell_.handle, 0,
+                            absl::MakeConstSpan(reinterpret_cast<const char*>(&data_.device_address), 8))
+                    .ok());
+    fill_ = AddFill(*victim_);
+    chase_ = Add(*victim_, "faults.sm_90.cubin", "chase", {Pointer()});
+    small_ = New(*victim_, 64);
+    ASSERT_TRUE(Run(*victim_, Fill(fill_, small_, 0)).status.ok());
+    WaitForSpare();
+    bystander_ = Open();
+    ASSERT_NE(bystander_, nullptr);
+    WaitForSpare();
+    bystander_thread_ = std::thread([this] {
+      const TensorInfo tensor = New(*bystander_, 64);
+      const std::string fill = AddFill(*bystander_);
+      for (int i = 0; !stop_.load(); ++i) {
+        const auto begin = SteadyClock::now();
+        const LaunchResult result = Run(*bystander_, Fill(fill, tensor, i));
+        const double took = MillisecondsSince(begin);
+        if (!result.status.ok() || Words(*bystander_, tensor, 2) != std::vector<int32_t>({i, i + 1}))
+          ++wrong_;
+        longest_ms_ = std::max(longest_ms_, took);
+        latencies_ms_.push_back(took);
+        rounds_.fetch_add(1);
+      }
+    });
+    WaitForBystander();
+  }
+
+  // Until the other session has gone round once more.
+  void WaitForBystander() {
+    const int before = rounds_.load();
+    for (int i = 0; i < 1000 && rounds_.load() <= before; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    ASSERT_GT(rounds_.load(), before) << "the other session stands still";
+  }
+
+  void TearDown() override {
+    if (bystander_thread_.joinable()) WaitForBystander();
+    stop_.store(true);
+    if (bystander_thread_.joinable()) bystander_thread_.join();
+    EXPECT_EQ(wrong_, 0) << "the other session was hit too";
+    EXPECT_FALSE(latencies_ms_.empty());
+    std::sort(latencies_ms_.begin(), latencies_ms_.end());
+    if (!latencies_ms_.empty()) {
+      Figure("bystander_median_ms", latencies_ms_[latencies_ms_.size() / 2], "ms");
+      Figure("bystander_longest_ms", longest_ms_, "ms");
+    }
+  }
+
+  // The session's next launch, and that nothing of its memory was lost.
+  void ExpectWhole(const char* figure, SteadyClock::time_point fault_known) {
+    const LaunchResult again = Run(*victim_, Fill(fill_, small_, 7));
+    const double took = MillisecondsSince(fault_known);
+    EXPECT_TRUE(again.status.ok()) << again.status;
+    Figure(figure, took, "ms");
+    EXPECT_LE(took, 500) << "the session launches again within 500 ms";
+    EXPECT_EQ(Words(*victim_, small_, 2), std::vector<int32_t>({7, 8}));
+    EXPECT_EQ(Words(*victim_, data_, kWords), contents_) << "the tensor's bytes";
+    EXPECT_TRUE(Run(*victim_, On(chase_, cell_)).status.ok()) << "the pointer in memory";
+    ++contents_[0];
+    EXPECT_EQ(Words(*victim_, data_, kWords), contents_);
+    EXPECT_EQ(victim_->statistics().executor_restarts, 1u);
+  }
+
+  void ExpectFault(const std::string& kernel, Reason reason, const char* figure) {
+    const std::string bad = Add(*victim_, "faults.sm_90.cubin", kernel, {Pointer()});
+    ASSERT_TRUE(victim_->PrepareKernel(bad).ok());
+    Awaited<LaunchResult> before, culprit, behind;
+    ASSERT_TRUE(victim_->Launch(Fill(fill_, small_, 5), before.callback()).ok());
+    const auto sequence = victim_->Launch(On(bad, small_), culprit.callback());
+    ASSERT_TRUE(sequence.ok());
+    const auto queued = victim_->Launch(Fill(fill_, small_, 6), behind.callback());
+    const LaunchResult good = before.Wait();
+    const LaunchResult failed = culprit.Wait();
+    const auto known = SteadyClock::now();
+    EXPECT_TRUE(good.status.ok()) << good.status;
+    EXPECT_EQ(GetReason(failed.status), reason) << failed.status;
+    EXPECT_EQ(failed.sequence, *sequence);
+    EXPECT_EQ(failed.fault.sequence, *sequence);
+    if (queued.ok()) {
+      // It came before the loss was known, and did not run; or after it, and ran on the next executor.
+      const LaunchResult result = behind.Wait();
+      if (!result.status.ok()) {
+        EXPECT_EQ(GetReason(result.status), Reason::kContextLost) << result.status;
+        const ErrorDetails details = GetDetails(result.status);
+        if (details.count("sequence") != 0) {
+          EXPECT_EQ(details.at("sequence"), std::to_string(*sequence));
+        }
+      }
+    }
+    ExpectWhole(figure, known);
+  }
+
+  std::shared_ptr<Session> victim_, bystander_;
+  TensorInfo data_, cell_, small_;
+  std::vector<int32_t> contents_;
+  std::string fill_, chase_;
+  std::thread bystander_thread_;
+  std::atomic<bool> stop_{false};
+  std::atomic<int> rounds_{0};
+  int wrong_ = 0;
+  double longest_ms_ = 0;
+  std::vector<double> latencies_ms_;
+};
+
+TEST_F(GpuFaultTest, AnIllegalAddressCostsItsOwnLaunch) {
+  ExpectFault("illegal", Reason::kIllegalAddress, "relaunch_after_illegal_address_ms");
+}
+
+TEST_F(GpuFaultTest, ADeviceAssertCostsItsOwnLaunch) {
+  ExpectFault("assert", Reason::kDeviceAssert, "relaunch_after_assert_ms");
+}
+
+TEST_F(GpuFaultTest, AHungKernelIsEndedAtItsDeadlineAndCostsItsOwnLaunch) {
+  const std::string forever = Add(*victim_, "conformance.sm_90.cubin", "forever", {Pointer()});
+  SessionLaunch launch = On(forever, small_);
+  launch.deadline = absl::Milliseconds(300);
+  ASSERT_TRUE(victim_->PrepareKernel(forever).ok());
+  const auto begin = SteadyClock::now();
+  const LaunchResult failed = Run(*victim_, launch);
+  Figure("hang_noticed_ms", MillisecondsSince(begin), "ms");
+  EXPECT_EQ(GetReason(failed.status), Reason::kHungKernel) << failed.status;
+  EXPECT_LT(MillisecondsSince(begin), 3000);
+  ExpectWhole("relaunch_after_hang_ms", SteadyClock::now());
+}
+
+TEST_F(GpuFaultTest, AKilledExecutorCostsTheLaunchThatItRan) {
+  const std::string forever = Add(*victim_, "conformance.sm_90.cubin", "forever", {Pointer()});
+  ASSERT_TRUE(victim_->PrepareKernel(forever).ok());
+  Awaited<LaunchResult> running;
+  const auto sequence = victim_->Launch(On(forever, small_), running.callback());
+  ASSERT_TRUE(sequence.ok());
+  ASSERT_EQ(kill(static_cast<pid_t>(victim_->statistics().executor_pid), SIGKILL), 0);
+  const LaunchResult failed = running.Wait();
+  const auto known = SteadyClock::now();
+  EXPECT_EQ(GetReason(failed.status), Reason::kExecutorLost) << failed.status;
+  EXPECT_EQ(failed.sequence, *sequence);
+  ExpectWhole("relaunch_after_kill_ms", known);
+}
+
+TEST_F(GpuSessionTest, OpeningWithASpareTakesLittleAndWithoutOneNotLong) {
+  const auto first = Open();
+  ASSERT_NE(first, nullptr);
+  WaitForSpare();
+  const auto begin = SteadyClock::now();
+  const auto warm = Open();
+  const double with_spare = MillisecondsSince(begin);
+  ASSERT_NE(warm, nullptr);
+  EXPECT_LT(with_spare, 100);
+  Figure("session_open_with_spare_ms", with_spare, "ms");
+  const auto again = SteadyClock::now();
+  const auto cold = Open();  // the spare has just been taken
+  Figure("session_open_without_spare_ms", MillisecondsSince(again), "ms");
+  ASSERT_NE(cold, nullptr);
+  EXPECT_LT(MillisecondsSince(again), 5000);
+}
+
+TEST_F(GpuSessionTest, TheHealthOfADeviceIsWhatItsCanarySays) {
+  WaitForSpare();
+  factory_->CheckHealth();
+  EXPECT_TRUE(factory_->Devices()[0].usable.ok());
+  EXPECT_TRUE(factory_->HasSpare("cuda:0"));
+}
+
+}  // namespace
+}  // namespace trun
