@@ -1,4 +1,4 @@
-// A GPU as a Device, through the CUDA driver. docs/adr/0009-cuda-device.md.
+// A GPU as a Device, through the CUDA driver. docs/adr/0010-cuda-device.md.
 #ifndef TRUN_SERVER_DEVICE_CUDA_CUDA_DEVICE_H_
 #define TRUN_SERVER_DEVICE_CUDA_CUDA_DEVICE_H_
 
