@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes canary_cubins.h beside this file from canary.ptx.
 
-Usage: assemble.py PTXAS PTXAS_BLACKWELL        (of Triton 3.6.0 and 3.9.0: drivers of CUDA 12 and 13 load what they make)
+Usage: assemble.py PTXAS PTXAS_BLACKWELL        (both of Triton 3.6.0)
 """
 
 from __future__ import annotations
