@@ -182,6 +182,54 @@ TEST_F(GpuSessionTest, MoreThanTheDeviceHasIsOutOfMemoryAndTheSessionGoesOn) {
   EXPECT_EQ(Words(*session, tensor, 2), std::vector<int32_t>({3, 4}));
 }
 
+// Triton's own kernels for sm_90, of 3.4.0 and 3.9.0 (server/artifact/testdata).
+TEST_F(GpuSessionTest, ATensorDescriptorGoesToTheKernelAsATensorMap) {
+  if (!OnARealGpu()) GTEST_SKIP() << "the fake driver has no such kernel: needs a GPU (TRUN_TEST_LIBCUDA)";
+  for (const std::string version : {"3.4.0", "3.9.0"}) {
+    auto kernel = std::make_shared<CompiledKernel>();
+    KernelArgument described = {
+        "desc", KernelArgument::Kind::kTensorDescriptor, ScalarType::kF16, 128, 1, "fp16[64, 64]"};
+    kernel->signature = {"described", {described, Pointer(), Word()}};
+    kernel->metadata.name = "described";
+    kernel->metadata.num_warps = 8;
+    kernel->metadata.triton_version = version;
+    kernel->metadata.raw_json = TestData("described-" + version + ".json");
+    kernel->metadata.shared_bytes = 8200;
+    kernel->artifacts[Level::kCubin] = {Level::kCubin, TestData("described-" + version + ".cubin")};
+    const auto session = Open();
+    ASSERT_NE(session, nullptr);
+    auto tensors =
+        session->Allocate({TensorSpec{ScalarType::kF16, {40, 56}}, TensorSpec{ScalarType::kF16, {64, 64}}});
+    ASSERT_TRUE(tensors.ok());
+    std::vector<uint16_t> values(40 * 56);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint16_t>(0x3c00 + i);
+    ASSERT_TRUE(session
+                    ->Write(tensors->at(0).handle, 0,
+                            absl::MakeConstSpan(reinterpret_cast<char*>(values.data()), 2 * values.size()))
+                    .ok());
+    const auto handle = session->AddKernel(kernel);
+    ASSERT_TRUE(handle.ok());
+    SessionLaunch launch;
+    launch.kernel = *handle;
+    launch.grid = {1};
+    launch.arguments = {TensorDescriptor{{tensors->at(0).handle, 0}, {40, 50}, {56, 1}, {64, 64}, false},
+                        TensorReference{tensors->at(1).handle, 0}, int64_t{64 * 64}};
+    const LaunchResult result = Run(*session, launch);
+    ASSERT_TRUE(result.status.ok()) << version << ": " << result.status;
+    std::vector<uint16_t> got(64 * 64);
+    ASSERT_TRUE(session
+                    ->Read(tensors->at(1).handle, 0,
+                           absl::MakeSpan(reinterpret_cast<char*>(got.data()), 2 * got.size()))
+                    .ok());
+    for (size_t row = 0; row < 64; ++row) {
+      for (size_t column = 0; column < 64; ++column) {
+        const uint16_t expected = row < 40 && column < 50 ? values[row * 56 + column] : 0;
+        ASSERT_EQ(got[row * 64 + column], expected) << version << ": " << row << ", " << column;
+      }
+    }
+  }
+}
+
 // One session is hit, another one works on all the while.
 class GpuFaultTest : public GpuSessionTest {
  protected:

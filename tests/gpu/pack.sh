@@ -23,5 +23,10 @@ for name in tests/cuda_device_test tests/gpu_session_test bin/trund bin/trun-exe
 done
 strip --strip-unneeded "$folder"/lib/*.so* 2>/dev/null || true
 cp server/device/cuda/testdata/*.cubin server/device/cuda/testdata/conformance.ptx "$folder/testdata/"
+for version in 3.4.0 3.9.0; do
+  for kind in cubin json; do
+    cp "server/artifact/testdata/$version/described.$kind" "$folder/testdata/described-$version.$kind"
+  done
+done
 cp tests/gpu/run.sh "$folder/"
 du -sh "$folder"

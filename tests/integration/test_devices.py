@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from conftest import BUILD, ROOT, TOOLCHAINS
@@ -18,7 +19,7 @@ ARTIFACTS = ROOT / "server/artifact/testdata"
 METADATA = '{"name": "%s", "num_warps": 1, "num_ctas": 1, "shared": 0, "triton_version": "3.2.0", ' + (
     '"target": {"backend": "cuda", "arch": 90, "warp_size": 32}}'
 )
-SERVING, NOT_SERVING = 1, 2
+UNKNOWN, SERVING, NOT_SERVING = 0, 1, 2
 
 
 def health(daemon: Daemon, service: str) -> int:
@@ -26,8 +27,12 @@ def health(daemon: Daemon, service: str) -> int:
     name = service.encode()
     assert daemon.channel is not None
     check = daemon.channel.unary_unary("/grpc.health.v1.Health/Check")
-    reply = check(b"\x0a" + bytes([len(name)]) + name, timeout=30)
-    return reply[1]
+    try:
+        return int(check(b"\x0a" + bytes([len(name)]) + name, timeout=30)[1])
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.NOT_FOUND:
+            return UNKNOWN  # nobody has looked yet
+        raise
 
 
 def devices(daemon: Daemon) -> dict[str, device_pb2.DeviceInfo]:
