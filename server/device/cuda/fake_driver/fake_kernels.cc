@@ -76,8 +76,9 @@ CUresult Canary(const KernelLaunch& launch) {
 
 KernelFunction FindKernel(const std::string& name) {
   static const auto* const kernels = new std::map<std::string, KernelFunction>{
-      {"fill", Fill}, {"forever", Forever}, {"illegal", Illegal}, {"misaligned", Misaligned},
-      {"trap", Trap}, {"assert", Assert},   {"print", Print}, {"canary", Canary},     {"chase", Chase},
+      {"fill", Fill},   {"forever", Forever}, {"illegal", Illegal}, {"misaligned", Misaligned},
+      {"trap", Trap},   {"assert", Assert},   {"print", Print},     {"canary", Canary},
+      {"chase", Chase},
   };
   const auto it = kernels->find(name);
   return it == kernels->end() ? nullptr : it->second;
