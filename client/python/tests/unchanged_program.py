@@ -317,9 +317,15 @@ def options_of_a_launch_and_of_the_environment_reach_the_compiler() -> None:
 @since(3, 4)
 def another_arch_is_compiled_by_the_programs_own_triton() -> None:
     out = HostTensor(aligned(8, np.float32, 1))
-    kernel = add_kernel[(1,)](out, out, out, 8, BLOCK=64, arch="sm80", num_warps=2)
-    assert "cuda:80" in kernel.asm["ttgir"]
-    np.testing.assert_array_equal(out.array, np.full(8, 2, np.float32))
+    kernel = add_kernel[(1,)](out, out, out, 8, BLOCK=64, arch="sm75", num_warps=2)
+    assert "cuda:75" in kernel.asm["ttgir"]
+    os.environ["TRITON_OVERRIDE_ARCH"] = "sm75"
+    try:
+        kernel = add_kernel[(1,)](out, out, out, 8, BLOCK=32, num_warps=2)
+    finally:
+        del os.environ["TRITON_OVERRIDE_ARCH"]
+    assert "cuda:75" in kernel.asm["ttgir"]
+    np.testing.assert_array_equal(out.array, np.full(8, 4, np.float32))
 
 
 @case

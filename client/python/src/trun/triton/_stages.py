@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -267,8 +268,10 @@ def daemon_backend(base: type, compiler: DaemonCompiler, binary: str) -> type:
         def add_stages(self, stages: dict[str, Any], options: Any, *language: Any) -> None:
             super().add_stages(stages, options, *language)
             pipeline = Pipeline(compiler, self, options, stages)
-            own_arch = getattr(options, "arch", None) != getattr(self.parse_options({}), "arch", None)
-            if own_arch or _program_changes_stages() or not compiler.toolchain():
+            libraries = getattr(options, "extern_libs", None) != getattr(self.parse_options({}), "extern_libs", None)
+            arch = "".join(filter(str.isdigit, str(getattr(options, "arch", "") or self.target.arch)))
+            own = libraries or arch != str(self.target.arch)
+            if own or _program_changes_stages() or not compiler.toolchain():
                 if binary == EMULATOR_BINARY:
                     pipeline.append_pack(stages)
                 return
@@ -303,6 +306,8 @@ class EmulatedAsm(dict[str, Any]):
 
 
 def _program_changes_stages() -> bool:
+    if os.environ.get("USE_IR_LOC"):  # wants a module after each stage
+        return True
     with contextlib.suppress(ImportError):
         from triton import knobs
 
