@@ -92,6 +92,14 @@ class InstructionsTest : public ::testing::Test {
   TestLauncher launcher_;
 };
 
+TEST_F(InstructionsTest, LogicOfThreeTellsWhetherItIsZero) {
+  // 0x80 is a & b & c, 0x3c is a ^ b.
+  Expect("setp.lt.u32 %p1, %c, 100; lop3.or.b32 %r1|%p2, %a, %b, %c, 0x80, !%p1; selp.u32 %d, %r1, 7, %p2;",
+         [](U32 a, U32 b, U32 c) { return (a & b & c) != 0 || c >= 100 ? a & b & c : 7; });
+  Expect("setp.lt.u32 %p1, %c, 100; lop3.and.b32 _|%p2, %a, %b, %c, 0x3c, %p1; selp.u32 %d, 1, 0, %p2;",
+         [](U32 a, U32 b, U32 c) -> U32 { return (a ^ b) != 0 && c < 100 ? 1 : 0; });
+}
+
 TEST_F(InstructionsTest, SumsAndProducts) {
   Expect("add.sat.s32 %d, %a, %b;", [](U32 a, U32 b, U32) {
     const S64 sum = S64{static_cast<S32>(a)} + static_cast<S32>(b);

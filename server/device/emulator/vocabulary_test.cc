@@ -92,6 +92,8 @@ TEST(VocabularyTest, OtherFormsOfTheSameFamiliesLoad) {
                            "bmsk.clamp.b32 %r1, %r2, %r3;",
                            "fns.b32 %r1, %r2, %r3, %r4;",
                            "prmt.b32.rc16 %r1, %r2, %r3, %r4;",
+                           "lop3.or.b32 %r1|%p1, %r2, %r3, %r4, 0x3f, !%p2;",
+                           "lop3.and.b32 _|%p1, %r2, %r3, %r4, 0x3f, %p2;",
                            "shf.r.clamp.b32 %r1, %r2, %r3, %r4;",
                            "setp.lt.and.s32 %p1|%p2, %r1, %r2, !%p3;",
                            "setp.nan.f64 %p1, %d1, %d2;",

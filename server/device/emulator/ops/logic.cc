@@ -5,6 +5,7 @@
 #include "server/device/emulator/exec/warp.h"
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ops/lane_operations.h"
+#include "server/device/emulator/ptx/ast.h"
 
 namespace trun::device {
 namespace {
@@ -64,9 +65,42 @@ Operation Shf(Form& form) {
   return HostLaneOperations().integer(opcode, Type::kB32);
 }
 
+struct Lop3Predicate {
+  Operation lop3 = nullptr;
+  bool is_and = false;
+  bool negated = false;
+};
+
+// lop3.and d|p: p says whether d is not zero, together with q.
+Step RunLop3Predicate(Warp& warp, const Instruction& in, uint32_t mask) {
+  const Lop3Predicate& data = *static_cast<const Lop3Predicate*>(in.data);
+  data.lop3(warp, in, mask);
+  uint32_t set = 0;
+  for (uint32_t i = 0; i < 32; ++i) set |= static_cast<uint32_t>(warp.U32(in.operand[0])[i] != 0) << i;
+  const uint32_t q = data.negated ? ~warp.Predicate(in.operand[5]) : warp.Predicate(in.operand[5]);
+  uint32_t& p = warp.Predicate(in.operand[4]);
+  p = (p & ~mask) | ((data.is_and ? set & q : set | q) & mask);
+  return Step::kNext;
+}
+
 Operation Lop3(Form& form) {
-  if (form.Take("BoolOp") || form.Peek() == "and" || form.Peek() == "or") {
-    return form.Unsupported("lop3 with a predicate");
+  Lop3Predicate data;
+  data.is_and = form.Take("and");
+  if (data.is_and || form.Take("or")) {
+    const ptx::Operand& to = form.Checked(0);
+    if (form.TakeType() != Type::kB32) return form.Unsupported("lop3 is for b32");
+    if (to.kind != ptx::OperandKind::kPair || to.elements.size() != 2 || form.operands() != 6) {
+      return form.Malformed("lop3 with a predicate has d|p, three sources, a table and a predicate");
+    }
+    form.Destination(0, to.elements[0], Type::kB32);
+    form.Destination(4, to.elements[1], Type::kPred);
+    for (int i = 1; i <= 3; ++i) form.Source(i, i, Type::kB32);
+    form.PredicateSource(5, 5, &data.negated);
+    form.instruction().immediate = static_cast<int64_t>(form.Integer(4) & 0xff);
+    data.lop3 = HostLaneOperations().integer(LaneOpcode::kLop3, Type::kB32);
+    form.EarlyDestinations();
+    form.Data(data);
+    return &RunLop3Predicate;
   }
   if (form.TakeType() != Type::kB32) return form.Unsupported("lop3 is for b32");
   form.Destination(0, 0, Type::kB32);
