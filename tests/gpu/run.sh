@@ -2,14 +2,18 @@
 # Runs the tests labelled gpu from a folder that tests/gpu/pack.sh made, each in a process of its own: a test that
 # loses its context takes its process with it. Says so and ends with 77 where there is no GPU.
 #
-#   tests/gpu/run.sh FOLDER
+#   tests/gpu/run.sh FOLDER        or a build folder, such as build/dev, which it packs first
 set -uo pipefail
-folder=$(cd "${1:?usage: tests/gpu/run.sh FOLDER}" && pwd)
-export LD_LIBRARY_PATH="$folder/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+folder=$(cd "${1:?usage: tests/gpu/run.sh FOLDER}" && pwd) || exit 2
 if [ ! -e /dev/nvidiactl ]; then
   echo "skipped: this machine has no NVIDIA GPU (/dev/nvidiactl is not there)"
   exit 77
 fi
+if [ -e "$folder/CMakeCache.txt" ]; then
+  "$(dirname "$0")/pack.sh" "$folder" "$folder/gpu" || exit 1
+  folder=$folder/gpu
+fi
+export LD_LIBRARY_PATH="$folder/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 echo "kernel $(uname -r)"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 export TRUN_TEST_LIBCUDA=${TRUN_TEST_LIBCUDA:-libcuda.so.1} TRUN_TESTDATA="$folder/testdata"

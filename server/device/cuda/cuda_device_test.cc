@@ -317,6 +317,23 @@ TEST_F(FakeDriverTest, WithoutAGpuTheReasonIsGiven) {
       << device.status();
 }
 
+TEST_F(FakeDriverTest, EveryGpuIsADeviceOfItsOwnNumber) {
+  setenv("TRUN_FAKE_CUDA_DEVICES", "3", 1);
+  EXPECT_EQ(*CountCudaDevices(DriverLibrary()), 3);
+  CudaOptions options;
+  options.library = DriverLibrary();
+  for (const int index : {0, 2}) {
+    options.index = index;
+    const auto device = CreateCudaDevice(options);
+    ASSERT_TRUE(device.ok()) << device.status();
+    EXPECT_EQ((*device)->info().name, "fake GPU " + std::to_string(index));
+  }
+  options.index = 3;
+  const auto none = CreateCudaDevice(options);
+  EXPECT_EQ(none.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(none.status().message().find("3 devices"), absl::string_view::npos) << none.status();
+}
+
 TEST_F(FakeDriverTest, ADriverThatIsTooOldIsRefused) {
   setenv("TRUN_FAKE_CUDA_VERSION", "11080", 1);
   const auto device = OpenAnew();
