@@ -213,6 +213,7 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::CompileWith(const Compile
   }
   build->last_level = request.last_level;
   build->toolchain = choice.info.name;
+  build->log = run.log();
   build->key = key;
   outcome.cached = run.stages_run() == 0;
   outcome.build = std::move(build);

@@ -391,6 +391,21 @@ TEST_F(CompilePipelineTest, WhenTheLeaderIsLostAWaiterTakesOver) {
   EXPECT_TRUE(outcome.ok()) << outcome.status();
 }
 
+TEST_F(CompilePipelineTest, WarningsStayWithTheKernelAndWithTheStagesThatSaidThem) {
+  const std::string lowered = "warning: llir is dubious\nwarning: ptx is dubious";
+  const auto first = Compile(Request("dubious"));
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->build->log, absl::StrCat("warning: ttgir is dubious\n", lowered));
+  const auto again = Compile(Request("dubious"));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->cached);
+  EXPECT_EQ(again->build->log, first->build->log);
+  const auto other = Compile(Request("sound"));  // meets the first one at its TTGIR
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ(newest_->stages(Level::kPtx), 1);
+  EXPECT_EQ(other->build->log, lowered);
+}
+
 TEST_F(CompilePipelineTest, ACompileThatNobodyWaitsForEndsAndKeepsWhatItHasMade) {
   std::atomic<bool> is_cancelled{false};
   newest_->BeforeStage(Level::kLlir, [&](const StageRequest&) {

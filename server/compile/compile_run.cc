@@ -131,6 +131,7 @@ absl::Status CompileRun::TakeStored() {
   }
   if (reached == from) return absl::OkStatus();
   metadata_ = std::move(entry->metadata_json);
+  logs_[reached] = std::move(entry->log);
   way_.back().is_stored = reached == request_.last_level;
   way_.push_back(Point{reached, MakeCompileKey(reached, Digest::Of(made_[reached]), metadata_, context_),
                        reached == request_.last_level});
@@ -210,6 +211,7 @@ absl::Status CompileRun::TakeStage(StageResult stage, StageDecision* decision) {
   ++stages_run_;
   Emit(StageEvent{StageEvent::Kind::kDone, stage.level, stage.time, false, stage.bytes.size()});
   metadata_ = std::move(stage.metadata_json);
+  logs_[stage.level] = std::move(stage.log);
   const CacheKey key = MakeCompileKey(stage.level, Digest::Of(stage.bytes), metadata_, context_);
   made_[stage.level] = std::move(stage.bytes);
   way_.push_back(Point{stage.level, key, stage.level == request_.last_level});
@@ -239,10 +241,19 @@ CacheEntry CompileRun::EntryFrom(Level level) const {
   entry.source_level = level;
   entry.tenant = request_.tenant;
   entry.metadata_json = metadata_;
+  entry.log = LogAfter(level);
   for (const auto& [made, bytes] : made_) {
     if (made >= level) entry.artifacts.emplace(made, bytes);
   }
   return entry;
+}
+
+std::string CompileRun::LogAfter(Level level) const {
+  std::string all;
+  for (const auto& [made, log] : logs_) {
+    if (made > level && !log.empty()) absl::StrAppend(&all, all.empty() ? "" : "\n", log);
+  }
+  return all;
 }
 
 // Each point on the way gets an entry with all that follows from it, in one write.

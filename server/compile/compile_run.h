@@ -47,6 +47,8 @@ class CompileRun {
   // Of every level from the given one to the last one reached.
   const std::map<Level, std::string>& artifacts() const { return made_; }
   const std::string& metadata_json() const { return metadata_; }
+  // What the compiler said on the way from the given level, in order.
+  std::string log() const { return LogAfter(request_.level); }
 
   bool joined() const { return joined_; }
   uint64_t stages_run() const { return stages_run_; }
@@ -68,6 +70,7 @@ class CompileRun {
   void Fail(const absl::Status& status);
   void Store();
   CacheEntry EntryFrom(Level level) const;
+  std::string LogAfter(Level level) const;
   void Emit(const StageEvent& event) const;
 
   const Setting setting_;
@@ -79,7 +82,8 @@ class CompileRun {
 
   std::map<Level, std::string> made_;
   std::string metadata_;
-  std::vector<Point> way_;  // the last one is where the run stands
+  std::map<Level, std::string> logs_;  // of the stages that ended there
+  std::vector<Point> way_;             // the last one is where the run stands
   std::vector<std::unique_ptr<SingleFlight::Lease>> leases_;
   bool joined_ = false;
   uint64_t stages_run_ = 0;

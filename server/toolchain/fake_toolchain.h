@@ -22,8 +22,8 @@
 namespace trun {
 
 // Thread-safe. Compiles FakeTtir(...) down to PTX of a kernel "k(ptr, i32)". A file whose text has "refuse"
-// in it, or is no text, is kInvalidIr; what a stage makes depends on the `lowered` of its source only, so
-// sources may share what follows.
+// in it, or is no text, is kInvalidIr, one with "dubious" in it gets a warning a stage; what a stage makes
+// depends on the `lowered` of its source only, so sources may share what follows.
 class FakeToolchain final : public Toolchain {
  public:
   explicit FakeToolchain(std::string version) : version_(std::move(version)) {}
@@ -81,6 +81,9 @@ class FakeToolchain final : public Toolchain {
                        R"("target":{"arch":)", request.target.arch,
                        R"(,"backend":"cuda","warp_size":32},"triton_version":")", version_, R"("})");
       result.time = absl::Milliseconds(1);
+      if (request.ir.find("dubious") != std::string::npos) {
+        result.log = absl::StrCat("warning: ", LevelName(level), " is dubious");
+      }
       if (on_stage(std::move(result)) == StageDecision::kStop) return absl::OkStatus();
     }
     return absl::OkStatus();

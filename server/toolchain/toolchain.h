@@ -62,6 +62,8 @@ struct StageResult {
   std::string bytes;
   std::string metadata_json;  // as it stands after this stage, canonical JSON
   absl::Duration time;
+  std::string
+      log;  // what the compiler said meanwhile (warnings), printable; bounded, and empty more often than not
 };
 
 // What to do after a stage: a caller that finds the rest in its cache stops there.

@@ -51,6 +51,11 @@ def answer(behaviour: str) -> None:
         send(stage(), f"pid {os.getpid()}".encode())
         receive()
         send({"op": "done"})
+    elif behaviour == "warn":
+        os.write(2, b"warning: this loop is odd\n")
+        send(stage(), f"pid {os.getpid()}".encode())
+        receive()
+        send({"op": "done"})
     elif behaviour == "crash":
         die("LLVM ERROR: Cannot select: the dark side\nStack dump:\n0. \x01\xff\n")
     elif behaviour == "crash-late":

@@ -192,6 +192,7 @@ absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const St
       Clock::Real()->Now() + request.deadline,
       request.memory_limit_bytes != 0 ? request.memory_limit_bytes : options_.memory_limit_bytes,
       request.is_abandoned};
+  (*worker)->TakeLog();
   TRUN_RETURN_IF_ERROR((*worker)->Send(header, request.ir, limits));
   Level last = request.from;
   bool stopped = false;
@@ -207,6 +208,7 @@ absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const St
         op == "stage" && !stopped ? ReadStage(&answer, last, request.to) : std::nullopt;
     if (!stage) return (*worker)->Distrust("its answer is not of the protocol");
     last = stage->level;
+    stage->log = (*worker)->TakeLog();
     *delivered = true;
     stopped = on_stage(*std::move(stage)) == StageDecision::kStop;
     TRUN_RETURN_IF_ERROR((*worker)->Send({{"op", stopped ? "stop" : "continue"}}, "", limits));

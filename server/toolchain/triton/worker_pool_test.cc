@@ -146,6 +146,24 @@ TEST_F(WorkerPoolTest, AWorkerWhoseAnswerNobodyWaitsForIsEndedInTheMiddle) {
   EXPECT_TRUE(Run("ok").ok());
 }
 
+TEST_F(WorkerPoolTest, WarningsComeWithTheirStageAndNotWithTheNextCompile) {
+  Make(PoolOptions());
+  std::vector<StageResult> stages;
+  for (const char* behaviour : {"warn", "ok", "warn"}) {
+    const absl::Status status =
+        toolchain_->Compile(Request(behaviour, absl::Seconds(60)), [&](StageResult stage) {
+          stages.push_back(std::move(stage));
+          return StageDecision::kContinue;
+        });
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  ASSERT_EQ(stages.size(), 3u);
+  EXPECT_EQ(stages[0].log, "warning: this loop is odd");
+  EXPECT_EQ(stages[1].log, "");
+  EXPECT_EQ(stages[2].log, "warning: this loop is odd");
+  EXPECT_EQ(stages[0].bytes, stages[2].bytes);  // one worker, whose log holds all three
+}
+
 TEST_F(WorkerPoolTest, AnAnswerThatIsNotOfTheProtocolEndsTheWorker) {
   for (const char* behaviour : {"garbage", "oversized", "not-json", "deep-json", "array", "unknown-op",
                                 "done-at-once", "wrong-level", "same-level-again", "no-such-level",

@@ -28,6 +28,7 @@ namespace {
 constexpr absl::Duration kMemoryCheckInterval = absl::Milliseconds(20);
 constexpr uint64_t kLogLimitBytes = uint64_t{64} << 20;
 constexpr size_t kTailBytes = 4096;
+constexpr uint64_t kStageLogBytes = uint64_t{16} << 10;
 
 // resident - shared of /proc/PID/statm: what the process itself has filled.
 uint64_t AnonymousBytes(pid_t pid) {
@@ -179,9 +180,7 @@ absl::Status WorkerProcess::WaitReadable(const WorkerLimits& limits) {
                             "nobody waits for this compile any more; its worker was ended"));
     }
     const uint64_t memory = MemoryBytes();
-    struct stat log_state{};
-    const bool flooded =
-        fstat(log_.get(), &log_state) == 0 && static_cast<uint64_t>(log_state.st_size) > kLogLimitBytes;
+    const bool flooded = LogBytes() > kLogLimitBytes;
     if ((limits.memory_bytes != 0 && memory > limits.memory_bytes) || flooded) {
       return Kill(ResourceExhausted(
           Reason::kCompileOutOfMemory,
@@ -244,12 +243,26 @@ uint64_t WorkerProcess::MemoryBytes() const {
   return total;
 }
 
-std::string WorkerProcess::LogTail(size_t bytes) const {
+uint64_t WorkerProcess::LogBytes() const {
   struct stat state{};
-  if (fstat(log_.get(), &state) != 0 || state.st_size <= 0) return "";
-  const off_t from = std::max<off_t>(0, state.st_size - static_cast<off_t>(bytes));
-  std::string text(static_cast<size_t>(state.st_size - from), '\0');
-  const ssize_t got = pread(log_.get(), text.data(), text.size(), from);
+  return fstat(log_.get(), &state) == 0 && state.st_size > 0 ? static_cast<uint64_t>(state.st_size) : 0;
+}
+
+std::string WorkerProcess::TakeLog() {
+  const uint64_t begin = std::exchange(log_taken_, LogBytes());
+  return begin < log_taken_ ? LogFrom(begin, std::min<uint64_t>(log_taken_ - begin, kStageLogBytes))
+                            : std::string();
+}
+
+std::string WorkerProcess::LogTail(size_t bytes) const {
+  const uint64_t size = LogBytes();
+  const uint64_t from = size > bytes ? size - bytes : 0;
+  return LogFrom(from, size - from);
+}
+
+std::string WorkerProcess::LogFrom(uint64_t offset, size_t bytes) const {
+  std::string text(bytes, '\0');
+  const ssize_t got = pread(log_.get(), text.data(), text.size(), static_cast<off_t>(offset));
   text.resize(got > 0 ? static_cast<size_t>(got) : 0);
   return PrintableText(absl::StripAsciiWhitespace(text));
 }

@@ -69,6 +69,8 @@ class WorkerProcess {
   bool broken() const { return broken_; }
   // False when the process has ended or hung up since its last answer.
   bool Alive();
+  // What it has written to stderr since the last call, printable, at most the first 16 KiB of it.
+  std::string TakeLog();
   // Anonymous memory of the worker and its children now; 0 where it cannot be read.
   uint64_t MemoryBytes() const;
 
@@ -77,13 +79,16 @@ class WorkerProcess {
   absl::Status WaitReadable(const WorkerLimits& limits);
   absl::Status Autopsy();
   absl::Status Kill(absl::Status why);
+  uint64_t LogBytes() const;
   std::string LogTail(size_t bytes) const;
+  std::string LogFrom(uint64_t offset, size_t bytes) const;
 
   const std::string scratch_;
   const UniqueFd log_;
   FrameChannel channel_;
   std::unique_ptr<Subprocess> process_;
   std::string triton_version_;
+  uint64_t log_taken_ = 0;
   bool broken_ = false;
 };
 
