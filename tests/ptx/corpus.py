@@ -599,7 +599,16 @@ def programs_and_calls() -> Iterator[Case]:
         arch_from=90,
         arch_to=100,
         since=(3, 0),
-        runs=False,
+        scalars={"M": 128, "N": 128, "K": 96},
+        grid=(2, 1, 1),
+        buffers={
+            "a": Buffer("fp16", (128, 96), "unit"),
+            "b": Buffer("fp16", (96, 128), "unit"),
+            "out": Buffer("fp16", (128, 128)),
+        },
+        reference=evaluate("out", "F.product(a, b)"),
+        tolerance=2e-2,
+        absolute=5e-2,
     )
     for kind, causal in (("fp16", True), ("bf16", False)):
         yield Case(
@@ -637,6 +646,44 @@ def programs_and_calls() -> Iterator[Case]:
         absolute=5e-2,
     )
     yield Case("clocks", "clocks", {"out": "*i64"}, {}, buffers={"out": Buffer("i64", (3,))})
+
+
+def cubes() -> Iterator[Case]:
+    for kind in ("fp32", "i32", "fp16"):
+        for warps in (1, 4):
+            shapes = {"x": (8, 4, 16), "first": (4, 16), "second": (8, 16), "third": (8, 4), "total": (1,)}
+            yield Case(
+                f"cube_{kind}_{warps}",
+                "cube",
+                {key: f"*{kind}" for key in shapes},
+                {"A": 8, "B": 4, "C": 16},
+                {"num_warps": warps},
+                buffers={key: Buffer(kind, shape, "small" if key == "x" else "zero") for key, shape in shapes.items()},
+                reference=evaluate(
+                    "first", "x.max(axis=0)", "second", "x.sum(axis=1)", "third", "x.min(axis=2)", "total", "x.sum()"
+                ),
+            )
+    for kind in ("fp32", "i32", "fp16"):
+        yield Case(
+            f"largest_{kind}",
+            "largest",
+            {"x": f"*{kind}", "out": f"*{kind}"},
+            {"M": 4, "N": 64, "K": 8},
+            since=(3, 4),
+            buffers={"x": Buffer(kind, (4, 64), "small"), "out": Buffer(kind, (4, 8))},
+            reference=evaluate("out", "np.sort(x, axis=1)[:, ::-1][:, :8]"),
+        )
+        yield Case(
+            f"descriptors_3d_{kind}",
+            "descriptors_3d",
+            {"x": f"*{kind}", "out": f"*{kind}", "A": "i32", "B": "i32", "C": "i32"},
+            {"BA": 2, "BB": 8, "BC": 16},
+            since=(3, 4),
+            grid=(3, 1, 1),
+            scalars={"A": 5, "B": 12, "C": 40},
+            buffers={"x": Buffer(kind, (5, 12, 40), "small"), "out": Buffer(kind, (5, 12, 40))},
+            reference=evaluate("out", "x * 2"),
+        )
 
 
 def gluon() -> Iterator[Case]:
@@ -707,7 +754,17 @@ def cases(version: Version = (99, 0)) -> list[Case]:
         found += libdevice(kind)
     found += [libdevice_of_integers(kind) for kind in OF_INTEGERS]
     found += [casts(kind) for kind in CASTS]
-    for family in (more_casts, reductions, scans_and_sorts, dots, atomic_cases, memory, programs_and_calls, gluon):
+    for family in (
+        more_casts,
+        reductions,
+        scans_and_sorts,
+        dots,
+        atomic_cases,
+        memory,
+        programs_and_calls,
+        cubes,
+        gluon,
+    ):
         found += family()
     names = [case.name for case in found]
     assert len(set(names)) == len(names), "two cases of one name"

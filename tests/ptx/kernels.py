@@ -446,3 +446,28 @@ def pointers(table, out, N: tl.constexpr):
     p = tl.load(table + tl.program_id(0)).to(tl.pointer_type(tl.float32))
     i = tl.arange(0, N)
     tl.store(out + tl.program_id(0) * N + i, tl.load(p + i))
+
+
+@triton.jit
+def cube(x, first, second, third, total, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+    a, b, c = tl.arange(0, A)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, C)[None, None, :]
+    v = tl.load(x + (a * B + b) * C + c)
+    tl.store(first + tl.arange(0, B)[:, None] * C + tl.arange(0, C)[None, :], tl.max(v, 0))
+    tl.store(second + tl.arange(0, A)[:, None] * C + tl.arange(0, C)[None, :], tl.sum(v, 1))
+    tl.store(third + a * B + b, tl.min(v, 2, keep_dims=True))
+    tl.store(total, tl.sum(tl.ravel(v)))
+
+
+@triton.jit
+def largest(x, out, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
+    v = tl.load(x + tl.arange(0, M)[:, None] * N + tl.arange(0, N)[None, :])
+    tl.store(out + tl.arange(0, M)[:, None] * K + tl.arange(0, K)[None, :], tl.topk(v, K))
+
+
+@triton.jit
+def descriptors_3d(x, out, A, B, C, BA: tl.constexpr, BB: tl.constexpr, BC: tl.constexpr):
+    source = tl.make_tensor_descriptor(x, [A, B, C], [B * C, C, 1], [BA, BB, BC])
+    target = tl.make_tensor_descriptor(out, [A, B, C], [B * C, C, 1], [BA, BB, BC])
+    for b in range(0, B, BB):
+        for c in range(0, C, BC):
+            target.store([tl.program_id(0) * BA, b, c], source.load([tl.program_id(0) * BA, b, c]) * 2)
