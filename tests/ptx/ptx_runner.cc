@@ -115,8 +115,8 @@ json Run(const json& request) {
   const KernelAttributes& attributes = (*kernel)->attributes();
   const json& given = request.at("parameters");
   if (given.size() != attributes.parameters.size()) {
-    return {{"error", "the kernel has " + std::to_string(attributes.parameters.size()) + " parameters, given " +
-                          std::to_string(given.size())}};
+    return {{"error", "the kernel has " + std::to_string(attributes.parameters.size()) +
+                          " parameters, given " + std::to_string(given.size())}};
   }
   std::vector<std::byte> parameters(attributes.parameter_bytes);
   for (size_t i = 0; i < given.size(); ++i) {
