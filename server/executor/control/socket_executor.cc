@@ -228,7 +228,11 @@ void SocketExecutor::Transfer(uint64_t address, uint64_t bytes, uint64_t staging
   transfer->set_bytes(bytes);
   transfer->set_staging_offset(staging_offset);
   transfer->set_to_device(to_device);
-  PostPlain(&request, std::move(done));
+  MutexLock lock(&mu_);
+  const uint64_t id = PostPlain(&request, std::move(done));
+  if (id == 0) return;
+  transfers_[id] = Clock::Real()->Now() + options_.load_timeout;
+  Wake();  // the thread sleeps until something is overdue
 }
 
 absl::Status SocketExecutor::Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) {
@@ -331,18 +335,19 @@ void SocketExecutor::Launch(ExecutorLaunch launch, std::function<void(ExecutorLa
 void SocketExecutor::Synchronize(std::function<void(absl::Status)> done) {
   ExecutorRequest request;
   request.mutable_synchronize();
+  MutexLock lock(&mu_);
   PostPlain(&request, std::move(done));
 }
 
-void SocketExecutor::PostPlain(ExecutorRequest* request, std::function<void(absl::Status)> done) {
+uint64_t SocketExecutor::PostPlain(ExecutorRequest* request, std::function<void(absl::Status)> done) {
   Pending pending;
   pending.check = IsPlain;
   pending.done = [done](absl::Status status, const Reply&, UniqueFd) { done(std::move(status)); };
-  MutexLock lock(&mu_);
   absl::Status posted = Post(request, -1, std::move(pending));
-  if (posted.ok()) return;
+  if (posted.ok()) return request->request_id();
   deferred_.push_back([done = std::move(done), posted = std::move(posted)] { done(posted); });
   Wake();
+  return 0;
 }
 
 absl::Duration SocketExecutor::UntilHang() {
@@ -350,6 +355,16 @@ absl::Duration SocketExecutor::UntilHang() {
   const auto it = pending_.find(launches_.front());
   if (it == pending_.end()) return absl::InfiniteDuration();
   return head_since_ + it->second.launch->budget - Clock::Real()->Now();
+}
+
+absl::Duration SocketExecutor::UntilTransferIsOverdue() {
+  if (transfers_.empty()) return absl::InfiniteDuration();
+  const absl::Duration left = transfers_.begin()->second - Clock::Real()->Now();
+  if (left <= absl::ZeroDuration() && give_up_.ok()) {
+    give_up_ = Unavailable(Reason::kUnavailable, absl::StrCat("it did not move bytes within ",
+                                                              absl::FormatDuration(options_.load_timeout)));
+  }
+  return left;
 }
 
 void SocketExecutor::Loop() {
@@ -363,7 +378,7 @@ void SocketExecutor::Loop() {
       MutexLock lock(&mu_);
       if (stopping_) break;
       ended = ended_;
-      left = UntilHang();
+      left = std::min(UntilHang(), UntilTransferIsOverdue());
       give_up = give_up_;
       if (!outgoing_.empty()) events |= POLLOUT;
     }
@@ -418,6 +433,7 @@ absl::Status SocketExecutor::HandleReply(absl::string_view frame) {
     }
     pending = std::move(it->second);
     pending_.erase(it);
+    transfers_.erase(reply.request_id());
     if (pending.launch != nullptr) {
       launches_.erase(std::find(launches_.begin(), launches_.end(), reply.request_id()));
       head_since_ = Clock::Real()->Now();
@@ -504,6 +520,7 @@ void SocketExecutor::EndAndFailAll(const absl::Status& why, bool hung) {
     pending.swap(pending_);
     if (!launches_.empty() && health_.ok()) culprit = pending.at(launches_.front()).launch->sequence;
     launches_.clear();
+    transfers_.clear();
     outgoing_.clear();
     std::string what = absl::StrCat("the executor ended (", end, ")");
     if (hung) {

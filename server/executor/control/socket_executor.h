@@ -35,7 +35,7 @@ class ExecutorHost {
 
 struct SocketExecutorOptions {
   absl::Duration reply_timeout = absl::Seconds(10);  // of a round trip
-  absl::Duration load_timeout = absl::Seconds(60);   // of LoadKernel, CreateArena, Fill and Copy
+  absl::Duration load_timeout = absl::Seconds(60);   // of LoadKernel, CreateArena, Fill, Copy, Transfer
   // How long past a launch's deadline the executor may take to say so itself before it is ended.
   absl::Duration hang_grace = absl::Seconds(5);
 };
@@ -100,13 +100,17 @@ class SocketExecutor final : public ExecutorControl {
 
   absl::Status Call(internal::v1::ExecutorRequest* request, int descriptor, Check check,
                     absl::Duration timeout, Reply* reply, UniqueFd* received = nullptr);
-  void PostPlain(internal::v1::ExecutorRequest* request, std::function<void(absl::Status)> done);
+  // The request's id; 0 where it could not be posted and `done` gets to know.
+  uint64_t PostPlain(internal::v1::ExecutorRequest* request, std::function<void(absl::Status)> done)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Post(internal::v1::ExecutorRequest* request, int descriptor, Pending pending)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Wake();
   void Loop();
   absl::Duration UntilHang() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Gives the executor up when the oldest transfer is overdue; how long until then.
+  absl::Duration UntilTransferIsOverdue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status HandleReply(absl::string_view frame);
   absl::Status FinishLaunch(const Reply& reply, absl::Status status, PendingLaunch* launch);
   void MarkLost(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -128,6 +132,7 @@ class SocketExecutor final : public ExecutorControl {
   std::map<uint64_t, Pending> pending_ ABSL_GUARDED_BY(mu_);  // oldest first
   std::deque<uint64_t> launches_ ABSL_GUARDED_BY(mu_);        // request ids of pending launches, oldest first
   absl::Time head_since_ ABSL_GUARDED_BY(mu_);                // when the oldest pending launch may have begun
+  std::map<uint64_t, absl::Time> transfers_ ABSL_GUARDED_BY(mu_);  // request ids, and when each is overdue
   std::deque<Outgoing> outgoing_ ABSL_GUARDED_BY(mu_);
   std::string buffer_ ABSL_GUARDED_BY(mu_);
   std::vector<std::function<void(absl::Status)>> on_lost_ ABSL_GUARDED_BY(mu_);

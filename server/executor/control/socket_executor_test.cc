@@ -36,6 +36,7 @@ class SocketExecutorTest : public ::testing::Test {
     peer_.reset(ends[1]);
     SocketExecutorOptions options;
     options.reply_timeout = absl::Milliseconds(200);
+    options.load_timeout = absl::Milliseconds(200);
     options.hang_grace = absl::Milliseconds(50);
     executor_ = std::make_unique<SocketExecutor>(UniqueFd(ends[0]), std::make_unique<NoHost>(), options);
   }
@@ -80,6 +81,33 @@ TEST_F(SocketExecutorTest, AnAnswerToNothingEndsTheConnection) {
   ExecutorReply reply;
   reply.set_request_id(77);
   Send(reply);
+  EXPECT_EQ(GetReason(lost.Wait()), Reason::kExecutorLost);
+}
+
+TEST_F(SocketExecutorTest, ATransferThatIsNotAnsweredInTimeEndsTheConnection) {
+  Awaited<absl::Status> first, second;
+  executor_->Transfer(4096, 16, 0, true, first.callback());
+  executor_->Transfer(8192, 16, 0, true, second.callback());
+  ExecutorReply reply;
+  reply.set_request_id(NextRequest().request_id());
+  Send(reply);
+  EXPECT_TRUE(first.Wait().ok());
+  const absl::Status overdue = second.Wait();
+  EXPECT_EQ(GetReason(overdue), Reason::kExecutorLost);
+  EXPECT_NE(overdue.message().find("move bytes"), absl::string_view::npos) << overdue;
+}
+
+TEST_F(SocketExecutorTest, AnArenaWithoutItsDescriptorEndsTheConnection) {
+  std::thread peer([this] {
+    ExecutorReply reply;
+    reply.set_request_id(NextRequest().request_id());
+    reply.mutable_create_arena();
+    Send(reply);
+  });
+  EXPECT_EQ(GetReason(executor_->CreateArena(1, 4096, 4096).status()), Reason::kExecutorLost);
+  peer.join();
+  Awaited<absl::Status> lost;
+  executor_->OnLost(lost.callback());
   EXPECT_EQ(GetReason(lost.Wait()), Reason::kExecutorLost);
 }
 
