@@ -125,7 +125,7 @@ def _descriptors_as(signature: Signature, values: list[tuple[str, Any]]) -> Iter
         parts: list[tuple[str, Any]] = [("*", value.base)]
         parts += [("i64", n) for n in (*value.shape, *value.strides)]
         flags = [getattr(value, "padding", "zero") == "nan", getattr(value, "round_f32_to_tf32", False)]
-        while flags and at + len(parts) < len(signature) and signature[at + len(parts)].dtype == "i1":
+        while flags and at + len(parts) < len(signature) and signature[at + len(parts)].bytes == 1:
             parts.append(("i1", flags.pop(0)))
         parts += [("i32", n) for n in value.shape]
         parts += [("i64", n) for n in value.strides]
