@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,63 @@ def compile_rows(daemon: Daemon) -> list[Row]:
     baseline.wait()
     session.close()
     return rows
+
+
+def sweep_rows(folder: Path) -> list[Row]:
+    """32 configurations of one kernel: a pool of two workers against one, and against one process without a daemon."""
+    file = ROOT / "examples/kernels/matmul_fp16.ttir"
+    sweep = [{"num_warps": warps, "num_stages": stages} for warps in (1, 2, 4, 8) for stages in range(1, 9)]
+
+    def seconds(workers: int) -> float:
+        own = folder / f"sweep-{workers}"
+        own.mkdir()
+        daemon = Daemon(own, BUILD, TOOLCHAINS, "--compile-workers", str(workers))
+        daemon.start()
+        session = daemon.open_session()
+
+        def compile_one(name: str, options: dict[str, int]) -> None:
+            text = file.read_text().replace("@matmul(", f"@{name}(")
+            words = {key: json.dumps(value) for key, value in options.items()}
+            made = session.compile(text, "ttir", toolchain="3.9.0", last_level=7, options=words)
+            assert not made.cached
+
+        with ThreadPoolExecutor(workers) as threads:
+            # Every worker is up and has compiled once before the clock starts.
+            list(threads.map(lambda i: compile_one(f"warm{i}", {}), range(2 * workers)))
+            start = time.perf_counter()
+            list(threads.map(lambda options: compile_one("swept", options), sweep))
+            taken = time.perf_counter() - start
+        session.close()
+        daemon.stop()
+        return taken
+
+    def loop_seconds() -> float:
+        python = TOOLCHAINS / "3.9.0/bin/python"
+        loop = subprocess.Popen(
+            [python, "-W", "ignore", ROOT / "bench/stages.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert loop.stdin and loop.stdout
+        taken = []
+        for options in [{}, *sweep]:
+            loop.stdin.write(f"{file} swept cubin {json.dumps(options)}\n")
+            loop.stdin.flush()
+            taken.append(float(loop.stdout.readline()) / 1e3)
+        loop.stdin.close()
+        loop.wait()
+        return sum(taken[1:])
+
+    one, two, loop = seconds(1), seconds(2), loop_seconds()
+    load = os.getloadavg()[0]
+    cells = f"{two:.1f} s"
+    name = f"sweep of 32 configurations (load before: {load:.1f})"
+    return [
+        Row(f"{name}: one worker / two", cells, f"{one:.1f} s", one / two, 1.7, False),
+        Row(f"{name}: two workers / stages in one process", cells, f"{loop:.1f} s", two / loop, 0.6, True),
+    ]
 
 
 def command_line_rows(daemon: Daemon) -> list[Row]:
@@ -198,7 +256,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--interpreter", help="a Python that has torch and Triton 3.9")
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    parser.add_argument("names", nargs="*", help="socket compile command upload emulator (default: all)")
+    parser.add_argument("names", nargs="*", help="socket compile sweep command upload emulator (default: all)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(Path(folder), BUILD, TOOLCHAINS)
@@ -206,6 +264,7 @@ def main() -> int:
         groups: dict[str, Callable[[], list[Row]]] = {
             "socket": lambda: socket_rows(daemon),
             "compile": lambda: compile_rows(daemon),
+            "sweep": lambda: sweep_rows(Path(folder)),
             "command": lambda: command_line_rows(daemon),
             "upload": lambda: upload_rows(daemon),
         }

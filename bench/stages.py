@@ -1,9 +1,11 @@
 """The toolchain's own stages, called in a loop by one Python: the baseline of a first compile.
 
-Run with a toolchain's Python. Each line on stdin is "FILE KERNEL_NAME LAST_LEVEL"; the answer is the milliseconds from
-the file's text to that level's artifact, parsing included, in a process that has compiled before.
+Run with a toolchain's Python. Each line on stdin is "FILE KERNEL_NAME LAST_LEVEL [OPTIONS]" (JSON); the answer
+is the milliseconds from the file's text to that level's artifact, parsing included, in a process that has compiled
+before.
 """
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -17,12 +19,12 @@ target = GPUTarget("cuda", 80, 32)
 backend = make_backend(target)
 
 
-def compile_once(text: str, last: str) -> float:
+def compile_once(text: str, last: str, asked: dict) -> float:
     path = Path(f"/tmp/trun-stages-{id(text)}.ttir")
     path.write_text(text)
     try:
         start = time.perf_counter()
-        options = backend.parse_options({})
+        options = backend.parse_options(asked)
         context = ir.context()
         ir.load_dialects(context)
         backend.load_dialects(context)
@@ -44,6 +46,6 @@ def compile_once(text: str, last: str) -> float:
 
 
 for line in sys.stdin:
-    file, nonce, last = line.split()
+    file, nonce, last, *asked = line.split(maxsplit=3)
     text = Path(file).read_text().replace(f"@{Path(file).stem}(", f"@{nonce}(")
-    print(compile_once(text, last), flush=True)
+    print(compile_once(text, last, json.loads(asked[0]) if asked else {}), flush=True)

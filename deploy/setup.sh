@@ -2,7 +2,7 @@
 # Installs what trun needs and builds it. Idempotent: what is there already is left alone.
 #
 #   deploy/setup.sh                    the daemon, the clients, one Triton (3.9.0)
-#   deploy/setup.sh --for tests        what the tests need too, and Triton 3.4.0 beside it; builds nothing
+#   deploy/setup.sh --for tests        what the tests need too, and every Triton from 3.0 on (7 GB); builds nothing
 #   deploy/setup.sh --no-build         install only
 #
 # Leaves binaries in build/release/bin, Python parts in build/tools, Triton versions in build/toolchains.
@@ -70,7 +70,7 @@ fi
 
 # 3. Triton versions, while the compiler works.
 toolchains=(3.9.0)
-[ "$for_whom" = tests ] && toolchains+=(3.4.0)
+[ "$for_whom" = tests ] && toolchains+=(3.4.0 3.0.0 3.1.0 3.2.0 3.3.1 3.5.1 3.6.0 3.7.1 3.8.0)
 install_toolchains() {
   local version
   for version in "${toolchains[@]}"; do

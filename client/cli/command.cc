@@ -36,6 +36,7 @@ void AddAll(CLI::App& root, CommandTree& tree) {
       std::string(ExitCodeHelp()));
   AddRun(root, tree);
   AddCompile(root, tree);
+  AddMatrix(root, tree);
   AddDevices(root, tree);
   AddToolchains(root, tree);
   AddCache(root, tree);

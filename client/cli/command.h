@@ -47,6 +47,7 @@ struct CommandTree {
 // One function per file, named after the subcommand: adds it to `root` and its leaves to `tree`.
 void AddRun(CLI::App& root, CommandTree& tree);
 void AddCompile(CLI::App& root, CommandTree& tree);
+void AddMatrix(CLI::App& root, CommandTree& tree);
 void AddDevices(CLI::App& root, CommandTree& tree);
 void AddToolchains(CLI::App& root, CommandTree& tree);
 void AddCache(CLI::App& root, CommandTree& tree);

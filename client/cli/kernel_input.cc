@@ -56,6 +56,11 @@ void KernelInput::AddTo(CLI::App& command) {
       ->allow_extra_args(false);
   command.add_option("--compile-deadline", compile_deadline, "End the compile after this time, such as 2min")
       ->type_name("TIME");
+  command
+      .add_option(
+          "--from-pass", from_pass,
+          "The file is what this pass left behind: begin after it (ttgir/coalesce, or coalesce alone)")
+      ->type_name("PASS");
   command.add_flag("--recompile", recompile, "Do not look into the cache");
 }
 
@@ -157,11 +162,17 @@ absl::StatusOr<Kernel> CompileInput(const KernelInput& input, Level last_level, 
   options.toolchain = input.toolchain;
   options.kernel_name = input.kernel_name;
   options.recompile = input.recompile;
+  options.resume_after_pass = input.from_pass;
+  options.record_passes = input.record_passes;
   options.last_level = last_level;
   if (python == nullptr) invocation.diagnostic.source = SourceText{options.file_name, text};
   Progress progress(invocation.console, "compiling");
   options.on_stage = [&progress](const StageEvent& event) {
-    progress.Update(absl::StrCat(event.done ? "made " : "making ", LevelName(event.level)), -1);
+    if (event.pass.empty()) {
+      progress.Update(absl::StrCat(event.done ? "made " : "making ", LevelName(event.level)), -1);
+    } else {
+      progress.Update(event.pass, -1);
+    }
   };
   return session.Compile(text, options);
 }

@@ -26,6 +26,8 @@ struct KernelInput {
   std::string kernel_name;
   std::vector<std::string> options;  // -O name=value
   std::string compile_deadline;
+  std::string from_pass;
+  bool record_passes = false;  // set by the subcommand
   bool recompile = false;
   std::string device;
 

@@ -16,6 +16,7 @@
 #include "client/cli/kernel_input.h"
 #include "client/cli/npy.h"
 #include "client/cli/progress.h"
+#include "client/cli/run_arguments.h"
 #include "client/cli/run_report.h"
 #include "common/base/status.h"
 #include "nlohmann/json.hpp"
@@ -25,8 +26,8 @@ namespace {
 
 struct RunOptions {
   KernelInput kernel;
-  std::vector<std::string> args, outs, saves, expects, lets;
-  std::string grid = "1";
+  RunArguments run;
+  std::vector<std::string> saves, expects;
   double rtol = -1, atol = -1;  // below 0: by the type
   bool equal_nan = false;
   std::string deadline;
@@ -39,33 +40,6 @@ struct NamedFile {
   size_t position = 0;
   std::string file;
 };
-
-absl::StatusOr<std::vector<ArgSpec>> ParseSpecs(const RunOptions& options) {
-  std::vector<ArgSpec> specs;
-  for (const bool output : {false, true}) {
-    for (const std::string& text : output ? options.outs : options.args) {
-      absl::StatusOr<ArgSpec> spec = ParseArgSpec(text, output);
-      if (!spec.ok()) return Annotate(spec.status(), output ? "--out" : "--arg");
-      specs.push_back(*std::move(spec));
-    }
-  }
-  return specs;
-}
-
-absl::StatusOr<Variables> ParseLets(const std::vector<std::string>& lets) {
-  Variables variables;
-  for (const std::string& text : lets) {
-    const size_t equals = text.find('=');
-    if (equals == std::string::npos || !IsName(text.substr(0, equals))) {
-      return InvalidArgument(Reason::kArgument,
-                             absl::StrCat("--let ", text, ": NAME=NUMBER is needed, as in BLOCK=64"));
-    }
-    absl::StatusOr<int64_t> value = Evaluate(text.substr(equals + 1), variables);
-    if (!value.ok()) return Annotate(value.status(), "--let");
-    variables[text.substr(0, equals)] = *value;
-  }
-  return variables;
-}
 
 absl::StatusOr<std::vector<NamedFile>> ParseNamedFiles(absl::string_view option,
                                                        const std::vector<std::string>& texts,
@@ -151,15 +125,16 @@ absl::StatusOr<std::vector<ShownTensor>> ReadBack(const RunOptions& options, con
 absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
   const absl::Time start = absl::Now();
   // What can be wrong without a daemon is found before one is asked for.
-  TRUN_ASSIGN_OR_RETURN(Variables lets, ParseLets(options.lets));
+  TRUN_ASSIGN_OR_RETURN(Variables lets, options.run.Lets());
   TRUN_ASSIGN_OR_RETURN(const std::optional<PythonKernel> python,
                         ReadPythonInput(options.kernel, invocation));
   PythonArguments specialised;
   if (python) {
-    TRUN_ASSIGN_OR_RETURN(specialised, SpecialiseArguments(*python, options.args, options.outs, lets));
+    TRUN_ASSIGN_OR_RETURN(specialised,
+                          SpecialiseArguments(*python, options.run.args, options.run.outs, lets));
     lets.insert(specialised.constants.begin(), specialised.constants.end());
   } else {
-    TRUN_ASSIGN_OR_RETURN(specialised.specs, ParseSpecs(options));
+    TRUN_ASSIGN_OR_RETURN(specialised.specs, options.run.Specs());
   }
   const std::vector<ArgSpec>& specs = specialised.specs;
   TRUN_ASSIGN_OR_RETURN(const absl::Duration deadline, ParseDuration(options.deadline));
@@ -194,7 +169,7 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
     made = MakeArguments(specs, info, lets, session);
   }
   TRUN_ASSIGN_OR_RETURN(const KernelArguments arguments, std::move(made));
-  TRUN_ASSIGN_OR_RETURN(report.grid, ResolveGrid(options.grid, arguments.variables));
+  TRUN_ASSIGN_OR_RETURN(report.grid, ResolveGrid(options.run.grid, arguments.variables));
   for (const TensorArgument& tensor : arguments.tensors) {
     invocation.diagnostic.tensors.push_back(
         {tensor.tensor.handle(),
@@ -240,20 +215,7 @@ void AddRun(CLI::App& root, CommandTree& tree) {
       root.add_subcommand("run", "Run a kernel file on arguments and show, save or check the results");
   auto options = std::make_shared<RunOptions>();
   options->kernel.AddTo(*command);
-  command->add_option("-a,--arg", options->args, "An argument, by name or position (see below)")
-      ->type_name("NAME=VALUE")
-      ->allow_extra_args(false);
-  command->add_option("-o,--out", options->outs, "A tensor to show after the run: c=f32[512,256]")
-      ->type_name("NAME=TENSOR")
-      ->allow_extra_args(false);
-  command
-      ->add_option("-g,--grid", options->grid,
-                   "Programs in x[,y[,z]]; expressions over the arguments are fine")
-      ->type_name("X[,Y[,Z]]")
-      ->capture_default_str();
-  command->add_option("--let", options->lets, "A number for expressions that is no argument: BLOCK=64")
-      ->type_name("NAME=NUMBER")
-      ->allow_extra_args(false);
+  options->run.AddTo(*command);
   command->add_option("--save", options->saves, "Write a tensor to a .npy file: c=c.npy")
       ->type_name("NAME=FILE")
       ->allow_extra_args(false);

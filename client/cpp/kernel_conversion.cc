@@ -42,6 +42,8 @@ v1::CompileRequest ToProto(const CompileOptions& options, Level level) {
   request.set_kernel_name(options.kernel_name);
   if (options.deadline > absl::ZeroDuration()) client::ToProto(options.deadline, request.mutable_deadline());
   request.set_recompile(options.recompile);
+  request.set_record_passes(options.record_passes);
+  request.set_resume_after_pass(options.resume_after_pass);
   return request;
 }
 
@@ -49,6 +51,14 @@ StageEvent FromProto(const v1::CompileResponse& event) {
   StageEvent stage;
   if (event.has_stage_started()) {
     stage.level = static_cast<Level>(event.stage_started().level());
+    return stage;
+  }
+  if (event.has_pass_done()) {
+    stage.level = static_cast<Level>(event.pass_done().stage());
+    stage.pass = event.pass_done().name();
+    stage.changed = event.pass_done().changed();
+    stage.time = FromProto(event.pass_done().time());
+    stage.bytes = event.pass_done().bytes();
     return stage;
   }
   stage.level = static_cast<Level>(event.stage_done().level());

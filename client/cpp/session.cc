@@ -112,7 +112,7 @@ absl::StatusOr<Kernel> Session::Compile(absl::string_view ir, const CompileOptio
   TRUN_RETURN_IF_ERROR(state_->CheckOpen());
   const Level level =
       options.level != Level::kUnspecified ? options.level : LevelOfFileName(options.file_name);
-  if (level == Level::kUnspecified) {
+  if (level == Level::kUnspecified && options.resume_after_pass.empty()) {
     return InvalidArgument(Reason::kUnsupportedLevel,
                            absl::StrCat("the level of '", options.file_name,
                                         "' is not in its name: give one of ttir, ttgir, llir, ptx, cubin"));

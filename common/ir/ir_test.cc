@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "common/base/status.h"
+#include "common/ir/amd_target.h"
 #include "common/ir/level.h"
 #include "common/ir/scalar_type.h"
 #include "common/ir/target.h"
@@ -21,10 +22,25 @@ TEST(LevelTest, EveryLevelIsFoundByItsName) {
 }
 
 TEST(TargetTest, TextThatIsNoTargetIsRefused) {
-  for (const char* text :
-       {"", "sm_", "gpu", "hip:gfx90a", "cuda:80:64", "cuda:80:32:1", "sm_-80", "sm_99999"}) {
+  for (const char* text : {"", "sm_", "gpu", "cuda:80:64", "cuda:80:32:1", "sm_-80", "sm_99999"}) {
     EXPECT_EQ(GetReason(Target::Parse(text).status()), Reason::kUnsupportedTarget) << text;
   }
+}
+
+TEST(TargetTest, AmdTargetsHaveNames) {
+  for (const char* text :
+       {"gfx", "gfx94", "gfx94222", "gfxxyz", "hip:sm_80", "cuda:gfx942", "hip:gfx942:32"}) {
+    EXPECT_EQ(GetReason(Target::Parse(text).status()), Reason::kUnsupportedTarget) << text;
+  }
+  for (const char* text : {"gfx90a", "hip:gfx90a", "hip:gfx90a:64"}) {
+    const auto target = Target::Parse(text);
+    ASSERT_TRUE(target.ok()) << target.status();
+    EXPECT_TRUE(IsAmd(*target));
+    EXPECT_EQ(GfxName(*target), "gfx90a");
+    EXPECT_EQ(target->ToString(), "hip:gfx90a:64");
+  }
+  EXPECT_EQ(Target::Parse("gfx1100")->ToString(), "hip:gfx1100:32");
+  EXPECT_FALSE(IsAmd(*Target::Parse("sm_90")));
 }
 
 TEST(TargetTest, EverySpellingOfATargetIsTheSame) {

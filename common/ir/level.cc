@@ -4,12 +4,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/ir/pass_record_level.h"
 
 namespace trun {
 namespace {
 
-constexpr std::array<absl::string_view, 10> kNames = {"unspecified", "python", "gluon", "ttir",   "ttgir",
-                                                      "llir",        "ptx",    "cubin", "amdgcn", "hsaco"};
+constexpr std::array<absl::string_view, 11> kNames = {
+    "unspecified", "python", "gluon", "ttir", "ttgir", "llir", "ptx", "cubin", "amdgcn", "hsaco", "passes"};
 
 }  // namespace
 
@@ -19,7 +20,7 @@ absl::string_view LevelName(Level level) {
 }
 
 absl::StatusOr<Level> LevelFromName(absl::string_view name) {
-  for (size_t i = 1; i < kNames.size(); ++i) {
+  for (size_t i = 1; i < static_cast<size_t>(kPassRecordLevel); ++i) {
     if (kNames[i] == name) return static_cast<Level>(i);
   }
   return InvalidArgument(Reason::kUnsupportedLevel,

@@ -43,7 +43,7 @@ TEST(LevelDetection, ContentsOutweighTheName) {
 }
 
 TEST(LevelDetection, KnowsEveryLevelOfRealArtifactsWithoutTheirNames) {
-  for (const char* version : {"3.4.0", "3.9.0"}) {
+  for (const char* version : {"3.4.0", "3.5.1", "3.6.0", "3.7.1", "3.8.0", "3.9.0"}) {
     for (const char* kernel : {"mixed", "described"}) {
       for (const Level level : {Level::kTtir, Level::kTtgir, Level::kLlir, Level::kPtx, Level::kCubin}) {
         const std::string bytes = GoldenArtifact(version, kernel, level);

@@ -167,7 +167,7 @@ TEST(Metadata, ClustersFollowTheVersion) {
 }
 
 TEST(Metadata, RealMetadataFitsItsFilesAtEveryLevelAndKeepsUnknownKeys) {
-  for (const char* version : {"3.4.0", "3.9.0"}) {
+  for (const char* version : {"3.4.0", "3.5.1", "3.6.0", "3.7.1", "3.8.0", "3.9.0"}) {
     for (const char* kernel : {"mixed", "described"}) {
       const std::string json = GoldenMetadata(version, kernel);
       for (const Level level : {Level::kTtir, Level::kTtgir, Level::kLlir, Level::kPtx, Level::kCubin}) {
@@ -186,7 +186,7 @@ TEST(Metadata, RealMetadataFitsItsFilesAtEveryLevelAndKeepsUnknownKeys) {
 
 TEST(Metadata, RealMetadataOfOlderVersionsFitsItsFiles) {
   for (const auto& [version, hidden] :
-       std::vector<std::pair<std::string, int>>{{"3.0.0", 0}, {"3.2.0", 0}, {"3.3.1", 1}}) {
+       std::vector<std::pair<std::string, int>>{{"3.0.0", 0}, {"3.1.0", 0}, {"3.2.0", 0}, {"3.3.1", 1}}) {
     const std::string json = GoldenMetadata(version, "mixed");
     for (const Level level : {Level::kTtir, Level::kTtgir, Level::kLlir, Level::kPtx, Level::kCubin}) {
       const auto metadata = ReadMetadata(json, level, GoldenArtifact(version, "mixed", level));

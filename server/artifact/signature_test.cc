@@ -6,6 +6,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/status.h"
@@ -135,8 +136,11 @@ class RealArtifacts : public ::testing::TestWithParam<std::string> {
  protected:
   int hidden() const { return GetParam() == "3.4.0" ? 1 : 2; }
 };
-INSTANTIATE_TEST_SUITE_P(Versions, RealArtifacts, ::testing::Values("3.4.0", "3.9.0"),
-                         [](const auto& info) { return info.param == "3.4.0" ? "v3_4_0" : "v3_9_0"; });
+INSTANTIATE_TEST_SUITE_P(Versions, RealArtifacts,
+                         ::testing::Values("3.4.0", "3.5.1", "3.6.0", "3.7.1", "3.8.0", "3.9.0"),
+                         [](const auto& info) {
+                           return absl::StrReplaceAll("v" + info.param, {{".", "_"}});
+                         });
 
 TEST_P(RealArtifacts, EveryLevelTellsTheSameKernel) {
   const char* full = "*f32:8! *f32:8 i1:1 f16:2 i64:8! i8:1";
@@ -189,7 +193,7 @@ TEST_P(RealArtifacts, PtxAndCubinLayParametersOutAlike) {
 
 TEST(Signature, ArtifactsOfOlderVersionsTellTheSameKernel) {
   for (const auto& [version, hidden] :
-       std::vector<std::pair<std::string, int>>{{"3.0.0", 0}, {"3.2.0", 0}, {"3.3.1", 1}}) {
+       std::vector<std::pair<std::string, int>>{{"3.0.0", 0}, {"3.1.0", 0}, {"3.2.0", 0}, {"3.3.1", 1}}) {
     const KernelSignature ttir = Read(Level::kTtir, GoldenArtifact(version, "mixed", Level::kTtir));
     EXPECT_EQ(Shape(ttir), "*f32:8! *f32:8 i1:1 f16:2 i64:8! i8:1");
     for (const Level level : {Level::kTtgir, Level::kLlir, Level::kPtx, Level::kCubin}) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "common/ir/pass_record_level.h"
 
 namespace trun {
 namespace {
@@ -61,7 +62,7 @@ class FieldReader {
   }
   Level ReadLevel() {
     const uint8_t number = U8();
-    if (number > static_cast<uint8_t>(Level::kHsaco)) ok_ = false;
+    if (number > static_cast<uint8_t>(kPassRecordLevel)) ok_ = false;
     return ok_ ? static_cast<Level>(number) : Level::kUnspecified;
   }
   Digest ReadDigest() {

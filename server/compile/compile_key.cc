@@ -64,6 +64,7 @@ CacheKey MakeCompileKey(Level level, const Digest& ir, absl::string_view metadat
   for (const auto& [name, value] : *context.options) hasher.Add(name).Add(value);
   hasher.Add(context.instrumentation);
   if (IsSourceLevel(level)) hasher.Add(context.frontend_id);
+  if (!context.passes.empty()) hasher.Add("passes").Add(context.passes);
   return hasher.Finish();
 }
 

@@ -21,10 +21,11 @@ struct CompileContext {
   const CompileOptions* options = nullptr;  // canonical
   absl::string_view instrumentation;
   absl::string_view frontend_id;  // of the levels that a front end lowers
+  absl::string_view passes;       // PassPlan::Canonical()
 };
 
 // SHA-256 over level, digest of the IR, metadata given (less its "hash", which only names the source),
-// target, toolchain id, options, instrumentation plan.
+// target, toolchain id, options, instrumentation plan, plan of passes (where there is one).
 CacheKey MakeCompileKey(Level level, const Digest& ir, absl::string_view metadata_json,
                         const CompileContext& context);
 

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/mutex.h"
 #include "common/base/status.h"
+#include "common/ir/amd_target.h"
+#include "common/ir/pass_record_level.h"
 #include "server/artifact/level_detection.h"
 #include "server/artifact/metadata.h"
 #include "server/compile/build_table.h"
@@ -75,10 +78,16 @@ std::vector<ArtifactDescription> Describe(const std::map<Level, std::string>& ar
 // Where the names and types of a kernel's arguments stand: source says them only once it is lowered.
 Level TypedLevel(Level level) { return IsSourceLevel(level) ? LoweredLevel(level) : level; }
 
-// Another toolchain may take a file that this one refuses.
-bool IsRefusal(const absl::Status& status) {
-  const Reason reason = GetReason(status);
-  return reason == Reason::kInvalidIr || reason == Reason::kUnsupportedTarget;
+// `typed` is the request's file, or what the front end made of it.
+KernelSource SourceOf(const CompileRequest& request, absl::string_view typed) {
+  return KernelSource{TypedLevel(request.level), typed, request.target, !request.passes.resume_after.empty()};
+}
+
+// A file after a pass is of the level that its stage starts from, whatever it looks like.
+Level LevelAfterPass(Level given, absl::string_view pass) {
+  if (absl::StartsWith(pass, "ttir/") || absl::StartsWith(pass, "ttgir/")) return Level::kTtir;
+  if (absl::StartsWith(pass, "llir/")) return Level::kTtgir;
+  return given;
 }
 
 }  // namespace
@@ -97,6 +106,9 @@ struct CompilePipeline::State {
                                                                   const Digest& ir);
   absl::StatusOr<CompileOutcome> CompileWith(const CompileRequest& request, const ToolchainChoice& choice,
                                              const Digest& ir, absl::Time deadline, const OnEvent& on_event);
+  absl::StatusOr<CompileOutcome> TryChoices(const CompileRequest& request, const ToolchainQuestion& question,
+                                            const std::vector<ToolchainChoice>& choices, const Digest& ir,
+                                            absl::Time start, const OnEvent& on_event);
   absl::StatusOr<CompileOutcome> Compile(const CompileRequest& given, const OnEvent& on_event);
   void Count(const std::function<void(CompileStatistics&)>& change) {
     MutexLock lock(&mu);
@@ -133,11 +145,12 @@ absl::StatusOr<std::shared_ptr<const KernelBuild>> CompilePipeline::State::FindS
     const absl::StatusOr<CacheEntryInfo> info = cache->Info(key);
     if (!info.ok()) return build;  // evicted between the two
     auto made = std::make_shared<KernelBuild>();
-    TRUN_ASSIGN_OR_RETURN(made->kernel, ReadKernel(typed, typed == request.level ? request.ir : types->second,
-                                                   request.last_level, last->second, (*entry)->metadata_json,
-                                                   request.kernel_name));
+    TRUN_ASSIGN_OR_RETURN(
+        made->kernel,
+        ReadKernel(SourceOf(request, typed == request.level ? request.ir : types->second), request.last_level,
+                   last->second, (*entry)->metadata_json, request.kernel_name));
     for (const CacheBlobInfo& blob : info->blobs) {
-      if (blob.level > request.last_level) continue;
+      if (blob.level > request.last_level && blob.level != kPassRecordLevel) continue;
       made->artifacts.push_back(ArtifactDescription{blob.level, blob.bytes, blob.digest});
     }
     made->last_level = request.last_level;
@@ -149,9 +162,8 @@ absl::StatusOr<std::shared_ptr<const KernelBuild>> CompilePipeline::State::FindS
   }
   if (on_event != nullptr) {
     for (const ArtifactDescription& artifact : build->artifacts) {
-      if (artifact.level <= request.level) continue;
-      on_event(
-          StageEvent{StageEvent::Kind::kDone, artifact.level, absl::ZeroDuration(), true, artifact.bytes});
+      if (artifact.level <= request.level || artifact.level == kPassRecordLevel) continue;
+      on_event(DoneEvent(artifact.level, absl::ZeroDuration(), true, artifact.bytes));
     }
   }
   return build;
@@ -160,14 +172,14 @@ absl::StatusOr<std::shared_ptr<const KernelBuild>> CompilePipeline::State::FindS
 // The file is what the device loads: it is read, not compiled, and no toolchain is needed.
 absl::StatusOr<std::shared_ptr<const KernelBuild>> CompilePipeline::State::BuildAsGiven(
     const CompileRequest& request, const Digest& ir) {
-  const CompileContext context{request.target, {}, &request.options, request.instrumentation, {}};
+  const CompileContext context{request.target, {}, &request.options, request.instrumentation, {}, {}};
   const CacheKey key = MakeCompileKey(request.level, ir, request.metadata_json, context);
   const BuildTable::Name name(key, request.last_level, request.kernel_name);
   if (std::shared_ptr<const KernelBuild> build = builds.Find(name, nullptr)) return build;
   TRUN_RETURN_IF_ERROR(CheckLevel(request.level, request.ir, request.file_name));
   auto build = std::make_shared<KernelBuild>();
-  TRUN_ASSIGN_OR_RETURN(build->kernel, ReadKernel(request.level, request.ir, request.last_level, request.ir,
-                                                  request.metadata_json, request.kernel_name));
+  TRUN_ASSIGN_OR_RETURN(build->kernel, ReadKernel(SourceOf(request, request.ir), request.last_level,
+                                                  request.ir, request.metadata_json, request.kernel_name));
   build->artifacts.push_back(ArtifactDescription{request.level, request.ir.size(), ir});
   build->last_level = request.last_level;
   build->key = key;
@@ -179,7 +191,9 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::CompileWith(const Compile
                                                                    const ToolchainChoice& choice,
                                                                    const Digest& ir, absl::Time deadline,
                                                                    const OnEvent& on_event) {
-  const CompileContext context = MakeContext(request, choice);
+  CompileContext context = MakeContext(request, choice);
+  const std::string passes = request.passes.Canonical();
+  context.passes = passes;
   const CacheKey key = MakeCompileKey(request.level, ir, request.metadata_json, context);
   CompileOutcome outcome;
   outcome.toolchain_reason = choice.reason;
@@ -190,8 +204,11 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::CompileWith(const Compile
       return outcome;
     }
   }
-  TRUN_RETURN_IF_ERROR(CheckLevel(request.level, request.ir, request.file_name));
-  CompileRun run({cache, &flights, clock, options.error_ttl}, request, choice, key, deadline, on_event);
+  if (request.passes.resume_after.empty()) {
+    TRUN_RETURN_IF_ERROR(CheckLevel(request.level, request.ir, request.file_name));
+  }
+  CompileRun run({cache, &flights, clock, options.error_ttl, options.refusal_ttl}, request, choice, key,
+                 deadline, on_event);
   const absl::Status status = run.Run();
   Count([&](CompileStatistics& counts) {
     counts.joined += run.joined() ? 1 : 0;
@@ -201,10 +218,10 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::CompileWith(const Compile
   });
   TRUN_RETURN_IF_ERROR(status);
   auto build = std::make_shared<KernelBuild>();
-  const Level typed = TypedLevel(request.level);
-  TRUN_ASSIGN_OR_RETURN(build->kernel, ReadKernel(typed, run.artifacts().at(typed), request.last_level,
-                                                  run.artifacts().at(request.last_level), run.metadata_json(),
-                                                  request.kernel_name));
+  TRUN_ASSIGN_OR_RETURN(
+      build->kernel,
+      ReadKernel(SourceOf(request, run.artifacts().at(TypedLevel(request.level))), request.last_level,
+                 run.artifacts().at(request.last_level), run.metadata_json(), request.kernel_name));
   build->artifacts = Describe(run.artifacts());
   // What could not be stored can only be had from here.
   if (run.store_failed()) {
@@ -228,13 +245,14 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::Compile(const CompileRequ
   // options.
   const CompileRequest* request = &given;
   CompileRequest canonical;
-  if (!given.options.empty()) {
-    TRUN_ASSIGN_OR_RETURN(CompileOptions compile_options, CanonicalOptions(given.options));
-    if (compile_options != given.options) {
-      canonical = given;
-      canonical.options = std::move(compile_options);
-      request = &canonical;
-    }
+  TRUN_ASSIGN_OR_RETURN(CompileOptions compile_options, CanonicalOptions(given.options));
+  const Level level = LevelAfterPass(given.level, given.passes.resume_after);
+  if (compile_options != given.options || level != given.level) {
+    canonical = given;
+    canonical.options = std::move(compile_options);
+    canonical.level = level;
+    request = &canonical;
+    TRUN_RETURN_IF_ERROR(CheckRequest(canonical, options));
   }
   const Digest ir = Digest::Of(request->ir);
   if (request->level == request->last_level) {
@@ -245,22 +263,31 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::Compile(const CompileRequ
     outcome.total_time = clock->Now() - start;
     return outcome;
   }
-  absl::Duration allowed = request->deadline;
-  if (allowed <= absl::ZeroDuration()) allowed = options.default_deadline;
-  const absl::Time deadline = start + std::min(allowed, options.max_deadline);
   std::string triton_version;
-  if (request->toolchain.empty() && !request->metadata_json.empty()) {
+  if (request->toolchain.empty() && !request->metadata_json.empty() && !IsAmd(request->target)) {
     TRUN_ASSIGN_OR_RETURN(const KernelMetadata metadata, ParseMetadata(request->metadata_json));
     triton_version = metadata.triton_version;
   }
-  // What is wrong with source is told by the newest Triton alone.
-  const int limit = IsSourceLevel(request->level) ? 1 : options.max_toolchains_tried;
-  TRUN_ASSIGN_OR_RETURN(
-      const std::vector<ToolchainChoice> choices,
-      ChooseToolchains(*toolchains, request->toolchain, triton_version, request->level, request->ir, limit));
+  const ToolchainQuestion question{request->toolchain, triton_version, request->level, request->ir,
+                                   request->target};
+  TRUN_ASSIGN_OR_RETURN(const std::vector<ToolchainChoice> choices, ChooseToolchains(*toolchains, question));
+  return TryChoices(*request, question, choices, ir, start, on_event);
+}
+
+// A refusal costs a parse, and is remembered: every toolchain may be asked. A failure may cost a compile.
+absl::StatusOr<CompileOutcome> CompilePipeline::State::TryChoices(const CompileRequest& request,
+                                                                  const ToolchainQuestion& question,
+                                                                  const std::vector<ToolchainChoice>& choices,
+                                                                  const Digest& ir, absl::Time start,
+                                                                  const OnEvent& on_event) {
+  absl::Duration allowed = request.deadline;
+  if (allowed <= absl::ZeroDuration()) allowed = options.default_deadline;
+  const absl::Time deadline = start + std::min(allowed, options.max_deadline);
   absl::Status first_error;
+  std::string others;
+  int failures = 0;
   for (const ToolchainChoice& choice : choices) {
-    absl::StatusOr<CompileOutcome> outcome = CompileWith(*request, choice, ir, deadline, on_event);
+    absl::StatusOr<CompileOutcome> outcome = CompileWith(request, choice, ir, deadline, on_event);
     if (outcome.ok()) {
       if (!first_error.ok()) {
         outcome->toolchain_reason =
@@ -270,10 +297,30 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::Compile(const CompileRequ
       outcome->total_time = clock->Now() - start;
       return outcome;
     }
-    if (first_error.ok()) first_error = outcome.status();
-    if (!IsRefusal(outcome.status())) break;
+    const absl::Status& status = outcome.status();
+    // What ended one worker may end others: a request is not given a second one to try.
+    const bool is_failure =
+        GetReason(status) == Reason::kCompileFailed && GetDetails(status).count("crashed") == 0;
+    if (first_error.ok()) {
+      first_error = status;
+    } else {
+      absl::StrAppend(&others, others.empty() ? "" : ", ", choice.info.name);
+    }
+    // What is wrong with source is told by the newest Triton alone.
+    if (IsSourceLevel(request.level)) return status;
+    if (!IsRefusal(status) && !(is_failure && ++failures < options.max_failures)) break;
   }
-  return first_error;
+  // One that was named has been given its chance: which other could help is worth saying, for a file that it
+  // refuses.
+  const std::string advice = IsRefusal(first_error) ? InstallAdvice(*toolchains, question) : "";
+  if (others.empty() && advice.empty()) return first_error;
+  return MakeError(first_error.code(), GetReason(first_error),
+                   absl::StrCat(first_error.message(),
+                                others.empty() ? ""
+                                               : absl::StrCat("\n(so say ", choices.front().info.name,
+                                                              "; refused by ", others, " too)"),
+                                advice),
+                   GetDetails(first_error));
 }
 
 CompilePipeline::CompilePipeline(KernelCache* cache, ToolchainRegistry* toolchains, Clock* clock,

@@ -21,6 +21,19 @@
 
 namespace trun {
 
+// What is asked of the passes of a compile.
+struct PassPlan {
+  bool record = false;  // they run one by one, and a record of them is an artifact (kPassRecordLevel)
+  std::string
+      resume_after;  // `ir` is what this pass left behind: "ttgir/coalesce"; empty: from the beginning
+
+  // Part of the key; empty where nothing is asked.
+  std::string Canonical() const {
+    if (!record && resume_after.empty()) return "";
+    return (record ? "recorded, after " : "after ") + resume_after;
+  }
+};
+
 struct CompileRequest {
   Level level = Level::kUnspecified;  // of `ir`
   std::string ir;
@@ -38,18 +51,23 @@ struct CompileRequest {
   bool recompile = false;       // do not look into the cache; the result replaces what it has
   std::string tenant;           // who asks: recorded in the cache entry
   std::string instrumentation;  // canonical text of an instrumentation plan; "" for none. Part of the key.
+  PassPlan passes;              // part of the key
 };
 
 // What happens during a compile, in order: kStarted before a stage that a toolchain runs, kDone after each
 // stage
-// (`cached`: taken from the cache, with no kStarted before it).
+// (`cached`: taken from the cache, with no kStarted before it), kPass after each pass of a compile that
+// records them.
 struct StageEvent {
-  enum class Kind { kStarted, kDone };
+  enum class Kind { kStarted, kDone, kPass };
   Kind kind = Kind::kDone;
   Level level = Level::kUnspecified;
   absl::Duration time;
   bool cached = false;
   uint64_t bytes = 0;
+  std::string pass;      // kPass: its name, as in PassResult
+  uint32_t index = 0;    // kPass
+  bool changed = false;  // kPass
 };
 
 struct ArtifactDescription {
@@ -82,9 +100,10 @@ struct CompilePipelineOptions {
   uint64_t max_metadata_bytes = uint64_t{1} << 20;
   absl::Duration default_deadline = absl::Seconds(120);
   absl::Duration max_deadline = absl::Hours(1);
-  absl::Duration error_ttl = absl::Minutes(5);  // how long a deterministic error is remembered
-  uint64_t parsed_bytes = uint64_t{64} << 20;   // bound of the table of finished kernels
-  int max_toolchains_tried = 3;                 // when none is named and the first ones refuse the file
+  absl::Duration error_ttl = absl::Minutes(5);        // how long a deterministic error is remembered
+  uint64_t parsed_bytes = uint64_t{64} << 20;         // bound of the table of finished kernels
+  absl::Duration refusal_ttl = absl::Hours(24 * 30);  // that a toolchain refuses a file
+  int max_failures = 3;  // of toolchains that fail on a file, when none is named: each may cost seconds
 };
 
 struct CompileStatistics {

@@ -9,7 +9,9 @@
 #include <thread>
 
 #include "absl/strings/match.h"
+#include "absl/time/clock.h"
 #include "common/base/status.h"
+#include "common/ir/pass_record_level.h"
 #include "server/cache/fake_kernel_cache.h"
 #include "server/cache/tiered_kernel_cache.h"
 #include "server/toolchain/fake_toolchain.h"
@@ -74,7 +76,8 @@ class CompilePipelineTest : public testing::Test {
   std::shared_ptr<FakeToolchain> newest_ = std::make_shared<FakeToolchain>("3.9.0");
   std::shared_ptr<FakeToolchain> older_ = std::make_shared<FakeToolchain>("3.4.0");
   FakeToolchainRegistry registry_{{newest_, older_}};
-  FakeKernelCache store_;
+  absl::Time now_ = absl::Now();
+  FakeKernelCache store_{[this] { return now_; }};
   TieredKernelCache cache_{&store_, uint64_t{16} << 20};
   CompilePipeline pipeline_{&cache_, &registry_, Clock::Real()};
 };
@@ -148,8 +151,10 @@ TEST_F(CompilePipelineTest, ADeterministicErrorIsRememberedForAWhile) {
   newest_->BeforeStage(Level::kTtgir, [](const StageRequest&) {
     return FailedPrecondition(Reason::kCompileFailed, "a pass failed", {{"line", "3"}});
   });
-  const absl::Status first = Compile(Request("x")).status();
-  const absl::Status second = Compile(Request("x")).status();
+  CompileRequest named = Request("x");
+  named.toolchain = "3.9.0";
+  const absl::Status first = Compile(named).status();
+  const absl::Status second = Compile(named).status();
   EXPECT_EQ(first, second);
   EXPECT_EQ(GetReason(second), Reason::kCompileFailed);
   EXPECT_EQ(GetDetails(second)["line"], "3");
@@ -172,14 +177,16 @@ TEST_F(CompilePipelineTest, TimeoutsAndLostWorkersAreNotRemembered) {
 TEST_F(CompilePipelineTest, AnErrorOfALateStageLeavesTheEarlierOnesUsable) {
   newest_->BeforeStage(
       Level::kPtx, [](const StageRequest&) { return FailedPrecondition(Reason::kCompileFailed, "no PTX"); });
-  EXPECT_EQ(ReasonOf(Request("x")), Reason::kCompileFailed);
   CompileRequest request = Request("x");
+  request.toolchain = "3.9.0";
+  EXPECT_EQ(ReasonOf(request), Reason::kCompileFailed);
   request.last_level = Level::kLlir;
   const auto outcome = Compile(request);
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_TRUE(outcome->cached);
   EXPECT_EQ(newest_->compiles(), 1);
-  EXPECT_EQ(ReasonOf(Request("x")), Reason::kCompileFailed);
+  request.last_level = kPtx;
+  EXPECT_EQ(ReasonOf(request), Reason::kCompileFailed);
   EXPECT_EQ(newest_->compiles(), 1);
 }
 
@@ -335,6 +342,104 @@ TEST_F(CompilePipelineTest, TheToolchainIsThatOfTheMetadataElseTheNewestThatTake
   // When nobody takes it, the newest one's words are the answer.
   CompileRequest bad = Request("refuse");
   EXPECT_EQ(GetDetails(Compile(bad).status())["line"], "1");
+}
+
+TEST_F(CompilePipelineTest, WhatNoInstalledVersionCanDoNamesTheOneToInstall) {
+  CompileRequest request = Request("x");
+  request.level = Level::kTtgir;
+  request.ir =
+      "#blocked = #triton_gpu.blocked<{}>\nmodule attributes {\"triton_gpu.num-warps\" = 4 : i32} {}\n";
+  const absl::Status status = Compile(request).status();
+  EXPECT_EQ(GetReason(status), Reason::kToolchainNotFound) << status;
+  EXPECT_EQ(GetDetails(status)["toolchain"], "3.2.0");
+  EXPECT_TRUE(absl::StrContains(status.message(), "toolchains install 3.2.0")) << status;
+  EXPECT_EQ(newest_->compiles() + older_->compiles(), 0);
+}
+
+TEST_F(CompilePipelineTest, BlockPointersGoToTheNewestThatKnowsThem) {
+  CompileRequest request = Request("tt.make_tensor_ptr");
+  const auto made = Compile(request);
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(made->build->toolchain, "3.4.0");
+  EXPECT_TRUE(absl::StrContains(made->toolchain_reason, "block pointers")) << made->toolchain_reason;
+  EXPECT_EQ(newest_->compiles(), 0);
+  // Asked for by name, it is tried all the same.
+  request.toolchain = "3.9.0";
+  EXPECT_EQ(Compile(request)->build->toolchain, "3.9.0");
+}
+
+TEST_F(CompilePipelineTest, ATargetThatAVersionCannotDoIsRefusedBeforehand) {
+  CompileRequest request = Request("x");
+  request.target = *Target::Parse("gfx942");
+  request.last_level = Level::kLlir;
+  request.toolchain = "3.4.0";
+  const absl::Status status = Compile(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(GetReason(status), Reason::kUnsupportedTarget) << status;
+  EXPECT_EQ(older_->compiles(), 0);
+}
+
+TEST_F(CompilePipelineTest, AFailureOfTheNewestIsTriedOnOthersAndRefusalsAreRememberedForLong) {
+  newest_->BeforeStage(Level::kTtgir, [](const StageRequest&) {
+    return FailedPrecondition(Reason::kCompileFailed, "a pass failed");
+  });
+  EXPECT_EQ(Compile(Request("x"))->build->toolchain, "3.4.0");
+  EXPECT_EQ(newest_->compiles(), 1);
+  newest_->BeforeStage(Level::kTtgir, [](const StageRequest&) {
+    return InvalidArgument(Reason::kInvalidIr, "no such operation");
+  });
+  EXPECT_EQ(Compile(Request("y", "b"))->build->toolchain, "3.4.0");
+  EXPECT_EQ(newest_->compiles(), 2);
+  now_ += absl::Hours(24);
+  EXPECT_EQ(Compile(Request("y", "b"))->build->toolchain, "3.4.0");
+  EXPECT_EQ(newest_->compiles(), 2) << "that it refuses this file was forgotten";
+}
+
+TEST_F(CompilePipelineTest, WhatEndedAWorkerIsNotTriedOnAnother) {
+  newest_->BeforeStage(Level::kTtgir, [](const StageRequest&) {
+    return FailedPrecondition(Reason::kCompileFailed, "the compiler crashed", {{"crashed", "1"}});
+  });
+  EXPECT_EQ(ReasonOf(Request("x")), Reason::kCompileFailed);
+  EXPECT_EQ(older_->compiles(), 0);
+}
+
+TEST_F(CompilePipelineTest, ARecordOfPassesIsAnArtifactOfACompileOfItsOwn) {
+  ASSERT_TRUE(Compile(Request("x")).ok());
+  CompileRequest request = Request("x");
+  request.passes.record = true;
+  std::vector<std::string> seen;
+  const auto made = pipeline_.Compile(request, [&](const StageEvent& event) {
+    if (event.kind == StageEvent::Kind::kPass) seen.push_back(event.pass);
+  });
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_FALSE(made->cached) << "what was compiled without a look at the passes cannot show them";
+  EXPECT_EQ(seen, (std::vector<std::string>{"ttgir/lower", "ttgir/cse", "llir/lower", "llir/cse", "ptx/lower",
+                                            "ptx/cse"}));
+  const auto record = pipeline_.ReadArtifact(*made->build, kPassRecordLevel);
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_TRUE(absl::StartsWith(*record, "TRUNPASS"));
+  EXPECT_TRUE(absl::StrContains(*record, "ir of llir"));
+  // Again: from the cache, the record too; and a plain compile shows none.
+  const auto again = Compile(request);
+  EXPECT_TRUE(again->cached);
+  EXPECT_EQ(*pipeline_.ReadArtifact(*again->build, kPassRecordLevel), *record);
+  EXPECT_FALSE(pipeline_.ReadArtifact(*Compile(Request("x"))->build, kPassRecordLevel).ok());
+}
+
+TEST_F(CompilePipelineTest, WhereACompileResumesIsInItsKeyAndDecidesTheLevel) {
+  CompileRequest request = Request("x");
+  request.passes.resume_after = "ttgir/coalesce";
+  request.level = Level::kTtgir;  // what it looks like
+  const auto resumed = Compile(request);
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(newest_->last_resume_after(), "ttgir/coalesce");
+  EXPECT_EQ(newest_->stages(Level::kTtgir), 1) << "the rest of the stage has to be run";
+  EXPECT_TRUE(Compile(request)->cached);
+  request.passes.resume_after = "ttgir/cse";
+  const auto other = Compile(request);
+  EXPECT_NE(other->build->key, resumed->build->key);
+  EXPECT_EQ(newest_->last_resume_after(), "ttgir/cse");
+  EXPECT_NE(Compile(Request("x"))->build->key, resumed->build->key);
 }
 
 TEST_F(CompilePipelineTest, EqualRequestsAtOnceAreOneCompile) {

@@ -6,7 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/ir/pass_record_level.h"
 #include "server/artifact/metadata.h"
+#include "server/compile/pass_record.h"
 #include "server/toolchain/source_frontend.h"
 
 namespace trun {
@@ -32,7 +34,13 @@ Level NextLevel(Level level, absl::string_view backend) {
 }  // namespace
 
 CompileContext MakeContext(const CompileRequest& request, const ToolchainChoice& choice) {
-  return {request.target, choice.info.id, &request.options, request.instrumentation, choice.info.frontend_id};
+  return {request.target,          choice.info.id,          &request.options,
+          request.instrumentation, choice.info.frontend_id, {}};
+}
+
+// That this toolchain cannot take this file: for as long as both are the same.
+bool IsRefusal(const absl::Status& status) {
+  return GetReason(status) == Reason::kInvalidIr || GetReason(status) == Reason::kUnsupportedTarget;
 }
 
 bool IsDeterministic(const absl::Status& status) {
@@ -40,6 +48,7 @@ bool IsDeterministic(const absl::Status& status) {
     case Reason::kInvalidIr:
     case Reason::kCompileFailed:
     case Reason::kUnknownOption:
+    case Reason::kUnsupportedTarget:
       return true;
     default:
       return false;
@@ -50,6 +59,15 @@ absl::Status FromCachedError(const CachedError& error) {
   const auto code = static_cast<absl::StatusCode>(error.code);
   if (code == absl::StatusCode::kOk) return Internal("the cache remembers an error that is none");
   return MakeError(code, ReasonFromName(error.reason), error.message, error.details);
+}
+
+StageEvent DoneEvent(Level level, absl::Duration time, bool cached, uint64_t bytes) {
+  StageEvent event;
+  event.level = level;
+  event.time = time;
+  event.cached = cached;
+  event.bytes = bytes;
+  return event;
 }
 
 CompileRun::CompileRun(const Setting& setting, const CompileRequest& request, const ToolchainChoice& choice,
@@ -84,7 +102,8 @@ absl::Status CompileRun::Run() {
 
 // One step: what is stored, else what somebody is making, else what the toolchain makes.
 absl::Status CompileRun::Advance() {
-  if (request_.recompile) return RunToolchain();
+  // Passes are seen in one go, or not at all.
+  if (request_.recompile || request_.passes.record) return RunToolchain();
   const Level before = way_.back().level;
   TRUN_RETURN_IF_ERROR(TakeStored());
   if (way_.back().level != before) return absl::OkStatus();
@@ -124,7 +143,7 @@ absl::Status CompileRun::TakeStored() {
   Level reached = from;
   for (auto& [level, bytes] : entry->artifacts) {
     if (level <= from || level > request_.last_level) continue;
-    Emit(StageEvent{StageEvent::Kind::kDone, level, absl::ZeroDuration(), true, bytes.size()});
+    Emit(DoneEvent(level, absl::ZeroDuration(), true, bytes.size()));
     if (from != request_.level) ++stages_shared_;
     made_[level] = std::move(bytes);
     reached = level;
@@ -154,7 +173,7 @@ absl::Status CompileRun::RunFrontend() {
   if (source.deadline <= absl::ZeroDuration()) {
     return DeadlineExceeded(Reason::kCompileTimeout, "the deadline passed before the compile could start");
   }
-  Emit(StageEvent{StageEvent::Kind::kStarted, LoweredLevel(source.level), {}, false, 0});
+  EmitStarted(LoweredLevel(source.level));
   TRUN_ASSIGN_OR_RETURN(StageResult stage, frontend->Lower(source));
   StageDecision ignored;  // the next step begins by looking into the cache
   return TakeStage(std::move(stage), &ignored);
@@ -181,25 +200,51 @@ absl::Status CompileRun::RunToolchain() {
     return DeadlineExceeded(Reason::kCompileTimeout, "the deadline passed before the compile could start");
   }
   const auto next = [this](Level level) { return NextLevel(level, request_.target.backend); };
-  Emit(StageEvent{StageEvent::Kind::kStarted, next(stage.from), {}, false, 0});
+  if (stage.from == request_.level) stage.resume_after = request_.passes.resume_after;
+  if (request_.passes.record) {
+    made_[kPassRecordLevel] = std::string(kPassRecordMagic);
+    stage.on_pass = [this](PassResult pass) { TakePass(std::move(pass)); };
+  }
+  EmitStarted(next(stage.from));
   absl::Status refused;
   bool is_stopped = false;
   const absl::Status status = choice_.toolchain->Compile(stage, [&](StageResult result) {
     StageDecision decision = StageDecision::kStop;
     if (refused.ok()) refused = TakeStage(std::move(result), &decision);
     if (refused.ok() && decision == StageDecision::kContinue && way_.back().level < request_.last_level) {
-      Emit(StageEvent{StageEvent::Kind::kStarted, next(way_.back().level), {}, false, 0});
+      EmitStarted(next(way_.back().level));
     }
     is_stopped = decision == StageDecision::kStop;
     return decision;
   });
   TRUN_RETURN_IF_ERROR(refused);
   TRUN_RETURN_IF_ERROR(status);
+  if (request_.passes.record && made_[kPassRecordLevel].size() > kMaxPassRecordBytes) {
+    return ResourceExhausted(Reason::kTooLarge,
+                             absl::StrCat("the record of the passes is larger than ", kMaxPassRecordBytes,
+                                          " bytes: compile to an earlier level"),
+                             {{"limit", absl::StrCat(kMaxPassRecordBytes)}});
+  }
   if (!is_stopped && way_.back().level < request_.last_level) {
     return Internal(absl::StrCat("the toolchain ", choice_.info.name, " ended at ",
                                  LevelName(way_.back().level), " without an error"));
   }
   return absl::OkStatus();
+}
+
+void CompileRun::TakePass(PassResult pass) {
+  std::string& record = made_[kPassRecordLevel];
+  // Once over the limit nothing more is kept; the error is told when the toolchain has ended.
+  if (record.size() <= kMaxPassRecordBytes) AppendPass(pass, &record);
+  StageEvent event;
+  event.kind = StageEvent::Kind::kPass;
+  event.level = pass.stage;
+  event.time = pass.time;
+  event.bytes = pass.ir.size();
+  event.pass = std::move(pass.name);
+  event.index = pass.index;
+  event.changed = pass.changed;
+  Emit(event);
 }
 
 absl::Status CompileRun::TakeStage(StageResult stage, StageDecision* decision) {
@@ -209,14 +254,15 @@ absl::Status CompileRun::TakeStage(StageResult stage, StageDecision* decision) {
                                  LevelName(way_.back().level)));
   }
   ++stages_run_;
-  Emit(StageEvent{StageEvent::Kind::kDone, stage.level, stage.time, false, stage.bytes.size()});
+  Emit(DoneEvent(stage.level, stage.time, false, stage.bytes.size()));
   metadata_ = std::move(stage.metadata_json);
   logs_[stage.level] = std::move(stage.log);
   const CacheKey key = MakeCompileKey(stage.level, Digest::Of(stage.bytes), metadata_, context_);
   made_[stage.level] = std::move(stage.bytes);
   way_.push_back(Point{stage.level, key, stage.level == request_.last_level});
   *decision = StageDecision::kContinue;
-  if (stage.level == request_.last_level || request_.recompile) return absl::OkStatus();
+  if (stage.level == request_.last_level || request_.recompile || request_.passes.record)
+    return absl::OkStatus();
   if (setting_.cache->Info(key).ok()) {
     *decision = StageDecision::kStop;  // the rest is there already
     return absl::OkStatus();
@@ -227,6 +273,13 @@ absl::Status CompileRun::TakeStage(StageResult stage, StageDecision* decision) {
     *decision = StageDecision::kStop;  // somebody is making the rest
   }
   return absl::OkStatus();
+}
+
+void CompileRun::EmitStarted(Level level) const {
+  StageEvent event;
+  event.kind = StageEvent::Kind::kStarted;
+  event.level = level;
+  Emit(event);
 }
 
 void CompileRun::Emit(const StageEvent& event) const {
@@ -260,8 +313,11 @@ std::string CompileRun::LogAfter(Level level) const {
 void CompileRun::Store() {
   std::vector<CacheEntry> entries;
   std::vector<CacheKey> keys;
+  const bool is_partial_record = request_.passes.record && way_.back().level != request_.last_level;
   for (const Point& point : way_) {
-    if (point.is_stored || point.level >= way_.back().level) continue;
+    if (point.is_stored || point.level >= way_.back().level || is_partial_record) continue;
+    if (request_.passes.record && &point != &way_.front())
+      break;  // later points promise nothing about passes
     entries.push_back(EntryFrom(point.level));
     keys.push_back(point.key);
   }
@@ -272,12 +328,15 @@ void CompileRun::Store() {
 
 void CompileRun::Fail(const absl::Status& status) {
   if (stages_run_ > 0) Store();  // the stages before the failed one are good
-  if (IsDeterministic(status) && !setting_.cache->Info(way_.back().key).ok()) {
-    CacheEntry entry = EntryFrom(Level::kHsaco);
+  // What a later stage says of a compile whose passes were looked at belongs to the whole of it.
+  const Point& reached = request_.passes.record ? way_.front() : way_.back();
+  const absl::Duration ttl = IsRefusal(status) ? setting_.refusal_ttl : setting_.error_ttl;
+  if (IsDeterministic(status) && !setting_.cache->Info(reached.key).ok()) {
+    CacheEntry entry = EntryFrom(kPassRecordLevel);
     entry.artifacts.clear();
-    entry.source_level = way_.back().level;
+    entry.source_level = reached.level;
     entry.error = ToCachedError(status);
-    if (!setting_.cache->Put(way_.back().key, entry, setting_.error_ttl).ok()) store_failed_ = true;
+    if (!setting_.cache->Put(reached.key, entry, ttl).ok()) store_failed_ = true;
   }
   for (auto& lease : leases_) lease->SetFailure({status, way_.back().level});
   leases_.clear();

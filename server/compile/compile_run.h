@@ -21,7 +21,10 @@ namespace trun {
 
 // True for errors that the same request meets again for as long as its toolchain is the same.
 bool IsDeterministic(const absl::Status& status);
+// Those of them by which a toolchain says that another one may do it.
+bool IsRefusal(const absl::Status& status);
 absl::Status FromCachedError(const CachedError& error);
+StageEvent DoneEvent(Level level, absl::Duration time, bool cached, uint64_t bytes);
 
 // Borrows from both.
 CompileContext MakeContext(const CompileRequest& request, const ToolchainChoice& choice);
@@ -34,6 +37,7 @@ class CompileRun {
     SingleFlight* flights = nullptr;
     Clock* clock = nullptr;
     absl::Duration error_ttl;
+    absl::Duration refusal_ttl;
   };
   // `key` is that of the request, `request.options` are canonical; `deadline` is by `setting.clock`.
   CompileRun(const Setting& setting, const CompileRequest& request, const ToolchainChoice& choice,
@@ -66,19 +70,21 @@ class CompileRun {
   absl::Status TakeStored();
   absl::Status RunToolchain();
   absl::Status RunFrontend();
+  void TakePass(PassResult pass);
   absl::Status TakeStage(StageResult stage, StageDecision* decision);
   void Fail(const absl::Status& status);
   void Store();
   CacheEntry EntryFrom(Level level) const;
   std::string LogAfter(Level level) const;
   void Emit(const StageEvent& event) const;
+  void EmitStarted(Level level) const;
 
   const Setting setting_;
   const CompileRequest& request_;
   const ToolchainChoice& choice_;
   const absl::Time deadline_;
   const std::function<void(const StageEvent&)>& on_event_;
-  const CompileContext context_;
+  const CompileContext context_;  // of the stages after the first: a plan of passes is the first one's own
 
   std::map<Level, std::string> made_;
   std::string metadata_;

@@ -4,102 +4,124 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
+#include "server/compile/compatibility.h"
 
 namespace trun {
 namespace {
 
-struct MinorVersion {
-  int major = 0;
-  int minor = 0;
-  friend bool operator==(const MinorVersion&, const MinorVersion&) = default;
-};
-
-// {0, 0} for what is no version.
-MinorVersion ParseMinor(absl::string_view version) {
-  const std::vector<absl::string_view> parts = absl::StrSplit(version, absl::MaxSplits('.', 2));
-  MinorVersion out;
-  if (parts.size() < 2 || !absl::SimpleAtoi(parts[0], &out.major) ||
-      !absl::SimpleAtoi(parts[1], &out.minor)) {
-    return MinorVersion();
-  }
-  return out;
+// "3.4" of "3.4.0"; what has no two parts stays as it is.
+absl::string_view MinorOf(absl::string_view version) {
+  const size_t first = version.find('.');
+  if (first == absl::string_view::npos) return version;
+  return version.substr(0, version.find('.', first + 1));
 }
 
-bool KnowsDialect(const ToolchainInfo& info, Level level, absl::string_view ir) {
-  const MinorVersion version = ParseMinor(info.version);
-  if (level != Level::kTtgir || version == MinorVersion()) return true;
-  const bool is_old = version.major < 3 || (version.major == 3 && version.minor <= 2);
-  if (absl::StrContains(ir, "#triton_gpu.") || absl::StrContains(ir, "triton_gpu.num-warps")) return is_old;
-  if (absl::StrContains(ir, "#ttg.") || absl::StrContains(ir, "ttg.num-warps")) return !is_old;
-  return true;
+absl::Status CannotTarget(const ToolchainInfo& info, const Target& target) {
+  const std::string obstacle = TargetObstacle(info, target);
+  if (obstacle.empty()) return absl::OkStatus();
+  return FailedPrecondition(
+      Reason::kUnsupportedTarget,
+      absl::StrCat("toolchain ", info.name, " cannot compile for ", target.ToString(), ": ", obstacle),
+      {{"toolchain", info.name}});
+}
+
+// The usable ones, the newest first; what is wrong with the others goes to `unusable`.
+std::vector<ToolchainChoice> Usable(ToolchainRegistry& registry, std::string* unusable) {
+  std::vector<ToolchainChoice> usable;
+  for (std::shared_ptr<Toolchain>& toolchain : registry.List()) {
+    ToolchainInfo info = toolchain->info();
+    if (!info.usable.ok()) {
+      absl::StrAppend(unusable, "; ", info.name, ": ", info.usable.message());
+      continue;
+    }
+    usable.push_back(ToolchainChoice{std::move(toolchain), std::move(info), {}});
+  }
+  return usable;
+}
+
+absl::Status NoneInstalled(const ToolchainQuestion& question, absl::string_view why) {
+  const std::string release = ReleaseFor(question.level, question.ir, question.target);
+  if (release.empty()) {
+    return FailedPrecondition(Reason::kUnsupportedTarget,
+                              absl::StrCat("no released Triton compiles this ", LevelName(question.level),
+                                           " for ", question.target.ToString(), why));
+  }
+  return NotFound(Reason::kToolchainNotFound,
+                  absl::StrCat("no installed Triton compiles this ", LevelName(question.level), " for ",
+                               question.target.ToString(), why, "; Triton ", release,
+                               " does: run `trun-client toolchains install ", release, "`"),
+                  {{"toolchain", release}});
+}
+
+// The choice that the metadata's version asks for; an empty one where nothing of that minor version is there.
+ToolchainChoice OfVersion(std::vector<ToolchainChoice>& usable, absl::string_view version) {
+  for (ToolchainChoice& choice : usable) {
+    if (choice.info.version != version) continue;
+    choice.reason = absl::StrCat("the metadata names Triton ", version);
+    return choice;
+  }
+  for (ToolchainChoice& choice : usable) {
+    if (MinorOf(choice.info.version) != MinorOf(version)) continue;
+    choice.reason = absl::StrCat("the metadata names Triton ", version, ", this is its nearest relative");
+    return choice;
+  }
+  return {};
 }
 
 }  // namespace
 
 absl::StatusOr<std::vector<ToolchainChoice>> ChooseToolchains(ToolchainRegistry& registry,
-                                                              absl::string_view name,
-                                                              absl::string_view triton_version, Level level,
-                                                              absl::string_view ir, int limit) {
-  if (!name.empty()) {
-    TRUN_ASSIGN_OR_RETURN(std::shared_ptr<Toolchain> toolchain, registry.Find(name));
+                                                              const ToolchainQuestion& question) {
+  if (!question.name.empty()) {
+    TRUN_ASSIGN_OR_RETURN(std::shared_ptr<Toolchain> toolchain, registry.Find(question.name));
     ToolchainInfo info = toolchain->info();
     TRUN_RETURN_IF_ERROR(info.usable);
+    TRUN_RETURN_IF_ERROR(CannotTarget(info, question.target));
     return std::vector<ToolchainChoice>{{std::move(toolchain), std::move(info), "the request names it"}};
   }
-  std::vector<ToolchainChoice> usable;
   std::string unusable;
-  for (std::shared_ptr<Toolchain>& toolchain : registry.List()) {
-    ToolchainInfo info = toolchain->info();
-    if (!info.usable.ok()) {
-      absl::StrAppend(&unusable, "; ", info.name, ": ", info.usable.message());
-      continue;
-    }
-    usable.push_back(ToolchainChoice{std::move(toolchain), std::move(info), {}});
-  }
+  std::vector<ToolchainChoice> usable = Usable(registry, &unusable);
   if (usable.empty()) {
-    return NotFound(
-        Reason::kToolchainNotFound,
-        absl::StrCat("no usable toolchain is installed: run `trun-client toolchains install VERSION`",
-                     unusable));
+    return NotFound(Reason::kToolchainNotFound,
+                    absl::StrCat("no usable toolchain is installed: run `trun-client toolchains install ",
+                                 ReleaseFor(question.level, question.ir, question.target), "`", unusable),
+                    {{"toolchain", ReleaseFor(question.level, question.ir, question.target)}});
   }
   std::string reason = "the newest that is installed";
-  if (!triton_version.empty()) {
-    for (ToolchainChoice& choice : usable) {
-      if (choice.info.version != triton_version) continue;
-      choice.reason = absl::StrCat("the metadata names Triton ", triton_version);
-      return std::vector<ToolchainChoice>{std::move(choice)};
+  if (!question.triton_version.empty()) {
+    ToolchainChoice named = OfVersion(usable, question.triton_version);
+    if (named.toolchain != nullptr) {
+      TRUN_RETURN_IF_ERROR(CannotTarget(named.info, question.target));
+      return std::vector<ToolchainChoice>{std::move(named)};
     }
-    for (ToolchainChoice& choice : usable) {
-      const MinorVersion version = ParseMinor(choice.info.version);
-      if (version == MinorVersion() || !(version == ParseMinor(triton_version))) continue;
-      choice.reason =
-          absl::StrCat("the metadata names Triton ", triton_version, ", this is its nearest relative");
-      return std::vector<ToolchainChoice>{std::move(choice)};
-    }
-    reason = absl::StrCat("the metadata names Triton ", triton_version,
+    reason = absl::StrCat("the metadata names Triton ", question.triton_version,
                           ", which is not installed; the newest one");
   }
   std::vector<ToolchainChoice> choices;
+  std::string against;  // of the newest
   for (ToolchainChoice& choice : usable) {
-    if (static_cast<int>(choices.size()) >= std::max(limit, 1)) break;
-    if (!KnowsDialect(choice.info, level, ir)) continue;
-    choice.reason = reason;
+    std::string obstacle = TargetObstacle(choice.info, question.target);
+    if (obstacle.empty()) obstacle = FileObstacle(choice.info, question.level, question.ir, question.target);
+    if (!obstacle.empty()) {
+      if (against.empty() && choices.empty()) against = absl::StrCat(choice.info.name, ": ", obstacle);
+      continue;
+    }
+    choice.reason =
+        against.empty() ? reason : absl::StrCat("the newest that can compile this file (not ", against, ")");
     choices.push_back(std::move(choice));
   }
-  if (choices.empty()) {
-    return NotFound(
-        Reason::kToolchainNotFound,
-        "no installed Triton knows this file's dialect (triton_gpu until 3.2, ttg from 3.3): install one "
-        "with `trun-client toolchains install VERSION`");
-  }
-  if (choices.front().info.name != usable.front().info.name && !usable.front().info.name.empty()) {
-    choices.front().reason = "the newest that knows this file's dialect";
-  }
+  if (choices.empty()) return NoneInstalled(question, absl::StrCat(" (", against, ")"));
   return choices;
+}
+
+std::string InstallAdvice(ToolchainRegistry& registry, const ToolchainQuestion& question) {
+  const std::string release = ReleaseFor(question.level, question.ir, question.target);
+  if (release.empty() || registry.Find(release).ok()) return "";
+  return absl::StrCat("; Triton ", release, " may take it: run `trun-client toolchains install ", release,
+                      "`");
 }
 
 }  // namespace trun

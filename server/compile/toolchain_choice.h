@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/ir/level.h"
+#include "common/ir/target.h"
 #include "server/toolchain/toolchain.h"
 #include "server/toolchain/toolchain_registry.h"
 
@@ -20,19 +21,29 @@ struct ToolchainChoice {
   std::string reason;  // for people
 };
 
-// In the order in which to try them, at most `limit`, at least one:
+struct ToolchainQuestion {
+  absl::string_view name;            // asked for; empty: chosen
+  absl::string_view triton_version;  // the metadata's; empty where it says none
+  Level level = Level::kUnspecified;
+  absl::string_view ir;
+  Target target;
+};
+
+// In the order in which to try them, at least one:
 // - `name` given: that one only.
-// - `triton_version` (the metadata's) given: that version, else one of the same minor version, only; when
-// neither is
-//   there, as below.
-// - else the usable ones, the newest first; of TTGIR those only that know the dialect's name in `ir`
-// (triton_gpu until
-//   3.2, ttg from 3.3).
-// NOT_FOUND kToolchainNotFound; FAILED_PRECONDITION kToolchainBroken when the named one does not work.
+// - `triton_version` given: that version, else one of the same minor version, only; where neither is there,
+// as below.
+// - else the usable ones, the newest first, less those that something is known against (compatibility.h).
+// NOT_FOUND kToolchainNotFound (details: toolchain, where a release is known that can: the message names the
+// command that installs it). FAILED_PRECONDITION kToolchainBroken when the named one does not work;
+// kUnsupportedTarget when the one that was named, or that the metadata names, cannot generate code for the
+// target, or no release can.
 absl::StatusOr<std::vector<ToolchainChoice>> ChooseToolchains(ToolchainRegistry& registry,
-                                                              absl::string_view name,
-                                                              absl::string_view triton_version, Level level,
-                                                              absl::string_view ir, int limit);
+                                                              const ToolchainQuestion& question);
+
+// What a message that all toolchains refused a file can add: the release to install, where that could help.
+// May be empty.
+std::string InstallAdvice(ToolchainRegistry& registry, const ToolchainQuestion& question);
 
 }  // namespace trun
 

@@ -16,6 +16,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/program_path.h"
 #include "common/base/status.h"
+#include "common/ir/amd_target.h"
 #include "common/ir/target.h"
 #include "common/rpc/runtime_directory.h"
 #include "common/rpc/unix_socket.h"
@@ -178,6 +179,8 @@ std::variant<ServerOptions, ExitNow> ParseServerOptions(int argc, char** argv) {
     for (const std::string& name : emulators) {
       const absl::StatusOr<Target> target = Target::Parse(name);
       if (!target.ok()) throw CLI::ValidationError("--emulator", std::string(target.status().message()));
+      if (IsAmd(*target))
+        throw CLI::ValidationError("--emulator", "kernels of AMD's architectures are not run");
       options.emulators.push_back(target->arch);
     }
   } catch (const CLI::ParseError& error) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/ir/amd_target.h"
 #include "common/rpc/limits.h"
 #include "server/artifact/level_detection.h"
 #include "server/service/wire.h"
@@ -30,8 +31,8 @@ absl::Status CheckSizes(const v1::CompileRequest& wire) {
   }
   if (wire.metadata_json().size() > kMaxMetadataJsonBytes)
     return TooLarge("the metadata", kMaxMetadataJsonBytes, "");
-  for (const std::string* name :
-       {&wire.file_name(), &wire.target(), &wire.toolchain(), &wire.kernel_name()}) {
+  for (const std::string* name : {&wire.file_name(), &wire.target(), &wire.toolchain(), &wire.kernel_name(),
+                                  &wire.resume_after_pass()}) {
     if (name->size() > kMaxNameBytes) return TooLarge("a name in the request", kMaxNameBytes, "");
   }
   if (wire.options_size() > kMaxOptions) {
@@ -173,6 +174,8 @@ absl::StatusOr<CompileRequest> CompileService::Decode(v1::CompileRequest& wire, 
       return InvalidArgument(Reason::kInvalidIr, "the request holds no file");
   }
   request.file_name = std::move(*wire.mutable_file_name());
+  // After a pass a file may look like no level, or like the wrong one: the pass says where it is.
+  if (request.level == Level::kUnspecified && !wire.resume_after_pass().empty()) request.level = Level::kTtir;
   if (request.level == Level::kUnspecified) {
     TRUN_ASSIGN_OR_RETURN(request.level, DetectLevel(request.ir, request.file_name));
   }
@@ -183,13 +186,15 @@ absl::StatusOr<CompileRequest> CompileService::Decode(v1::CompileRequest& wire, 
                                              " runs PTX and cannot run a cubin, which is machine "
                                              "code: give the PTX (or an earlier level) of this kernel"));
     }
-    request.last_level = device.module_level;
+    request.last_level = IsAmd(request.target) ? Level::kHsaco : device.module_level;
   }
   request.metadata_json = std::move(*wire.mutable_metadata_json());
   request.toolchain = std::move(*wire.mutable_toolchain());
   request.kernel_name = std::move(*wire.mutable_kernel_name());
   for (auto& [name, value] : *wire.mutable_options()) request.options[name] = std::move(value);
   request.recompile = wire.recompile();
+  request.passes.record = wire.record_passes();
+  request.passes.resume_after = std::move(*wire.mutable_resume_after_pass());
   return request;
 }
 

@@ -185,6 +185,16 @@ void EncodeStage(const StageEvent& event, v1::CompileResponse* wire) {
     wire->mutable_stage_started()->set_level(static_cast<v1::Level>(event.level));
     return;
   }
+  if (event.kind == StageEvent::Kind::kPass) {
+    v1::PassDone* pass = wire->mutable_pass_done();
+    pass->set_stage(static_cast<v1::Level>(event.level));
+    pass->set_name(Text(event.pass));
+    pass->set_index(event.index);
+    pass->set_changed(event.changed);
+    EncodeDuration(event.time, pass->mutable_time());
+    pass->set_bytes(event.bytes);
+    return;
+  }
   v1::StageDone* done = wire->mutable_stage_done();
   done->set_level(static_cast<v1::Level>(event.level));
   EncodeDuration(event.time, done->mutable_time());

@@ -54,11 +54,13 @@ class FakeToolchain final : public Toolchain {
       MutexLock lock(&mu_);
       ++compiles_;
       last_deadline_ = request.deadline;
+      last_resume_after_ = request.resume_after;
     }
     TRUN_RETURN_IF_ERROR(Check(request));
     std::string lowered = "none";
     const size_t at = request.ir.find("lowered=");
     if (at != std::string::npos) lowered = request.ir.substr(at + 8, request.ir.find('\n', at) - at - 8);
+    uint32_t passes = 0;
     for (int number = static_cast<int>(request.from) + 1; number <= static_cast<int>(request.to); ++number) {
       const Level level = static_cast<Level>(number);
       std::function<absl::Status(const StageRequest&)> hook;
@@ -71,6 +73,11 @@ class FakeToolchain final : public Toolchain {
       if (hook != nullptr) TRUN_RETURN_IF_ERROR(hook(request));
       if (request.is_abandoned != nullptr && request.is_abandoned()) {
         return MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "nobody waits for this compile");
+      }
+      if (request.on_pass != nullptr) {  // two a stage, of which the second changes nothing
+        const std::string stage(LevelName(level));
+        request.on_pass({level, stage + "/lower", passes++, true, absl::Microseconds(5), "ir of " + stage});
+        request.on_pass({level, stage + "/cse", passes++, false, absl::Microseconds(5), ""});
       }
       StageResult result;
       result.level = level;
@@ -110,6 +117,10 @@ class FakeToolchain final : public Toolchain {
     MutexLock lock(&mu_);
     const auto found = stages_.find(level);
     return found == stages_.end() ? 0 : found->second;
+  }
+  std::string last_resume_after() const {
+    MutexLock lock(&mu_);
+    return last_resume_after_;
   }
   absl::Duration last_deadline() const {
     MutexLock lock(&mu_);
@@ -186,6 +197,7 @@ class FakeToolchain final : public Toolchain {
   std::map<Level, int> stages_ ABSL_GUARDED_BY(mu_);
   int compiles_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Duration last_deadline_ ABSL_GUARDED_BY(mu_);
+  std::string last_resume_after_ ABSL_GUARDED_BY(mu_);
 };
 
 // Thread-safe. Knows what it is given, in that order; installs nothing.

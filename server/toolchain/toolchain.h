@@ -41,6 +41,16 @@ struct ToolchainInfo {
   int busy_workers = 0;
 };
 
+// One pass of a stage, as the toolchain's own code ran it.
+struct PassResult {
+  Level stage = Level::kUnspecified;  // being made
+  std::string name;                   // "ttgir/accelerate_matmul"; "ttgir/cse#2" is the second of that name
+  uint32_t index = 0;                 // from 0, over all stages
+  bool changed = false;               // the module's text
+  absl::Duration time;
+  std::string ir;  // the module after it; empty where it did not change
+};
+
 struct StageRequest {
   Level from = Level::kUnspecified;
   std::string ir;  // text of that level
@@ -54,6 +64,11 @@ struct StageRequest {
   // True once nobody waits for the result: asked now and then while it runs, from Compile's thread. Null:
   // never.
   std::function<bool()> is_abandoned;
+  // Begin after this pass: `ir` is what it left behind. A name as PassResult has it, or its last part where
+  // only one pass has that.
+  std::string resume_after;
+  // Where set, passes run one by one and each is told, from the thread that called Compile.
+  std::function<void(PassResult)> on_pass;
 };
 
 // One finished stage.
@@ -81,11 +96,11 @@ class Toolchain {
 
   // Runs the stages after `from` up to `to`, and calls `on_stage` after each, from the calling thread.
   // REQUIRES: from < to. INVALID_ARGUMENT: kInvalidIr (details: line, column), kUnknownOption (details:
-  // option), kUnsupportedLevel, kMetadata. FAILED_PRECONDITION: kCompileFailed (message ends with the log's
-  // tail), kUnsupportedTarget, kToolchainBroken. DEADLINE_EXCEEDED: kCompileTimeout. RESOURCE_EXHAUSTED:
-  // kCompileOutOfMemory. UNAVAILABLE: kWorkerLost (killed from outside: worth a retry).
-  // CANCELLED kCancelled: it was abandoned.
-  // Whatever happens to the worker, the pool is whole for the next call.
+  // option, and pass for a pass that is none), kUnsupportedLevel, kMetadata. FAILED_PRECONDITION:
+  // kCompileFailed (details: crashed, when its worker died of it; message ends with the log's tail),
+  // kUnsupportedTarget, kToolchainBroken. DEADLINE_EXCEEDED: kCompileTimeout. RESOURCE_EXHAUSTED:
+  // kCompileOutOfMemory. UNAVAILABLE: kWorkerLost (killed from outside: worth a retry). CANCELLED kCancelled:
+  // it was abandoned. Whatever happens to the worker, the pool is whole for the next call.
   virtual absl::Status Compile(const StageRequest& request,
                                const std::function<StageDecision(StageResult)>& on_stage) = 0;
 

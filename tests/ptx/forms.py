@@ -15,9 +15,35 @@ MASK64 = (1 << 64) - 1
 # Where a register of the type lives, and how it is loaded and stored.
 REGISTER = {8: "b16", 16: "b16", 32: "b32", 64: "b64"}
 PREFIX = {"b16": "%h", "b32": "%r", "b64": "%d"}
-BITS = {"u8": 8, "s8": 8, "b8": 8, "u16": 16, "s16": 16, "b16": 16, "f16": 16, "bf16": 16, "u32": 32, "s32": 32,
-        "b32": 32, "f32": 32, "f16x2": 32, "bf16x2": 32, "u16x2": 32, "s16x2": 32, "tf32": 32, "u64": 64, "s64": 64,
-        "b64": 64, "f64": 64, "e4m3x2": 16, "e5m2x2": 16, "nan_f32": 32, "nan_f64": 64, "nan_f16": 16, "nan_bf16": 16}
+BITS = {
+    "u8": 8,
+    "s8": 8,
+    "b8": 8,
+    "u16": 16,
+    "s16": 16,
+    "b16": 16,
+    "f16": 16,
+    "bf16": 16,
+    "u32": 32,
+    "s32": 32,
+    "b32": 32,
+    "f32": 32,
+    "f16x2": 32,
+    "bf16x2": 32,
+    "u16x2": 32,
+    "s16x2": 32,
+    "tf32": 32,
+    "u64": 64,
+    "s64": 64,
+    "b64": 64,
+    "f64": 64,
+    "e4m3x2": 16,
+    "e5m2x2": 16,
+    "nan_f32": 32,
+    "nan_f64": 64,
+    "nan_f16": 16,
+    "nan_bf16": 16,
+}
 FLOATS = {"f16": (5, 10), "bf16": (8, 7), "f32": (8, 23), "f64": (11, 52)}
 
 
@@ -39,8 +65,25 @@ def float_edges(kind: str) -> list[int]:
     exponent, mantissa = FLOATS[kind]
     bias = (1 << (exponent - 1)) - 1
     lowest, one, inf = 1 << mantissa, bias << mantissa, ((1 << exponent) - 1) << mantissa
-    base = [0, 1, 2, lowest - 1, lowest, lowest + 1, one, one + 1, one - 1, one + lowest, inf - 1, inf, inf + 1,
-            inf | lowest >> 1, one + (lowest >> 1), one - lowest, 3 * lowest]
+    base = [
+        0,
+        1,
+        2,
+        lowest - 1,
+        lowest,
+        lowest + 1,
+        one,
+        one + 1,
+        one - 1,
+        one + lowest,
+        inf - 1,
+        inf,
+        inf + 1,
+        inf | lowest >> 1,
+        one + (lowest >> 1),
+        one - lowest,
+        3 * lowest,
+    ]
     sign = 1 << (exponent + mantissa)
     return base + [b | sign for b in base]
 
@@ -144,11 +187,22 @@ HEADER = ".version 8.5\n.target sm_90a\n.address_size 64\n"
 def kernel(inputs: list[tuple[str, int]], body: list[str], stores: list[tuple[str, str]]) -> str:
     """`inputs`: register and bits of one load per input; `stores`: type and register of each result."""
     parameters = ", ".join(f".param .u64 p{i}" for i in range(len(inputs) + 1))
-    lines = [HEADER + f".visible .entry k({parameters})\n{{", ".reg .pred %p<8>;", ".reg .b16 %h<16>;",
-             ".reg .b32 %r<64>;", ".reg .b64 %d<64>;", ".reg .b32 %t;", ".reg .b64 %a;", "mov.u32 %t, %tid.x;"]
+    lines = [
+        HEADER + f".visible .entry k({parameters})\n{{",
+        ".reg .pred %p<8>;",
+        ".reg .b16 %h<16>;",
+        ".reg .b32 %r<64>;",
+        ".reg .b64 %d<64>;",
+        ".reg .b32 %t;",
+        ".reg .b64 %a;",
+        "mov.u32 %t, %tid.x;",
+    ]
     for i, (register, bits) in enumerate(inputs):
-        lines += [f"ld.param.u64 %a, [p{i}];", f"mad.wide.u32 %a, %t, {bits // 8}, %a;",
-                  f"ld.global.b{bits} {register}, [%a];"]
+        lines += [
+            f"ld.param.u64 %a, [p{i}];",
+            f"mad.wide.u32 %a, %t, {bits // 8}, %a;",
+            f"ld.global.b{bits} {register}, [%a];",
+        ]
     lines += body
     size = sum(int(kind[1:]) // 8 for kind, _ in stores)
     lines += [f"ld.param.u64 %a, [p{len(inputs)}];", f"mad.wide.u32 %a, %t, {size}, %a;"]
@@ -159,8 +213,9 @@ def kernel(inputs: list[tuple[str, int]], body: list[str], stores: list[tuple[st
     return "\n".join(lines) + "\nret;\n}\n"
 
 
-def plain(text: str, kinds: list[str], result: str, check: dict[str, float] | None = None, seed: int = 1,
-          operands: str = "") -> Case:
+def plain(
+    text: str, kinds: list[str], result: str, check: dict[str, float] | None = None, seed: int = 1, operands: str = ""
+) -> Case:
     """One instruction with register operands of `kinds` and a result of type `result`."""
     inputs, names, registers = [], [], []
     for i, kind in enumerate(kinds):
@@ -173,8 +228,14 @@ def plain(text: str, kinds: list[str], result: str, check: dict[str, float] | No
     to = f"{PREFIX[REGISTER[bits]]}0"
     arguments = ", ".join([to, *registers])
     name = text + (f" {operands.strip(', ')}" if operands else "")
-    return Case(name, kernel(inputs, [f"{text} {arguments}{operands};"], [(f"b{bits}", to)]), names, bits // 8,
-                check or {}, result)
+    return Case(
+        name,
+        kernel(inputs, [f"{text} {arguments}{operands};"], [(f"b{bits}", to)]),
+        names,
+        bits // 8,
+        check or {},
+        result,
+    )
 
 
 def compare(text: str, kind: str) -> Case:
@@ -270,8 +331,16 @@ def conversions() -> Iterator[Case]:
                     if {to, source} == {"f16", "bf16"} and rounding != "rn":
                         continue
                     yield plain(f"cvt.{rounding}.{to}.{source}", [source], to)
-    for text in ("cvt.ftz.f64.f32", "cvt.rzi.ftz.f32.f32", "cvt.rni.ftz.f32.f32", "cvt.rzi.ftz.s32.f32",
-                 "cvt.rpi.ftz.s32.f32", "cvt.rn.ftz.f16.f32", "cvt.sat.f32.f32", "cvt.rni.sat.f32.f32"):
+    for text in (
+        "cvt.ftz.f64.f32",
+        "cvt.rzi.ftz.f32.f32",
+        "cvt.rni.ftz.f32.f32",
+        "cvt.rzi.ftz.s32.f32",
+        "cvt.rpi.ftz.s32.f32",
+        "cvt.rn.ftz.f16.f32",
+        "cvt.sat.f32.f32",
+        "cvt.rni.sat.f32.f32",
+    ):
         yield plain(text, ["f32"], text.split(".")[-2])
     yield plain("cvt.rn.ftz.f32.f64", ["f64"], "f32")
     yield plain("cvt.rn.sat.f32.f64", ["f64"], "f32")
@@ -379,8 +448,12 @@ def integers() -> Iterator[Case]:
         yield plain(f"bmsk.{mode}.b32", ["u32", "u32"], "b32")
     # A base over 31 has no defined answer.
     body = ["and.b32 %r2, %r2, 31;", "fns.b32 %r0, %r1, %r2, %r3;"]
-    yield Case("fns.b32", kernel([("%r1", 32), ("%r2", 32), ("%r3", 32)], body, [("b32", "%r0")]),
-               ["b32.1", "u32.2", "s32.3"], 4)
+    yield Case(
+        "fns.b32",
+        kernel([("%r1", 32), ("%r2", 32), ("%r3", 32)], body, [("b32", "%r0")]),
+        ["b32.1", "u32.2", "s32.3"],
+        4,
+    )
     yield plain("slct.s32.s32", ["s32", "s32", "s32"], "s32")
     yield plain("slct.u32.f32", ["u32", "u32", "f32"], "u32")
 
@@ -393,8 +466,12 @@ def divisions() -> Iterator[Case]:
         for op in ("div", "rem"):
             body = [f"or.b{bits} {prefix}2, {prefix}2, 1;", f"{op}.{kind} {prefix}0, {prefix}1, {prefix}2;"]
             inputs = [(f"{prefix}1", bits), (f"{prefix}2", bits)]
-            yield Case(f"{op}.{kind}", kernel(inputs, body, [(f"b{bits}", f"{prefix}0")]), [f"{kind}.1", f"{kind}.2"],
-                       bits // 8)
+            yield Case(
+                f"{op}.{kind}",
+                kernel(inputs, body, [(f"b{bits}", f"{prefix}0")]),
+                [f"{kind}.1", f"{kind}.2"],
+                bits // 8,
+            )
 
 
 def nans() -> Iterator[Case]:
@@ -409,11 +486,23 @@ def nans() -> Iterator[Case]:
             yield nan_case(f"max.xorsign.abs.{kind}", [nan] * 2, kind)
         yield nan_case(f"abs.{kind}", [nan], kind)
         yield nan_case(f"neg.{kind}", [nan], kind)
-    for text, kind in (("cvt.rna.tf32.f32", "f32"), ("cvt.rn.tf32.f32", "f32"), ("cvt.f64.f32", "f32"),
-                       ("cvt.rn.f16.f32", "f32"), ("cvt.rn.f32.f64", "f64"), ("cvt.rz.f16.f64", "f64"),
-                       ("cvt.rn.bf16.f64", "f64"), ("cvt.f64.f16", "f16"), ("cvt.f32.f16", "f16"),
-                       ("cvt.f32.bf16", "bf16"), ("cvt.f64.bf16", "bf16"), ("div.rn.f32", "f32"),
-                       ("div.rn.f64", "f64"), ("sqrt.rn.f64", "f64"), ("rcp.rn.f64", "f64")):
+    for text, kind in (
+        ("cvt.rna.tf32.f32", "f32"),
+        ("cvt.rn.tf32.f32", "f32"),
+        ("cvt.f64.f32", "f32"),
+        ("cvt.rn.f16.f32", "f32"),
+        ("cvt.rn.f32.f64", "f64"),
+        ("cvt.rz.f16.f64", "f64"),
+        ("cvt.rn.bf16.f64", "f64"),
+        ("cvt.f64.f16", "f16"),
+        ("cvt.f32.f16", "f16"),
+        ("cvt.f32.bf16", "bf16"),
+        ("cvt.f64.bf16", "bf16"),
+        ("div.rn.f32", "f32"),
+        ("div.rn.f64", "f64"),
+        ("sqrt.rn.f64", "f64"),
+        ("rcp.rn.f64", "f64"),
+    ):
         to = text.split(".")[-2] if text.startswith("cvt") else kind
         yield nan_case(text, [f"nan_{kind}"] * (2 if text.startswith("div") else 1), to)
 
@@ -424,12 +513,19 @@ def nan_case(text: str, kinds: list[str], result: str) -> Case:
     return case
 
 
-def matrix(text: str, a: str, b: str, c: str, counts: tuple[int, int, int], wide: bool, element: str,
-           check: dict[str, float]) -> Case:
+def matrix(
+    text: str, a: str, b: str, c: str, counts: tuple[int, int, int], wide: bool, element: str, check: dict[str, float]
+) -> Case:
     bits, prefix = (64, "%d") if wide else (32, "%r")
     parameters = ", ".join(f".param .u64 p{i}" for i in range(4))
-    lines = [HEADER + f".visible .entry k({parameters})\n{{", ".reg .b32 %r<64>;", ".reg .b64 %d<64>;",
-             ".reg .b32 %t;", ".reg .b64 %a;", "mov.u32 %t, %tid.x;"]
+    lines = [
+        HEADER + f".visible .entry k({parameters})\n{{",
+        ".reg .b32 %r<64>;",
+        ".reg .b64 %d<64>;",
+        ".reg .b32 %t;",
+        ".reg .b64 %a;",
+        "mov.u32 %t, %tid.x;",
+    ]
     first, groups = 0, []
     for i, count in enumerate(counts):
         lines += [f"ld.param.u64 %a, [p{i}];", f"mad.wide.u32 %a, %t, {bits // 8}, %a;"]
@@ -449,34 +545,91 @@ def matrices() -> Iterator[Case]:
     single, half = {"absolute": 2.0**-16}, {"absolute": 2.0**-6}
     for k, counts in ((8, (2, 1, 4)), (16, (4, 2, 4))):
         for kind in ("f16", "bf16"):
-            yield matrix(f"mma.sync.aligned.m16n8k{k}.row.col.f32.{kind}.{kind}.f32", kind, kind, "f32", counts, False,
-                         "f32", single)
-        yield matrix(f"mma.sync.aligned.m16n8k{k}.row.col.f16.f16.f16.f16", "f16", "f16", "f16",
-                     (counts[0], counts[1], 2), False, "f16x2", half)
+            yield matrix(
+                f"mma.sync.aligned.m16n8k{k}.row.col.f32.{kind}.{kind}.f32",
+                kind,
+                kind,
+                "f32",
+                counts,
+                False,
+                "f32",
+                single,
+            )
+        yield matrix(
+            f"mma.sync.aligned.m16n8k{k}.row.col.f16.f16.f16.f16",
+            "f16",
+            "f16",
+            "f16",
+            (counts[0], counts[1], 2),
+            False,
+            "f16x2",
+            half,
+        )
     for k, counts in ((4, (2, 1, 4)), (8, (4, 2, 4))):
-        yield matrix(f"mma.sync.aligned.m16n8k{k}.row.col.f32.tf32.tf32.f32", "f32", "f32", "f32", counts, False,
-                     "f32", {"absolute": 2.0**-10})
+        yield matrix(
+            f"mma.sync.aligned.m16n8k{k}.row.col.f32.tf32.tf32.f32",
+            "f32",
+            "f32",
+            "f32",
+            counts,
+            False,
+            "f32",
+            {"absolute": 2.0**-10},
+        )
     for a in ("e4m3", "e5m2"):
         for b in ("e4m3", "e5m2"):
-            yield matrix(f"mma.sync.aligned.m16n8k32.row.col.f32.{a}.{b}.f32", "byte_float", "byte_float", "f32",
-                         (4, 2, 4), False, "f32", {"absolute": 2.0**-5, "relative": 2.0**-10})
+            yield matrix(
+                f"mma.sync.aligned.m16n8k32.row.col.f32.{a}.{b}.f32",
+                "byte_float",
+                "byte_float",
+                "f32",
+                (4, 2, 4),
+                False,
+                "f32",
+                {"absolute": 2.0**-5, "relative": 2.0**-10},
+            )
     for k, m, counts in ((4, 8, (1, 1, 2)), (4, 16, (2, 1, 4)), (8, 16, (4, 2, 4)), (16, 16, (8, 4, 4))):
-        yield matrix(f"mma.sync.aligned.m{m}n8k{k}.row.col.f64.f64.f64.f64", "f64", "f64", "f64", counts, True, "f64",
-                     {"absolute": 2.0**-46})
+        yield matrix(
+            f"mma.sync.aligned.m{m}n8k{k}.row.col.f64.f64.f64.f64",
+            "f64",
+            "f64",
+            "f64",
+            counts,
+            True,
+            "f64",
+            {"absolute": 2.0**-46},
+        )
     for m, k, counts in ((8, 16, (1, 1, 2)), (16, 16, (2, 1, 4)), (16, 32, (4, 2, 4))):
         for a in ("s8", "u8"):
             for b in ("s8", "u8"):
                 for sat in ("", ".satfinite"):
-                    yield matrix(f"mma.sync.aligned.m{m}n8k{k}.row.col{sat}.s32.{a}.{b}.s32", "word", "word", "word",
-                                 counts, False, "s32", {})
+                    yield matrix(
+                        f"mma.sync.aligned.m{m}n8k{k}.row.col{sat}.s32.{a}.{b}.s32",
+                        "word",
+                        "word",
+                        "word",
+                        counts,
+                        False,
+                        "s32",
+                        {},
+                    )
     for m, k, counts in ((8, 32, (1, 1, 2)), (16, 32, (2, 1, 4)), (16, 64, (4, 2, 4))):
         for a, b in (("s4", "s4"), ("u4", "s4"), ("u4", "u4")):
-            yield matrix(f"mma.sync.aligned.m{m}n8k{k}.row.col.s32.{a}.{b}.s32", "word", "word", "word", counts, False,
-                         "s32", {})
+            yield matrix(
+                f"mma.sync.aligned.m{m}n8k{k}.row.col.s32.{a}.{b}.s32", "word", "word", "word", counts, False, "s32", {}
+            )
     for m, k, counts in ((8, 128, (1, 1, 2)), (16, 128, (2, 1, 4)), (16, 256, (4, 2, 4))):
         for op in ("xor", "and"):
-            yield matrix(f"mma.sync.aligned.m{m}n8k{k}.row.col.s32.b1.b1.s32.{op}.popc", "word", "word", "word", counts,
-                         False, "s32", {})
+            yield matrix(
+                f"mma.sync.aligned.m{m}n8k{k}.row.col.s32.b1.b1.s32.{op}.popc",
+                "word",
+                "word",
+                "word",
+                counts,
+                False,
+                "s32",
+                {},
+            )
 
 
 def cases() -> list[Case]:

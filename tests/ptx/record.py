@@ -85,10 +85,23 @@ def main() -> None:
         out = ctypes.create_string_buffer(size)
         driver.check("cuMemcpyDtoH_v2", out, target, ctypes.c_size_t(size))
         driver.check("cuMemFree_v2", target)
-        recorded.append({"name": case.name, "ptx": case.ptx, "inputs": case.inputs, "bytes": case.result_bytes,
-                         "check": case.check, "element": case.element, "answers": out.raw.hex()})
-    document = {"device": driver.name, "driver": driver.version, "pools": {n: d.hex() for n, d in pools.items()},
-                "cases": recorded}
+        recorded.append(
+            {
+                "name": case.name,
+                "ptx": case.ptx,
+                "inputs": case.inputs,
+                "bytes": case.result_bytes,
+                "check": case.check,
+                "element": case.element,
+                "answers": out.raw.hex(),
+            }
+        )
+    document = {
+        "device": driver.name,
+        "driver": driver.version,
+        "pools": {n: d.hex() for n, d in pools.items()},
+        "cases": recorded,
+    }
     with open(sys.argv[1], "w", encoding="ascii") as file:
         json.dump(document, file, indent=0)
         file.write("\n")

@@ -9,7 +9,8 @@
 
 namespace trun {
 
-// File name → content of all that lies in the front end's folder; trun_frontend.py is what is started.
+// Path → content of all that lies in the front end's folder and its package trun_worker; trun_frontend.py is
+// what is started.
 std::map<std::string, absl::string_view> FrontendSource();
 
 }  // namespace trun

@@ -1,8 +1,8 @@
 """The front end: a zygote that imported its Triton and never compiles, and forks a confined child for each request.
 
-Started by trund like a compile worker (docs/formats/frames.md), with the folder of this file holding trun_worker.py,
-trun_source.py and trun_confinement.py. The zygote reads no request: the child does, so that one tenant's source never
-lies in a process that a later tenant's is forked from. The child's answer is a sealed-off file, sent on as it is.
+Started by trund like a compile worker (docs/formats/frames.md), with the folder of this file holding trun_source.py,
+trun_confinement.py and the package trun_worker. The zygote reads no request: the child does, so that the source of one
+tenant never lies in a process that a later tenant's is forked from. Its answer is a sealed-off file, sent on as it is.
 """
 
 from __future__ import annotations
@@ -25,20 +25,12 @@ from typing import Any
 
 import trun_confinement
 from trun_source import Source
-from trun_worker import (
-    CHANNEL,
-    MAX_BODY,
-    MAX_HEADER,
-    PROTOCOL,
-    Channel,
-    CompileError,
-    Log,
-    Toolchain,
-    _plain,
-    choose_options,
-    first_diagnostic,
-    place,
-)
+from trun_worker.channel import CHANNEL, MAX_BODY, MAX_HEADER, PROTOCOL, Channel, Log
+from trun_worker.compilation import plain_value
+from trun_worker.diagnostics import first_diagnostic, place
+from trun_worker.errors import CompileError
+from trun_worker.options import choose_options
+from trun_worker.toolchain import Toolchain
 
 MAX_RESULT = 256 << 20
 # Names of trun.v1.DType → Triton's, where they differ.
@@ -170,7 +162,7 @@ def lower(toolchain: Toolchain, request: dict[str, Any], bundle: bytes, log: Log
         raise
     except Exception as error:
         raise explain(error, source, parsed, log) from error
-    text = json.dumps(metadata, sort_keys=True, separators=(",", ":"), default=_plain)
+    text = json.dumps(metadata, sort_keys=True, separators=(",", ":"), default=plain_value)
     spent = time.perf_counter_ns() - started
     return {"op": "stage", "level": wanted, "ns": spent, "metadata": text}, str(module).encode()
 

@@ -16,7 +16,7 @@ import textwrap
 import types
 from typing import Any
 
-from trun_worker import CompileError
+from trun_worker.errors import CompileError
 
 FORMAT = 1
 # Where the client's own package has what Triton's has.

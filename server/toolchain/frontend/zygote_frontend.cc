@@ -12,6 +12,7 @@
 #include "common/base/clock.h"
 #include "common/base/digest.h"
 #include "common/base/status.h"
+#include "common/ir/amd_target.h"
 #include "server/toolchain/frontend/frontend_source.h"
 #include "server/toolchain/triton/worker_json.h"
 
@@ -54,8 +55,10 @@ absl::Status FromErrorFrame(const nlohmann::json& header) {
 }
 
 absl::Status WriteScripts(const std::string& folder) {
-  if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
-    return FromErrno(errno, absl::StrCat("cannot make ", folder), Reason::kUnavailable);
+  for (const std::string& place : {folder, folder + "/trun_worker"}) {
+    if (mkdir(place.c_str(), 0700) != 0 && errno != EEXIST) {
+      return FromErrno(errno, absl::StrCat("cannot make ", place), Reason::kUnavailable);
+    }
   }
   for (const auto& [name, content] : FrontendSource()) {
     const std::string path = absl::StrCat(folder, "/", name);
@@ -87,7 +90,8 @@ absl::StatusOr<nlohmann::json> RequestHeader(const SourceRequest& request) {
       {"from", std::string(LevelName(request.level))},
       {"target",
        {{"backend", request.target.backend},
-        {"arch", request.target.arch},
+        {"arch", IsAmd(request.target) ? nlohmann::json(GfxName(request.target))
+                                       : nlohmann::json(request.target.arch)},
         {"warp_size", request.target.warp_size}}},
       {"options", std::move(options)},
   };

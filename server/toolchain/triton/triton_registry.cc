@@ -67,6 +67,16 @@ void SweepScratch(const std::string& scratch) {
   }
 }
 
+// Another daemon may be starting from the same folder: what it reads is always a whole file.
+absl::Status WriteWhole(const std::string& path, absl::string_view text) {
+  const std::string temporary = absl::StrCat(path, ".", getpid());
+  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
+  file.write(text.data(), static_cast<std::streamsize>(text.size()));
+  file.close();
+  if (file && rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  return FromErrno(errno, absl::StrCat("cannot write ", path), Reason::kUnavailable);
+}
+
 absl::Status Taken(const std::string& name) {
   return MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument,
                    absl::StrCat("there is a toolchain named ", name, " already"), {{"argument", name}});
@@ -93,15 +103,14 @@ absl::Status TritonRegistry::Prepare() {
   TRUN_RETURN_IF_ERROR(MakeFolder(manifests_, 0700));
   TRUN_RETURN_IF_ERROR(MakeFolder(options_.scratch_directory, 0700));
   SweepScratch(options_.scratch_directory);
-  worker_digest_ = Digest::Of(WorkerSource()).ToHex();
-  worker_script_ =
-      absl::StrCat(options_.scratch_directory, "/trun_worker-", worker_digest_.substr(0, 16), ".py");
-  const std::string temporary = absl::StrCat(worker_script_, ".", getpid());
-  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-  file.write(WorkerSource().data(), static_cast<std::streamsize>(WorkerSource().size()));
-  file.close();
-  if (!file || rename(temporary.c_str(), worker_script_.c_str()) != 0) {
-    return FromErrno(errno, absl::StrCat("cannot write ", worker_script_), Reason::kUnavailable);
+  Hasher hasher;
+  for (const WorkerFile& file : WorkerFiles()) hasher.Add(file.path).Add(file.text);
+  worker_digest_ = hasher.Finish().ToHex();
+  worker_folder_ = absl::StrCat(options_.scratch_directory, "/trun_worker-", worker_digest_.substr(0, 16));
+  TRUN_RETURN_IF_ERROR(MakeFolder(worker_folder_, 0700));
+  TRUN_RETURN_IF_ERROR(MakeFolder(worker_folder_ + "/trun_worker", 0700));
+  for (const WorkerFile& file : WorkerFiles()) {
+    TRUN_RETURN_IF_ERROR(WriteWhole(absl::StrCat(worker_folder_, "/", file.path), file.text));
   }
   return absl::OkStatus();
 }
@@ -154,7 +163,7 @@ std::shared_ptr<TritonToolchain> TritonRegistry::Load(const std::string& name, c
         options.info.usable = frontend.status();
       }
     }
-    options.pool.command.argv = {environment->python, "-s", "-B", "-X", "utf8", worker_script_};
+    options.pool.command.argv = {environment->python, "-s", "-B", "-X", "utf8", worker_folder_};
     if (known != nullptr && known->digest == environment->digest && !known->ptxas_versions.empty()) {
       options.info.ptxas_versions = known->ptxas_versions;
     } else {

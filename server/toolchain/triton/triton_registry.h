@@ -57,7 +57,7 @@ class TritonRegistry final : public ToolchainRegistry {
 
   const TritonRegistryOptions options_;
   std::string manifests_;      // folder
-  std::string worker_script_;  // path
+  std::string worker_folder_;  // path
   std::string worker_digest_;
 
   Mutex mu_;

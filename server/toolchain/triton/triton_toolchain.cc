@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
 #include "common/base/status.h"
+#include "common/ir/amd_target.h"
 #include "server/toolchain/triton/worker_json.h"
 
 namespace trun {
@@ -16,6 +17,8 @@ namespace {
 
 constexpr absl::Duration kOptionsTimeout = absl::Seconds(60);
 constexpr size_t kMaxMessageBytes = 16 << 10;
+constexpr uint32_t kMaxPasses = 10000;
+constexpr size_t kMaxPassName = 200;
 
 // What a worker's error frame may say, and the code it gets.
 absl::Status FromErrorFrame(const nlohmann::json& header) {
@@ -75,11 +78,14 @@ absl::StatusOr<nlohmann::json> RequestHeader(const StageRequest& request) {
       {"to", std::string(LevelName(request.to))},
       {"target",
        {{"backend", request.target.backend},
-        {"arch", request.target.arch},
+        {"arch", IsAmd(request.target) ? nlohmann::json(GfxName(request.target))
+                                       : nlohmann::json(request.target.arch)},
         {"warp_size", request.target.warp_size}}},
       {"options", std::move(options)},
       {"metadata", std::move(metadata)},
       {"file", request.file_name},
+      {"passes", request.on_pass != nullptr},
+      {"resume_after", request.resume_after},
   };
 }
 
@@ -98,6 +104,27 @@ std::optional<StageResult> ReadStage(WorkerAnswer* answer, Level last, Level to)
   result.metadata_json = CanonicalJson(metadata);
   result.time = absl::Nanoseconds(ns);
   return result;
+}
+
+// Nothing unless the frame is the pass that may come next.
+std::optional<PassResult> ReadPass(WorkerAnswer* answer, const StageRequest& request, uint32_t next) {
+  const absl::StatusOr<Level> stage = LevelFromName(JsonString(answer->header, "stage"));
+  const auto changed = answer->header.find("changed");
+  const int64_t ns = JsonInteger(answer->header, "ns", -1);
+  PassResult pass;
+  pass.name = PrintableText(JsonString(answer->header, "name"));
+  const bool is_sound = request.on_pass != nullptr && stage.ok() && *stage >= request.from &&
+                        *stage <= request.to && changed != answer->header.end() && changed->is_boolean() &&
+                        ns >= 0 && JsonInteger(answer->header, "index", -1) == next && next < kMaxPasses &&
+                        !pass.name.empty() && pass.name.size() <= kMaxPassName &&
+                        changed->get<bool>() != answer->body.empty();
+  if (!is_sound) return std::nullopt;
+  pass.stage = *stage;
+  pass.index = next;
+  pass.changed = changed->get<bool>();
+  pass.time = absl::Nanoseconds(ns);
+  pass.ir = std::move(answer->body);
+  return pass;
 }
 
 }  // namespace
@@ -196,6 +223,7 @@ absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const St
   TRUN_RETURN_IF_ERROR((*worker)->Send(header, request.ir, limits));
   Level last = request.from;
   bool stopped = false;
+  uint32_t passes = 0;
   while (true) {
     TRUN_ASSIGN_OR_RETURN(WorkerAnswer answer, (*worker)->Receive(limits));
     const std::string op = JsonString(answer.header, "op");
@@ -203,6 +231,13 @@ absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const St
     if (op == "done") {
       if (!stopped && last != request.to) return (*worker)->Distrust("it left out stages");
       return absl::OkStatus();
+    }
+    if (op == "pass") {
+      std::optional<PassResult> pass = stopped ? std::nullopt : ReadPass(&answer, request, passes++);
+      if (!pass) return (*worker)->Distrust("its answer is not of the protocol");
+      *delivered = true;
+      request.on_pass(*std::move(pass));
+      continue;
     }
     std::optional<StageResult> stage =
         op == "stage" && !stopped ? ReadStage(&answer, last, request.to) : std::nullopt;

@@ -225,7 +225,8 @@ absl::Status WorkerProcess::Autopsy() {
   const std::string telling = TellingLines(LogTail(size_t{64} << 10));
   return FailedPrecondition(Reason::kCompileFailed,
                             absl::StrCat("the compiler crashed (", exit->ToString(), ")",
-                                         telling.empty() ? "" : ": ", telling, "\n", tail));
+                                         telling.empty() ? "" : ": ", telling, "\n", tail),
+                            {{"crashed", "1"}});
 }
 
 bool WorkerProcess::Alive() {

@@ -4,11 +4,17 @@
 #define TRUN_SERVER_TOOLCHAIN_WORKER_WORKER_SOURCE_H_
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace trun {
 
-// The bytes of trun_worker.py.
-absl::string_view WorkerSource();
+struct WorkerFile {
+  absl::string_view path;  // relative to the folder that Python is started with
+  absl::string_view text;
+};
+
+// Every file of the worker: __main__.py and the package trun_worker.
+absl::Span<const WorkerFile> WorkerFiles();
 
 }  // namespace trun
 

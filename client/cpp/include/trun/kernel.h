@@ -19,13 +19,16 @@
 namespace trun {
 inline namespace client {
 
-// One stage of a compile: reported when it starts (done = false) and when its artifact is there.
+// One stage of a compile: reported when it starts (done = false) and when its artifact is there. With
+// record_passes also each pass of it (done = false).
 struct StageEvent {
   Level level = Level::kUnspecified;  // being made
   bool done = false;
   bool cached = false;
   absl::Duration time = absl::ZeroDuration();
   uint64_t bytes = 0;
+  std::string pass;      // its name, "ttgir/coalesce"; empty for a stage
+  bool changed = false;  // by this pass
 };
 
 struct CompileOptions {
@@ -37,8 +40,10 @@ struct CompileOptions {
   std::map<std::string, std::string> options;  // name to JSON value: {"num_warps", "8"}
   Level last_level = Level::kUnspecified;      // unspecified: what the session's device loads
   std::string kernel_name;                     // of a file with several kernels
-  absl::Duration deadline = absl::ZeroDuration();   // zero: the server's default
-  bool recompile = false;                           // do not look into the cache
+  absl::Duration deadline = absl::ZeroDuration();  // zero: the server's default
+  bool recompile = false;                          // do not look into the cache
+  bool record_passes = false;     // the kernel gets an artifact kPasses: the IR after each pass
+  std::string resume_after_pass;  // the file is what this pass left behind; "ttgir/coalesce"
   std::function<void(const StageEvent&)> on_stage;  // called on the caller's thread
 };
 

@@ -17,6 +17,7 @@ from trun import _dtypes
 from trun._html import table
 from trun._rpc import to_duration, to_seconds
 from trun.errors import KernelFaultError, TrunError, argument_error
+from trun.passes import Pass, parse_passes
 from trun.tensor import Tensor, TensorAt, TensorDescriptor, raw_memory
 from trun.v1 import compile_pb2, kernel_pb2, launch_pb2
 
@@ -241,6 +242,10 @@ class Kernel:
             session=self._session.id, kernel=self._handle, level=level_number(level)
         )
         return b"".join(part.data for part in self._session._receive("CompileService.GetArtifact", request))
+
+    def passes(self) -> list[Pass]:
+        """Every pass of the compile, in order; the kernel must have been loaded with passes=True."""
+        return parse_passes(self._fetch("passes"))
 
     def __repr__(self) -> str:
         return f"trun.Kernel({self.signature}, {self.target}, num_warps={self.num_warps})"

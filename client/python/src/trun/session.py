@@ -270,6 +270,8 @@ class Session:
         kernel_name: str | None = None,
         deadline: Seconds | None = None,
         recompile: bool = False,
+        passes: bool = False,
+        after_pass: str | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Kernel:
         """Compiles a kernel (or finds it in the cache) and loads it.
@@ -280,6 +282,8 @@ class Session:
         options: compile options of the toolchain, {"num_warps": 8}.
         toolchain: "3.9.0"; by default chosen by the daemon, which says why in kernel.toolchain_reason.
         target, to: another architecture ("sm_90") or last level ("cubin") than the session's device loads.
+        passes: run the passes one by one, for kernel.passes().
+        after_pass: the source is what this pass left behind ("ttgir/coalesce"): begin after it.
         progress: called with the name of each level as its stage starts.
         """
         content, path = read_source(source)
@@ -295,6 +299,8 @@ class Session:
             last_level=level_number(to) if to else 0,
             kernel_name=kernel_name or "",
             recompile=recompile,
+            record_passes=passes,
+            resume_after_pass=after_pass or "",
         )
         limit = None
         if deadline is not None:
