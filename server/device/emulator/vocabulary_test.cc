@@ -171,6 +171,11 @@ TEST(VocabularyTest, WhatIsOutsideItIsRefusedAtLoad) {
   TestLauncher launcher(90);
   for (const char* form :
        {"tex.2d.v4.f32.s32 {%r1, %r2, %r3, %r4}, [%d1, {%r5, %r6}];", "shfl.bfly.b32 %r1, %r2, 1, 31;",
+        "wgmma.mma_async.sp.sync.aligned.m64n8k32.f32.f16.f16 {%r1, %r2, %r3, %r4}, %d1, %d2, %r5, 0, %p1, "
+        "1, "
+        "1, 0, 0;",
+        "stmatrix.sync.aligned.m16n8.x1.trans.shared.b8 [%r1], {%r2};",
+        "ldmatrix.sync.aligned.m8n16.x1.shared.b8x16.b4x16_p64 {%r1}, [%r2];",
         "wmma.load.a.sync.aligned.row.m8n32k16.global.f16 {%r1, %r2, %r3, %r4}, [%d1];",
         "mma.sp.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32 {%r1, %r2, %r3, %r4}, {%r5}, {%r6}, {%r1, "
         "%r2, "

@@ -108,6 +108,7 @@ bool IntegerColumns(int n) { return n == 8 || n == 16 || n == 24 || (n % 16 == 0
 
 Operation DecodeMultiply(Form& form) {
   WgmmaForm f;
+  if (form.Take("sp")) return form.Unsupported("sparse wgmma");
   if (!form.Take("sync") || !form.Take("aligned")) return form.Malformed("it lacks .sync.aligned");
   f.shape.satfinite = form.Take("satfinite");
   const bool bits = form.Take("and");
