@@ -52,7 +52,7 @@ absl::StatusOr<LaunchResult> Kernel::Launch(Grid grid, absl::Span<const Argument
                                             const LaunchOptions& options) const {
   if (!state_) return EmptyKernel();
   TRUN_RETURN_IF_ERROR(state_->CheckOpen());
-  v1::LaunchRequest request = ToProto(grid, arguments, options.deadline);
+  v1::LaunchRequest request = ToProto(grid, arguments, options);
   request.set_session(state_->id);
   request.set_kernel(handle_);
   request.set_wait(true);
@@ -66,7 +66,7 @@ absl::StatusOr<uint64_t> Kernel::LaunchAsync(Grid grid, absl::Span<const Argumen
                                              const LaunchOptions& options) const {
   if (!state_) return EmptyKernel();
   TRUN_RETURN_IF_ERROR(state_->CheckOpen());
-  v1::LaunchRequest request = ToProto(grid, arguments, options.deadline);
+  v1::LaunchRequest request = ToProto(grid, arguments, options);
   request.set_session(state_->id);
   request.set_kernel(handle_);
   state_->NoteQueuedLaunch();
@@ -81,7 +81,7 @@ absl::StatusOr<BenchmarkResult> Kernel::Benchmark(Grid grid, absl::Span<const Ar
   if (!state_) return EmptyKernel();
   TRUN_RETURN_IF_ERROR(state_->CheckOpen());
   v1::BenchmarkRequest request;
-  *request.mutable_launch() = ToProto(grid, arguments, options.deadline);
+  *request.mutable_launch() = ToProto(grid, arguments, options);
   request.mutable_launch()->set_session(state_->id);
   request.mutable_launch()->set_kernel(handle_);
   request.set_warmup(options.warmup);

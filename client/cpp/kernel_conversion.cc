@@ -103,14 +103,24 @@ KernelInfo FromProto(const v1::CompiledKernel& kernel) {
   return info;
 }
 
-v1::LaunchRequest ToProto(Grid grid, absl::Span<const Argument> arguments, absl::Duration deadline) {
+v1::LaunchRequest ToProto(Grid grid, absl::Span<const Argument> arguments, const LaunchOptions& options) {
   v1::LaunchRequest request;
   request.add_grid(grid.x);
   request.add_grid(grid.y);
   request.add_grid(grid.z);
   for (const Argument& argument : arguments)
     std::visit(ArgumentWriter{request.add_arguments()}, argument.value());
-  if (deadline > absl::ZeroDuration()) client::ToProto(deadline, request.mutable_deadline());
+  if (options.deadline > absl::ZeroDuration()) client::ToProto(options.deadline, request.mutable_deadline());
+  if (options.checks.uninitialized) request.mutable_checks()->set_uninitialized(true);
+  if (options.checks.races) request.mutable_checks()->set_races(true);
+  if (options.checks.async) request.mutable_checks()->set_async(true);
+  if (options.trace.lines || options.trace.registers) {
+    v1::LaunchTrace* const trace = request.mutable_trace();
+    trace->set_lines(options.trace.lines);
+    trace->set_registers(options.trace.registers);
+    for (const uint32_t coordinate : options.trace.program) trace->add_program(coordinate);
+    for (const uint32_t coordinate : options.trace.thread) trace->add_thread(coordinate);
+  }
   return request;
 }
 
@@ -120,6 +130,7 @@ LaunchResult FromProto(const v1::LaunchResponse& response) {
   result.device_time = FromProto(response.result().device_time());
   result.warp_instructions = response.result().warp_instructions();
   result.printed = response.result().printed();
+  result.trace = response.result().trace();
   return result;
 }
 

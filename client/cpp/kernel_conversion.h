@@ -16,7 +16,7 @@ v1::CompileRequest ToProto(const CompileOptions& options, Level level);
 StageEvent FromProto(const v1::CompileResponse& event);
 KernelInfo FromProto(const v1::CompiledKernel& kernel);
 // Session and kernel are the caller's to set.
-v1::LaunchRequest ToProto(Grid grid, absl::Span<const Argument> arguments, absl::Duration deadline);
+v1::LaunchRequest ToProto(Grid grid, absl::Span<const Argument> arguments, const LaunchOptions& options);
 LaunchResult FromProto(const v1::LaunchResponse& response);
 // Of a launch on a stream; OK for code 0.
 absl::Status FromProto(const v1::LaunchStatus& status);

@@ -29,7 +29,7 @@ absl::Status LaunchStream::Launch(const Kernel& kernel, Grid grid, absl::Span<co
   if (impl_->done_launching) {
     return FailedPrecondition(Reason::kUnspecified, "DoneLaunching was called: open another stream");
   }
-  v1::LaunchRequest request = ToProto(grid, arguments, options.deadline);
+  v1::LaunchRequest request = ToProto(grid, arguments, options);
   request.set_session(impl_->state->id);
   request.set_kernel(kernel.handle());
   impl_->state->NoteQueuedLaunch();

@@ -25,6 +25,14 @@ std::optional<FaultReport> GetFaultReport(const absl::Status& status) {
   fault.nearest_tensor_offset = wire->nearest_tensor_offset();
   fault.nearest_tensor_bytes = wire->nearest_tensor_bytes();
   fault.message = wire->message();
+  fault.trace_end = wire->trace_end();
+  fault.other.role = wire->other().role();
+  fault.other.instruction = wire->other().instruction();
+  fault.other.ptx_line = wire->other().ptx_line();
+  fault.other.source_file = wire->other().source_file();
+  fault.other.source_line = wire->other().source_line();
+  fault.other.program.assign(wire->other().program().begin(), wire->other().program().end());
+  fault.other.thread.assign(wire->other().thread().begin(), wire->other().thread().end());
   return fault;
 }
 

@@ -59,6 +59,18 @@ struct TensorMapFields {
 };
 using TensorMapBytes = std::array<std::byte, 128>;
 
+// The other half of a report that speaks of two instructions. Fields that are not known are zero or empty.
+struct OtherAccess {
+  std::string
+      role;  // "earlier write", "earlier read", "undefined since"; empty: the report has no other half
+  std::string instruction;
+  uint32_t ptx_line = 0;
+  std::string source_file;
+  uint32_t source_line = 0;
+  std::array<uint32_t, 3> program = {0, 0, 0};
+  std::array<uint32_t, 3> thread = {0, 0, 0};
+};
+
 // Where and why a kernel stopped. Fields that are not known are zero or empty.
 struct FaultReport {
   std::string instruction;  // "st.global.v4.b32", as the module writes it
@@ -75,6 +87,7 @@ struct FaultReport {
   int64_t nearest_allocation_offset = 0;  // of the address from that allocation's start, in bytes
   uint64_t nearest_allocation_bytes = 0;
   std::string message;  // one sentence for a person
+  OtherAccess other;    // of a race the access before it, of an uninitialised value where it came from
 };
 
 struct LaunchStatistics {
@@ -90,6 +103,7 @@ struct LaunchOutcome {
   bool context_lost = false;  // nothing more can run on this device object
   LaunchStatistics statistics;
   std::string printed;  // device printf output of this launch, in program order, at most 1 MiB
+  std::string trace;    // what the launch's TraceOptions asked for
 };
 
 struct LaunchDimensions {
@@ -144,12 +158,43 @@ class Arena {
   virtual uint64_t bytes() const = 0;
 };
 
+// Checks beyond the ones that are always on; only the emulator has them. A launch with one runs on one host
+// thread and is tens of times slower.
+struct CheckOptions {
+  bool uninitialized = false;  // a value that nothing wrote decides a branch, is an address, or is stored
+  bool races = false;          // two accesses to one place that nothing orders
+  bool late_async = false;     // asynchronous copies and wgmma end as late as their waits allow
+
+  bool any() const { return uninitialized || races || late_async; }
+};
+
+// What to write down of a launch while it runs; only the emulator can. Text, bounded by kMaxTraceBytes.
+struct TraceOptions {
+  bool lines = false;      // each source line that the thread comes to
+  bool registers = false;  // each register that it writes
+  std::array<uint32_t, 3> program = {0, 0, 0};
+  std::array<uint32_t, 3> thread = {0, 0, 0};
+
+  bool any() const { return lines || registers; }
+};
+inline constexpr size_t kMaxTraceBytes = size_t{1} << 20;
+
+// What looks on while a launch runs, on the launch's own thread. What it can see depends on the device
+// (emulator/debug/debugger.h).
+class LaunchObserver {
+ public:
+  virtual ~LaunchObserver() = default;
+};
+
 struct LaunchRequest {
   const Kernel* kernel = nullptr;
   LaunchDimensions dimensions;
   // Packed as attributes().parameters says; exactly attributes().parameter_bytes long. Copied by Launch.
   absl::Span<const std::byte> parameters;
   absl::Duration deadline = absl::Seconds(30);
+  CheckOptions checks;  // besides the device's own (SetChecks)
+  TraceOptions trace;
+  std::shared_ptr<LaunchObserver> observer;  // null: none; of the device's own kind
 };
 
 // An ordered queue of launches. Thread-safe; launches of one stream run in the order of the calls.
@@ -172,13 +217,6 @@ class Stream {
   // Ends the running launch and all queued ones with CANCELLED kCancelled as soon as the device can. A CUDA
   // device cannot: it returns UNIMPLEMENTED and its process has to be ended.
   virtual absl::Status Cancel() = 0;
-};
-
-// Checks beyond the ones that are always on; only the emulator has them.
-struct CheckOptions {
-  bool uninitialized = false;
-  bool races = false;
-  bool late_async = false;
 };
 
 class Device {
@@ -212,6 +250,12 @@ class Device {
   virtual absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) = 0;
   // NOT_FOUND for an id that is not live. Freed ranges are remembered for a while to name a use after free.
   virtual absl::Status RemoveAllocation(uint64_t id) = 0;
+  // For the check of uninitialised reads: nobody has written this live allocation since it was added, and
+  // nobody but launches will, before NoteWritten says so. Without it an allocation counts as written. Does
+  // nothing on a device without that check.
+  virtual void NoteUnwritten(uint64_t /*id*/) {}
+  // The host has written these bytes, or may write any of them from now on.
+  virtual void NoteWritten(uint64_t /*address*/, uint64_t /*bytes*/) {}
 
   // These move bytes of arenas and return when it is done. They are not ordered with launches: what a launch
   // writes is there once its `done` was called. OUT_OF_RANGE kArgument: not all in one arena. The device's
@@ -233,7 +277,8 @@ class Device {
 
   virtual absl::StatusOr<std::unique_ptr<Stream>> CreateStream() = 0;
 
-  // UNIMPLEMENTED where a check is asked for that the device does not have.
+  // Checks of every launch from now on. UNIMPLEMENTED where one is asked for that the device does not have;
+  // a launch that asks for such a one, a trace or an observer ends so, too.
   virtual absl::Status SetChecks(const CheckOptions& checks) = 0;
 };
 

@@ -68,6 +68,26 @@ v1::ArgumentKind EncodeKind(KernelArgument::Kind kind) {
 // A proto3 string must be UTF-8; what comes from files and children may not be.
 std::string Text(absl::string_view text) { return WireText(text, size_t{1} << 20); }
 
+absl::Status DecodeIndex(const google::protobuf::RepeatedField<uint32_t>& wire, absl::string_view field,
+                         std::array<uint32_t, 3>* index) {
+  if (wire.size() > 3) {
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat(field, " has ", wire.size(), " numbers, not up to 3"),
+                           {{"field", std::string(field)}});
+  }
+  for (int i = 0; i < wire.size(); ++i) (*index)[static_cast<size_t>(i)] = wire.Get(i);
+  return absl::OkStatus();
+}
+
+// The last whole lines of a trace that a status has room for.
+absl::string_view EndOf(absl::string_view trace) {
+  constexpr size_t kMaxEnd = 2048;
+  if (trace.size() <= kMaxEnd) return trace;
+  trace.remove_prefix(trace.size() - kMaxEnd);
+  const size_t line = trace.find('\n');
+  return line == absl::string_view::npos ? trace : trace.substr(line + 1);
+}
+
 }  // namespace
 
 absl::StatusOr<absl::Duration> DecodeDuration(const google::protobuf::Duration& wire, absl::string_view field,
@@ -123,6 +143,11 @@ absl::StatusOr<SessionLaunch> DecodeLaunch(const v1::LaunchRequest& wire) {
     launch.arguments.push_back(std::move(decoded));
   }
   TRUN_ASSIGN_OR_RETURN(launch.deadline, DecodeDuration(wire.deadline(), "deadline", absl::Hours(1)));
+  launch.checks = {wire.checks().uninitialized(), wire.checks().races(), wire.checks().async()};
+  launch.trace.lines = wire.trace().lines();
+  launch.trace.registers = wire.trace().registers();
+  TRUN_RETURN_IF_ERROR(DecodeIndex(wire.trace().program(), "trace.program", &launch.trace.program));
+  TRUN_RETURN_IF_ERROR(DecodeIndex(wire.trace().thread(), "trace.thread", &launch.trace.thread));
   return launch;
 }
 
@@ -230,12 +255,22 @@ void EncodeFault(const LaunchFault& fault, v1::FaultReport* wire) {
   wire->set_nearest_tensor_offset(report.nearest_allocation_offset);
   wire->set_nearest_tensor_bytes(report.nearest_allocation_bytes);
   wire->set_message(Text(report.message));
+  if (report.other.role.empty()) return;
+  v1::OtherAccess* const other = wire->mutable_other();
+  other->set_role(Text(report.other.role));
+  other->set_instruction(Text(report.other.instruction));
+  other->set_ptx_line(report.other.ptx_line);
+  other->set_source_file(Text(report.other.source_file));
+  other->set_source_line(report.other.source_line);
+  for (const uint32_t coordinate : report.other.program) other->add_program(coordinate);
+  for (const uint32_t coordinate : report.other.thread) other->add_thread(coordinate);
 }
 
 void EncodeResult(const LaunchResult& result, v1::LaunchResult* wire) {
   if (!result.device_times.empty()) EncodeDuration(result.device_times.front(), wire->mutable_device_time());
   wire->set_warp_instructions(result.warp_instructions);
   wire->set_printed(Text(result.printed));
+  wire->set_trace(WireText(result.trace, device::kMaxTraceBytes));
 }
 
 void EncodeCacheEntry(const CacheEntryInfo& entry, v1::CacheEntry* wire) {
@@ -261,6 +296,7 @@ absl::Status StatusOf(const LaunchResult& result) {
   if (result.status.ok()) return result.status;
   v1::FaultReport fault;
   EncodeFault(result.fault, &fault);
+  fault.set_trace_end(Text(EndOf(result.trace)));
   return WithFault(WithDetails(result.status, {{"sequence", absl::StrCat(result.sequence)}}), fault);
 }
 

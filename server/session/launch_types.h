@@ -41,6 +41,8 @@ struct SessionLaunch {
   std::vector<LaunchArgument> arguments;
   absl::Duration deadline = absl::ZeroDuration();  // zero: 30 s; at most 1 h
   uint32_t repetitions = 1;
+  device::CheckOptions checks;
+  device::TraceOptions trace;
   // The caller looks at the result: its fault and printed text are not kept for the next Synchronize.
   bool observed = false;
 };
@@ -63,6 +65,7 @@ struct LaunchResult {
   std::vector<absl::Duration> device_times;
   uint64_t warp_instructions = 0;  // of one repetition
   std::string printed;
+  std::string trace;
 };
 
 struct SynchronizeResult {

@@ -276,6 +276,8 @@ absl::Status SessionImpl::Enqueue(const SessionLaunch& launch, const SessionKern
   out->profile_scratch_align = std::max<uint32_t>(metadata.profile_scratch_align, 1);
   out->deadline = launch.deadline == absl::ZeroDuration() ? kDefaultDeadline : launch.deadline;
   out->repetitions = launch.repetitions;
+  out->checks = launch.checks;
+  out->trace = launch.trace;
   pending_.emplace(out->sequence,
                    PendingLaunch{launch.observed, kernel.compiled->signature.name, std::move(done)});
   return absl::OkStatus();
@@ -300,6 +302,7 @@ void SessionImpl::OnDone(uint64_t sequence, ExecutorLaunchResult in) {
   result.device_times = std::move(in.device_times);
   result.warp_instructions = in.warp_instructions;
   result.printed = std::move(in.printed);
+  result.trace = std::move(in.trace);
   std::function<void(LaunchResult)> done;
   Calls calls;
   {

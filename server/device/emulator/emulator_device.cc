@@ -18,9 +18,11 @@
 #include "common/base/mutex.h"
 #include "common/base/status.h"
 #include "server/device/emulator/async/tensor_map.h"
+#include "server/device/emulator/debug/launch_watch.h"
 #include "server/device/emulator/emulator_module.h"
 #include "server/device/emulator/exec/launch_runner.h"
 #include "server/device/emulator/memory/address_space.h"
+#include "server/device/emulator/memory/unwritten_memory.h"
 #include "server/device/launch_check.h"
 #include "server/device/memory_check.h"
 #include "server/device/shared_memory.h"
@@ -41,6 +43,7 @@ struct DeviceState {
   DeviceInfo info;
   WorkerPool pool;
   std::shared_ptr<AllocationTable> memory;
+  UnwrittenMemory unwritten;
   std::atomic<uint64_t> next_launch{1};
   Mutex mu;
   CheckOptions checks ABSL_GUARDED_BY(mu);
@@ -87,11 +90,25 @@ class EmulatorStream final : public Stream {
     absl::Status status =
         CheckLaunch(device_->info, kernel.program()->attributes, kernel.program()->required_cluster, request);
     if (!status.ok()) return refuse(std::move(status));
+    CheckOptions checks = request.checks;
+    {
+      MutexLock lock(&device_->mu);
+      checks.uninitialized |= device_->checks.uninitialized;
+      checks.races |= device_->checks.races;
+      checks.late_async |= device_->checks.late_async;
+    }
     Queued queued;
-    queued.program = kernel.program();
+    const bool watched = LaunchWatch::Wanted(checks, request.trace, request.observer.get());
+    queued.program = watched ? kernel.instrumented() : kernel.program();
     queued.text = kernel.text();
     queued.launch = std::make_unique<device::Launch>();
     queued.launch->program = queued.program.get();
+    queued.launch->checks = checks;
+    if (watched) {
+      queued.watch = std::make_unique<LaunchWatch>(*queued.program, checks, request.trace, request.observer,
+                                                   &device_->unwritten);
+      queued.launch->instrument = queued.watch->instrument();
+    }
     queued.launch->dimensions = request.dimensions;
     const auto* bytes = reinterpret_cast<const uint8_t*>(request.parameters.data());
     queued.launch->parameters.assign(bytes, bytes + request.parameters.size());
@@ -99,10 +116,6 @@ class EmulatorStream final : public Stream {
     queued.launch->id = device_->next_launch.fetch_add(1);
     queued.deadline = std::clamp(request.deadline, absl::ZeroDuration(), absl::Hours(24 * 365));
     queued.done = std::move(done);
-    {
-      MutexLock lock(&device_->mu);
-      queued.launch->checks = device_->checks;
-    }
     MutexLock lock(&mu_);
     queued.number = ++launched_;
     queue_.push_back(std::move(queued));
@@ -125,6 +138,7 @@ class EmulatorStream final : public Stream {
   struct Queued {
     std::shared_ptr<const Program> program;
     std::shared_ptr<const std::string> text;
+    std::unique_ptr<LaunchWatch> watch;  // null: nothing looks on
     std::unique_ptr<device::Launch> launch;
     absl::Duration deadline;
     Done done;
@@ -150,8 +164,12 @@ class EmulatorStream final : public Stream {
         limits.cancelled = &cancelled_;
         limits.cancel_after = queued.number;
         outcome = RunLaunch(queued.launch.get(), limits, &device_->pool);
+        if (queued.watch != nullptr) outcome.trace = queued.watch->TakeTrace();
+        // What nobody looked on at may have written anything.
+        if (!queued.launch->checks.uninitialized) device_->unwritten.MarkAllWritten();
       }
       queued.launch.reset();
+      queued.watch.reset();
       queued.done(std::move(outcome));
       mu_.Lock();
       finished_ = queued.number;
@@ -213,11 +231,22 @@ class EmulatorDevice final : public Device {
   absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) override {
     return state_->memory->Add(id, address, bytes);
   }
-  absl::Status RemoveAllocation(uint64_t id) override { return state_->memory->Remove(id); }
+  absl::Status RemoveAllocation(uint64_t id) override {
+    if (const auto range = state_->memory->RangeOf(id)) state_->unwritten.Remove(range->begin);
+    return state_->memory->Remove(id);
+  }
+  void NoteUnwritten(uint64_t id) override {
+    if (const auto range = state_->memory->RangeOf(id))
+      state_->unwritten.Add(range->begin, range->end - range->begin);
+  }
+  void NoteWritten(uint64_t address, uint64_t bytes) override {
+    state_->unwritten.MarkWritten(address, bytes);
+  }
 
   absl::Status WriteMemory(uint64_t address, absl::Span<const char> from) override {
     TRUN_ASSIGN_OR_RETURN(const HostRange to, Find(address, from.size()));
     if (!from.empty()) std::memcpy(to.host, from.data(), from.size());
+    NoteWritten(address, from.size());
     return absl::OkStatus();
   }
   absl::Status ReadMemory(uint64_t address, absl::Span<char> to) override {
@@ -230,6 +259,7 @@ class EmulatorDevice final : public Device {
     TRUN_ASSIGN_OR_RETURN(const HostRange to, Find(address, bytes));
     for (uint64_t i = 0; i < bytes; i += pattern.size())
       std::memcpy(to.host + i, pattern.data(), pattern.size());
+    NoteWritten(address, bytes);
     return absl::OkStatus();
   }
   absl::Status CopyMemory(uint64_t to, uint64_t from, uint64_t bytes) override {
@@ -237,6 +267,7 @@ class EmulatorDevice final : public Device {
     TRUN_ASSIGN_OR_RETURN(const HostRange target, Find(to, bytes));
     TRUN_ASSIGN_OR_RETURN(const HostRange source, Find(from, bytes));
     if (bytes > 0) std::memcpy(target.host, source.host, bytes);
+    NoteWritten(to, bytes);
     return absl::OkStatus();
   }
   absl::Status PinMemory(absl::Span<char> memory) override { return absl::OkStatus(); }
@@ -279,10 +310,6 @@ class EmulatorDevice final : public Device {
   }
 
   absl::Status SetChecks(const CheckOptions& checks) override {
-    if (checks.uninitialized || checks.races) {
-      return MakeError(absl::StatusCode::kUnimplemented, Reason::kArgument,
-                       "the emulator has the late_async check, not those of uninitialised reads and races");
-    }
     MutexLock lock(&state_->mu);
     state_->checks = checks;
     return absl::OkStatus();

@@ -8,7 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/base/mutex.h"
 #include "server/device/device.h"
+#include "server/device/emulator/exec/instrument.h"
 #include "server/device/emulator/memory/allocation_table.h"
 #include "server/device/emulator/program/program.h"
 
@@ -21,9 +23,17 @@ class EmulatorKernel final : public Kernel {
   const KernelAttributes& attributes() const override { return program_->attributes; }
   const std::shared_ptr<const Program>& program() const { return program_; }
   const std::shared_ptr<const std::string>& text() const { return text_; }
+  // The program for launches that something looks on at (exec/instrument.h); made on the first call.
+  std::shared_ptr<const Program> instrumented() const {
+    MutexLock lock(&mu_);
+    if (instrumented_ == nullptr) instrumented_ = InstrumentProgram(program_);
+    return instrumented_;
+  }
 
  private:
   const std::shared_ptr<const Program> program_;
+  mutable Mutex mu_;
+  mutable std::shared_ptr<const Program> instrumented_ ABSL_GUARDED_BY(mu_);
   const std::shared_ptr<const std::string> text_;  // what the program's string_views point into
 };
 

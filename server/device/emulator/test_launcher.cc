@@ -28,6 +28,7 @@ TestLauncher::TestLauncher(int arch, int threads, size_t arena_bytes) : arena_by
   auto device = CreateEmulatorDevice(options);
   if (!device.ok()) Die(std::string(device.status().message()));
   device_ = std::move(device).value();
+  if (!device_->SetChecks(ChecksOfEnvironment()).ok()) std::abort();
   UniqueFd fd(memfd_create("test", MFD_ALLOW_SEALING | MFD_CLOEXEC));
   if (!fd.valid() || ftruncate(fd.get(), static_cast<off_t>(arena_bytes)) != 0) Die("memfd_create");
   if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK) != 0) Die("F_ADD_SEALS");
@@ -89,6 +90,16 @@ LaunchOutcome TestLauncher::Launch(const Kernel* kernel, const LaunchDimensions&
   std::unique_lock<std::mutex> lock(mutex);
   ready.wait(lock, [&] { return done; });
   return result;
+}
+
+CheckOptions ChecksOfEnvironment() {
+  const char* const value = std::getenv("TRUN_TEST_CHECKS");
+  const std::string names = value == nullptr ? "" : value;
+  CheckOptions checks;
+  checks.uninitialized = names.find("uninit") != std::string::npos;
+  checks.races = names.find("race") != std::string::npos;
+  checks.late_async = names.find("async") != std::string::npos;
+  return checks;
 }
 
 std::string ReadTestData(const std::string& name) {

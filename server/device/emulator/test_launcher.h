@@ -85,6 +85,10 @@ class TestLauncher {
   uint64_t next_id_ = 1;
 };
 
+// The checks that $TRUN_TEST_CHECKS names ("uninit,race,async"): so that kernels known to be right are run
+// with them, too. None where it is not set.
+CheckOptions ChecksOfEnvironment();
+
 // The content of a file in testdata/; ends the process when it is not there.
 std::string ReadTestData(const std::string& name);
 

@@ -36,6 +36,9 @@ struct ExecutorLaunch {
   uint32_t profile_scratch_align = 1;
   absl::Duration deadline = absl::Seconds(30);
   uint32_t repetitions = 1;  // more than one: a benchmark, one device time each
+  // UNIMPLEMENTED kArgument on a device that has none.
+  device::CheckOptions checks;
+  device::TraceOptions trace;
 };
 
 struct ExecutorLaunchResult {
@@ -46,6 +49,7 @@ struct ExecutorLaunchResult {
   std::vector<absl::Duration> device_times;
   uint64_t warp_instructions = 0;
   std::string printed;
+  std::string trace;
 };
 
 // One executor: a context on one device for one session. Thread-safe. Every callback is called exactly once,

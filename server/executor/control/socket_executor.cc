@@ -317,6 +317,7 @@ void SocketExecutor::Launch(ExecutorLaunch launch, std::function<void(ExecutorLa
   out->set_deadline_ns(
       static_cast<uint64_t>(std::max<int64_t>(absl::ToInt64Nanoseconds(launch.deadline), 0)));
   out->set_repetitions(repetitions);
+  EncodeWatch(launch.checks, launch.trace, out);
 
   Pending pending;
   pending.check = IsLaunch;
@@ -463,6 +464,8 @@ absl::Status SocketExecutor::FinishLaunch(const Reply& reply, absl::Status statu
     bad = ProtocolError(absl::StrCat(times, " device times for ", launch->repetitions, " repetitions"));
   } else if (in.printed().size() > kMaxPrinted) {
     bad = ProtocolError("too much printed text");
+  } else if (in.trace().size() > device::kMaxTraceBytes) {
+    bad = ProtocolError("too long a trace");
   } else if (!result.status.ok() && in.has_fault()) {
     absl::StatusOr<device::FaultReport> fault = DecodeFault(in.fault());
     if (fault.ok()) {
@@ -483,6 +486,7 @@ absl::Status SocketExecutor::FinishLaunch(const Reply& reply, absl::Status statu
   }
   result.warp_instructions = in.warp_instructions();
   result.printed = in.printed();
+  result.trace = in.trace();
   std::vector<std::function<void(absl::Status)>> on_lost;
   absl::Status health;
   if (in.context_lost()) {

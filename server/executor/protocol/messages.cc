@@ -155,6 +155,15 @@ void EncodeFault(const device::FaultReport& fault, internal::v1::Fault* out) {
   out->set_nearest_allocation_offset(fault.nearest_allocation_offset);
   out->set_nearest_allocation_bytes(fault.nearest_allocation_bytes);
   out->set_message(fault.message);
+  if (fault.other.role.empty()) return;
+  internal::v1::OtherAccess* const other = out->mutable_other();
+  other->set_role(fault.other.role);
+  other->set_instruction(fault.other.instruction);
+  other->set_ptx_line(fault.other.ptx_line);
+  other->set_source_file(fault.other.source_file);
+  other->set_source_line(fault.other.source_line);
+  EncodeTriple(fault.other.program, other->mutable_program());
+  EncodeTriple(fault.other.thread, other->mutable_thread());
 }
 
 absl::StatusOr<device::FaultReport> DecodeFault(const internal::v1::Fault& in) {
@@ -173,7 +182,45 @@ absl::StatusOr<device::FaultReport> DecodeFault(const internal::v1::Fault& in) {
   fault.nearest_allocation_offset = in.nearest_allocation_offset();
   fault.nearest_allocation_bytes = in.nearest_allocation_bytes();
   fault.message = in.message();
+  if (in.has_other()) {
+    fault.other.role = in.other().role();
+    fault.other.instruction = in.other().instruction();
+    fault.other.ptx_line = in.other().ptx_line();
+    fault.other.source_file = in.other().source_file();
+    fault.other.source_line = in.other().source_line();
+    TRUN_RETURN_IF_ERROR(DecodeTriple(in.other().program(), "other.program", &fault.other.program));
+    TRUN_RETURN_IF_ERROR(DecodeTriple(in.other().thread(), "other.thread", &fault.other.thread));
+  }
   return fault;
+}
+
+void EncodeWatch(const device::CheckOptions& checks, const device::TraceOptions& trace,
+                 internal::v1::LaunchRequest* out) {
+  if (checks.any()) {
+    out->mutable_checks()->set_uninitialized(checks.uninitialized);
+    out->mutable_checks()->set_races(checks.races);
+    out->mutable_checks()->set_late_async(checks.late_async);
+  }
+  if (trace.any()) {
+    out->mutable_trace()->set_lines(trace.lines);
+    out->mutable_trace()->set_registers(trace.registers);
+    EncodeTriple(trace.program, out->mutable_trace()->mutable_program());
+    EncodeTriple(trace.thread, out->mutable_trace()->mutable_thread());
+  }
+}
+
+device::CheckOptions DecodeChecks(const internal::v1::LaunchRequest& in) {
+  return {in.checks().uninitialized(), in.checks().races(), in.checks().late_async()};
+}
+
+absl::StatusOr<device::TraceOptions> DecodeTrace(const internal::v1::LaunchRequest& in) {
+  device::TraceOptions trace;
+  if (!in.has_trace()) return trace;
+  trace.lines = in.trace().lines();
+  trace.registers = in.trace().registers();
+  TRUN_RETURN_IF_ERROR(DecodeTriple(in.trace().program(), "trace.program", &trace.program));
+  TRUN_RETURN_IF_ERROR(DecodeTriple(in.trace().thread(), "trace.thread", &trace.thread));
+  return trace;
 }
 
 void EncodeDimensions(const device::LaunchDimensions& dimensions, internal::v1::LaunchRequest* out) {

@@ -1,6 +1,7 @@
 #ifndef TRUN_CLIENT_LAUNCH_H_
 #define TRUN_CLIENT_LAUNCH_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -74,8 +75,26 @@ struct Grid {
   uint32_t z = 1;
 };
 
+// Checks beyond those that the emulator always makes. A launch with one is many times slower; on a GPU it is
+// UNIMPLEMENTED.
+struct LaunchChecks {
+  bool uninitialized = false;  // a value that nothing wrote decides a branch, is an address, or is stored
+  bool races = false;          // two accesses to one place that nothing orders
+  bool async = false;          // asynchronous copies and wgmma that nothing waited for
+};
+
+// What to write down of one thread of a launch; the emulator only.
+struct LaunchTrace {
+  bool lines = false;      // each source line that it comes to
+  bool registers = false;  // each register that it writes
+  std::array<uint32_t, 3> program = {0, 0, 0};
+  std::array<uint32_t, 3> thread = {0, 0, 0};
+};
+
 struct LaunchOptions {
   absl::Duration deadline = absl::ZeroDuration();  // zero: the server's default, 30 s
+  LaunchChecks checks;
+  LaunchTrace trace;
 };
 
 struct LaunchResult {
@@ -83,6 +102,7 @@ struct LaunchResult {
   absl::Duration device_time = absl::ZeroDuration();
   uint64_t warp_instructions = 0;  // of the emulator; 0 elsewhere
   std::string printed;             // what device_print wrote
+  std::string trace;               // what LaunchTrace asked for, at most 1 MiB
 };
 
 struct BenchmarkOptions {

@@ -18,6 +18,17 @@
 namespace trun {
 inline namespace client {
 
+// The other half of a report that speaks of two instructions: trun.v1.OtherAccess.
+struct OtherAccess {
+  std::string role;  // "earlier write", "earlier read", ...; empty: there is none
+  std::string instruction;
+  uint32_t ptx_line = 0;
+  std::string source_file;
+  uint32_t source_line = 0;
+  std::vector<uint32_t> program;  // x, y, z
+  std::vector<uint32_t> thread;   // x, y, z
+};
+
 // Where and why a kernel stopped: trun.v1.FaultReport. Unknown fields are zero or empty.
 struct FaultReport {
   uint64_t sequence = 0;  // the launch that did it
@@ -36,6 +47,8 @@ struct FaultReport {
   int64_t nearest_tensor_offset = 0;
   uint64_t nearest_tensor_bytes = 0;
   std::string message;
+  OtherAccess other;      // of a race the access before it, of an uninitialised value where it came from
+  std::string trace_end;  // the last lines of the launch's trace, at most 2 KiB
 };
 
 // Empty where the status carries none.

@@ -12,6 +12,7 @@
 #include "common/base/unique_fd.h"
 #include "nlohmann/json.hpp"
 #include "server/device/emulator/emulator_device.h"
+#include "server/device/emulator/test_launcher.h"
 
 namespace trun::device {
 
@@ -22,6 +23,7 @@ EmulatorFixture::EmulatorFixture(int arch) {
   auto device = CreateEmulatorDevice(options);
   EXPECT_TRUE(device.ok()) << device.status();
   device_ = *std::move(device);
+  EXPECT_TRUE(device_->SetChecks(ChecksOfEnvironment()).ok());
   UniqueFd fd(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   EXPECT_EQ(ftruncate(fd.get(), kBytes), 0);
   EXPECT_EQ(fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);

@@ -30,6 +30,8 @@ class EmulatorFixture : public testing::Test {
   LaunchOutcome RunText(const std::string& ptx, const LaunchDimensions& dimensions,
                         const std::vector<uint64_t>& arguments);
 
+  Device& device() { return *device_; }
+
  private:
   static constexpr uint64_t kBase = 0x2000'0000'0000;
   static constexpr uint64_t kBytes = 64 << 20;

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "common/base/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -122,6 +123,28 @@ INSTANTIATE_TEST_SUITE_P(
         MatmulCase{"wgmma_e5m2", Type::kE5m2, Type::kE5m2, Type::kF32, 64, 32, 4, true, false},
         MatmulCase{"wgmma_s8", Type::kS8, Type::kS8, Type::kS32, 64, 64, 4, true, false}),
     [](const auto& info) { return std::string(info.param.name); });
+
+TEST_F(HopperTest, AProductThatNothingWaitedForIsReported) {
+  std::ifstream file("testdata/wgmma_fp16.ptx");
+  std::stringstream text;
+  text << file.rdbuf();
+  const std::string ptx = text.str();
+  ASSERT_NE(ptx.find("wgmma.wait_group"), std::string::npos);
+  CheckOptions checks;
+  checks.late_async = true;
+  ASSERT_TRUE(device().SetChecks(checks).ok());
+  const std::vector<int> ones(512 * 512, 1);
+  const uint64_t a = Fill(Type::kF16, ones), b = Fill(Type::kF16, ones), c = Allocate(64 * 64 * 4);
+  LaunchDimensions dimensions;
+  dimensions.block = {128, 1, 1};
+  dimensions.dynamic_shared_bytes = 65536;
+  const std::vector<uint64_t> arguments = {a, b, c, 64, 64, 150, 160, 160, 0, 0};
+  LaunchOutcome outcome = RunText(ptx, dimensions, arguments);
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  outcome =
+      RunText(absl::StrReplaceAll(ptx, {{"wgmma.wait_group", "// wgmma.wait_group"}}), dimensions, arguments);
+  EXPECT_EQ(GetReason(outcome.status), Reason::kRace) << outcome.status;
+}
 
 struct TmaMatmulCase {
   const char* name;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "server/device/emulator/async/families.h"
+#include "server/device/emulator/async/wgmma_form.h"
 #include "server/device/emulator/exec/control.h"
 #include "server/device/emulator/exec/warp.h"
 #include "server/device/emulator/numerics/wgmma.h"
@@ -15,14 +16,8 @@
 namespace trun::device {
 namespace {
 
-struct WgmmaForm {
-  numerics::WgmmaShape shape;
-  bool has_scale = false;  // scale-d is a predicate; otherwise D is always added
-  bool scale_negated = false;
-  int accumulators = 0;
-};
-
-constexpr int kB = 0, kScale = 1, kA = 2, kAccumulators = 7;  // slots; A's registers are kA … kA + 3
+constexpr int kB = WgmmaForm::kB, kScale = WgmmaForm::kScale, kA = WgmmaForm::kA,
+              kAccumulators = WgmmaForm::kAccumulators;
 
 // What a CTA knows of its warpgroups between their warps' arrivals.
 struct Warpgroups final : CtaExtension {

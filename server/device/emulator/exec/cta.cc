@@ -236,6 +236,7 @@ bool CtaSlot::Start(Launch* launch, Worker* worker, uint64_t linear) {
   cta_.shared = shared_.Ensure(cta_.shared_bytes);
   cta_.local = local_.Ensure(size_t{cta_.local_stride} * cta_.warp_count * 32);
   if (registers == nullptr || cta_.shared == nullptr || cta_.local == nullptr) return false;
+  cta_.unwatched_shared_bytes = launch->instrument == nullptr ? cta_.shared_bytes : 0;
   memset(cta_.shared, 0, cta_.shared_bytes);
   memset(cta_.local, 0, size_t{cta_.local_stride} * cta_.warp_count * 32);
   if (cta_.warps.size() < cta_.warp_count) cta_.warps.resize(cta_.warp_count);

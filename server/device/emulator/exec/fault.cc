@@ -12,25 +12,33 @@ namespace {
 // An access this far from an allocation is still said to have missed it.
 constexpr uint64_t kNear = uint64_t{16} << 20;
 
+// Fills in the fields that a report and its other half both have.
+template <typename Report>
+void SetSite(const Program& program, uint32_t pc, Report* report) {
+  if (pc >= program.sites.size()) return;
+  const InstructionSite& site = program.sites[pc];
+  report->instruction = std::string(site.text);
+  report->ptx_line = site.line;
+  report->source_line = site.source_line;
+  auto file = program.files.find(site.source_file);
+  if (site.source_file != 0 && file != program.files.end()) report->source_file = file->second;
+}
+
+std::array<uint32_t, 3> ThreadIndex(const Warp& warp, uint32_t thread) {
+  const std::array<uint32_t, 3>& block = warp.worker->launch->dimensions.block;
+  return {thread % block[0], thread / block[0] % block[1], thread / block[0] / block[1]};
+}
+
 FaultReport ReportAt(const Warp& warp, uint32_t lane) {
   FaultReport report;
-  const Program& program = *warp.program;
-  if (warp.pc < program.sites.size()) {
-    const InstructionSite& site = program.sites[warp.pc];
-    report.instruction = std::string(site.text);
-    report.ptx_line = site.line;
-    report.source_line = site.source_line;
-    auto file = program.files.find(site.source_file);
-    if (site.source_file != 0 && file != program.files.end()) report.source_file = file->second;
-  }
+  SetSite(*warp.program, warp.pc, &report);
   report.program = warp.cta->index;
-  const std::array<uint32_t, 3>& block = warp.worker->launch->dimensions.block;
-  const uint32_t thread = ThreadOf(warp, lane);
-  report.thread = {thread % block[0], thread / block[0] % block[1], thread / block[0] / block[1]};
+  report.thread = ThreadIndex(warp, ThreadOf(warp, lane));
   return report;
 }
 
-std::string Where(const FaultReport& r) {
+template <typename Report>
+std::string Where(const Report& r) {
   std::string where = absl::StrCat(" at PTX line ", r.ptx_line, " (", r.instruction);
   if (r.source_line != 0) absl::StrAppend(&where, ", ", r.source_file, ":", r.source_line);
   absl::StrAppend(&where, ") in program (", r.program[0], ", ", r.program[1], ", ", r.program[2],
@@ -41,6 +49,7 @@ std::string Where(const FaultReport& r) {
 Step Finish(Warp& warp, Reason reason, FaultReport report) {
   absl::StatusCode code = absl::StatusCode::kOutOfRange;
   if (reason == Reason::kDeviceAssert) code = absl::StatusCode::kAborted;
+  if (reason == Reason::kCancelled) code = absl::StatusCode::kCancelled;
   if (reason == Reason::kBarrierDivergence || reason == Reason::kUseAfterFree || reason == Reason::kRace ||
       reason == Reason::kUninitializedRead) {
     code = absl::StatusCode::kFailedPrecondition;
@@ -61,6 +70,33 @@ Step Finish(Warp& warp, Reason reason, FaultReport report) {
 Step Raise(Warp& warp, uint32_t lane, Reason reason, absl::string_view message) {
   FaultReport report = ReportAt(warp, lane);
   report.message = absl::StrCat(message, Where(report));
+  return Finish(warp, reason, std::move(report));
+}
+
+Step RaiseWithOther(Warp& warp, uint32_t lane, Reason reason, absl::string_view message,
+                    const AccessFault* access, const OtherSite* other) {
+  FaultReport report = ReportAt(warp, lane);
+  report.message = absl::StrCat(message, Where(report));
+  if (access != nullptr) {
+    report.address = access->address;
+    report.access_bytes = access->bytes;
+    report.space = access->space;
+    report.is_write = access->is_write;
+    if (const AllocationRange* range = warp.worker->memory->Find(access->address, access->address + 1);
+        report.space == "global" && range != nullptr) {
+      report.nearest_allocation = range->id;
+      report.nearest_allocation_offset = static_cast<int64_t>(access->address - range->begin);
+      report.nearest_allocation_bytes = range->end - range->begin;
+    }
+  }
+  if (other != nullptr) {
+    OtherAccess& half = report.other;
+    half.role = other->role;
+    SetSite(*warp.program, other->pc, &half);
+    half.program = other->program;
+    half.thread = ThreadIndex(warp, other->thread);
+    absl::StrAppend(&report.message, "; ", half.role, Where(half));
+  }
   return Finish(warp, reason, std::move(report));
 }
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "server/device/emulator/exec/device_printf.h"
+#include "server/device/emulator/exec/instrument.h"
 #include "server/device/emulator/program/program.h"
 
 namespace trun::device {
@@ -53,6 +54,9 @@ class UnitRunner {
   void Run() {
     state_->worker.launch = shared_->launch;
     state_->worker.memory = shared_->launch->memory.get();
+    state_->worker.instrument = shared_->launch->instrument;
+    state_->worker.unwatched =
+        state_->worker.instrument == nullptr ? state_->worker.memory : &AllocationSnapshot::Empty();
     state_->worker.last_range.fill(nullptr);
     const uint64_t units = (shared_->ctas + shared_->unit_ctas - 1) / shared_->unit_ctas;
     for (;;) {
@@ -64,6 +68,8 @@ class UnitRunner {
     shared_->executed.fetch_add(executed_, std::memory_order_relaxed);
     state_->worker.launch = nullptr;
     state_->worker.memory = nullptr;
+    state_->worker.unwatched = nullptr;
+    state_->worker.instrument = nullptr;
   }
 
  private:
@@ -142,6 +148,8 @@ class UnitRunner {
                  "the host has no memory for the registers and shared memory of a program");
         return false;
       }
+      if (shared_->launch->instrument != nullptr)
+        shared_->launch->instrument->CtaStarted(resident.slot->cta());
       residents->push_back(std::move(resident));
     }
     if (size > 1) {
@@ -194,6 +202,7 @@ class UnitRunner {
           case CtaStop::kDone:
             ran = true;
             Printed(cta);
+            if (shared_->launch->instrument != nullptr) shared_->launch->instrument->CtaEnded(cta);
             if (cta.cluster != nullptr) {
               // Its shared memory stays until the cluster has ended: others may still look at it.
               ended_.push_back(std::move(residents[r].slot));
@@ -349,7 +358,8 @@ LaunchOutcome RunLaunch(Launch* launch, const LaunchLimits& limits, WorkerPool* 
   shared.limits = limits;
   shared.ctas = uint64_t{d.grid[0]} * d.grid[1] * d.grid[2];
   const uint64_t cluster = uint64_t{d.cluster[0]} * d.cluster[1] * d.cluster[2];
-  const bool ordered = launch->program->ordered || d.cooperative;
+  // An instrument sees a launch in one order, too.
+  const bool ordered = launch->program->ordered || d.cooperative || launch->instrument != nullptr;
   shared.unit_ctas = ordered ? shared.ctas : cluster;
   const auto begin = std::chrono::steady_clock::now();
   pool->Run(shared.ctas > shared.unit_ctas,

@@ -1,5 +1,6 @@
 #include "server/device/emulator/exec/memory_access.h"
 
+#include "server/device/emulator/exec/instrument.h"
 #include "server/device/emulator/memory/address_space.h"
 #include "server/device/emulator/program/program.h"
 
@@ -10,6 +11,8 @@ struct Place {
   uint8_t* host = nullptr;
   const char* space = "global";
   bool read_only = false;
+  Space kind = Space::kGlobal;
+  Cta* owner = nullptr;  // of shared memory
 };
 
 // Bounds only.
@@ -30,15 +33,16 @@ Place Find(Warp& warp, uint32_t lane, Space space, uint64_t address, uint64_t by
       if (owner == nullptr || offset + bytes > owner->shared_bytes || address >= kWindowBytes) {
         return {nullptr, "shared", false};
       }
-      return {owner->shared + offset, "shared", false};
+      return {owner->shared + offset, "shared", false, Space::kShared, owner};
     }
     case Space::kLocal:
       if (address > cta.local_bytes || bytes > cta.local_bytes - address) return {nullptr, "local", false};
-      return {cta.local + size_t{ThreadOf(warp, lane)} * cta.local_stride + address, "local", false};
+      return {cta.local + size_t{ThreadOf(warp, lane)} * cta.local_stride + address, "local", false,
+              Space::kLocal};
     case Space::kParam: {
       std::vector<uint8_t>& parameters = warp.worker->launch->parameters;
       if (address > parameters.size() || bytes > parameters.size() - address) return {nullptr, "param", true};
-      return {parameters.data() + address, "param", true};
+      return {parameters.data() + address, "param", true, Space::kParam};
     }
     default: {
       const AllocationRange* range = warp.worker->memory->Find(address, address + bytes);
@@ -69,6 +73,9 @@ uint8_t* Resolve(Warp& warp, uint32_t lane, Space space, uint64_t address, uint3
   if ((address & (align - 1)) != 0) {
     RaiseAccess(warp, lane, Reason::kMisalignedAddress, access);
     return nullptr;
+  }
+  if (Instrument* instrument = warp.worker->instrument; instrument != nullptr) [[unlikely]] {
+    instrument->Note({lane, place.kind, place.owner, address, place.host, bytes, is_write});
   }
   return place.host;
 }

@@ -24,6 +24,7 @@ namespace trun::device {
 struct Program;
 struct Cta;
 struct Launch;
+class Instrument;
 
 inline constexpr uint32_t kFullMask = 0xffffffff;
 inline constexpr uint32_t kNoPc = 0xffffffff;
@@ -40,15 +41,19 @@ struct Worker {
 
   Launch* launch = nullptr;
   const AllocationSnapshot* memory = nullptr;
+  // What FindRange looks in: `memory`, or nothing where an instrument has to see each access in Resolve.
+  const AllocationSnapshot* unwatched = nullptr;
+  Instrument* instrument = nullptr;  // of the launch; null: none
   // The range that an instruction touched last, by instruction.
   std::array<const AllocationRange*, kSites> last_range = {};
   std::unique_ptr<Fault> fault;  // set by the operation that returns kFault
 
-  // The range that holds [begin, end) of global memory; null when none does.
+  // The range that holds [begin, end) of global memory; null when none does, or the access has to go through
+  // Resolve.
   const AllocationRange* FindRange(const Instruction& in, uint64_t begin, uint64_t end) {
     const AllocationRange*& last = last_range[(reinterpret_cast<uintptr_t>(&in) >> 6) % kSites];
     if (last != nullptr && begin >= last->begin && end <= last->end && begin <= end) return last;
-    const AllocationRange* found = memory->Find(begin, end);
+    const AllocationRange* found = unwatched->Find(begin, end);
     if (found != nullptr) last = found;
     return found;
   }
@@ -116,6 +121,7 @@ struct Barrier {
   bool result_or = false;
 };
 
+// What a family or an instrument keeps for a CTA. Owned by the CTA.
 struct CtaExtension {
   virtual ~CtaExtension() = default;
 };
@@ -131,7 +137,8 @@ struct Cta {
 
   uint8_t* shared = nullptr;
   uint32_t shared_bytes = 0;
-  uint8_t* local = nullptr;  // thread t's at t * local_stride
+  uint32_t unwatched_shared_bytes = 0;  // what may be touched without Resolve: all, or 0 under an instrument
+  uint8_t* local = nullptr;             // thread t's at t * local_stride
   uint32_t local_bytes = 0;
   uint32_t local_stride = 0;
 
@@ -153,6 +160,7 @@ struct Launch {
   std::vector<uint8_t> parameters;
   std::shared_ptr<const AllocationSnapshot> memory;
   CheckOptions checks;
+  Instrument* instrument = nullptr;  // needs `program` to be an instrumented one; null: none
   uint64_t id = 0;
 };
 
@@ -183,6 +191,15 @@ struct AccessFault {
 // Fill in worker.fault with the instruction's site and the lane's thread; always return kFault.
 Step RaiseAccess(Warp& warp, uint32_t lane, Reason reason, const AccessFault& access);
 Step Raise(Warp& warp, uint32_t lane, Reason reason, absl::string_view message);
+// The same with the other half of the report, which is at instruction `other_pc` of the program.
+struct OtherSite {
+  const char* role = "";
+  uint32_t pc = 0;
+  std::array<uint32_t, 3> program = {};
+  uint32_t thread = 0;  // in its CTA
+};
+Step RaiseWithOther(Warp& warp, uint32_t lane, Reason reason, absl::string_view message,
+                    const AccessFault* access, const OtherSite* other);
 
 }  // namespace trun::device
 

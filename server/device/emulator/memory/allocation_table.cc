@@ -50,6 +50,11 @@ const AllocationRange* AllocationSnapshot::Freed(uint64_t address) const {
   return nullptr;
 }
 
+const AllocationSnapshot& AllocationSnapshot::Empty() {
+  static const AllocationSnapshot empty;
+  return empty;
+}
+
 absl::Status AllocationTable::AddMapping(std::shared_ptr<const HostMapping> mapping) {
   MutexLock lock(&mu_);
   auto next = mappings_.lower_bound(mapping->address);
@@ -134,6 +139,13 @@ absl::Status AllocationTable::Remove(uint64_t id) {
   begin_of_id_.erase(it);
   snapshot_.reset();
   return absl::OkStatus();
+}
+
+absl::optional<AllocationRange> AllocationTable::RangeOf(uint64_t id) {
+  MutexLock lock(&mu_);
+  auto it = begin_of_id_.find(id);
+  if (it == begin_of_id_.end()) return absl::nullopt;
+  return ranges_.find(it->second)->second;
 }
 
 void AllocationTable::AddModuleRange(uint64_t address, uint64_t bytes, bool read_only) {

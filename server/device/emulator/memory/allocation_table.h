@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/types/optional.h"
 #include "common/base/mutex.h"
 
 namespace trun::device {
@@ -47,6 +48,9 @@ struct AllocationSnapshot {
   const AllocationRange* Nearest(uint64_t address) const;
   // The newest freed range that holds the address; null when none does.
   const AllocationRange* Freed(uint64_t address) const;
+
+  // One that holds nothing.
+  static const AllocationSnapshot& Empty();
 };
 
 // Thread-safe.
@@ -59,6 +63,8 @@ class AllocationTable {
   // As Device::AddAllocation.
   absl::Status Add(uint64_t id, uint64_t address, uint64_t bytes);
   absl::Status Remove(uint64_t id);
+  // The live allocation of that id; nullopt when there is none.
+  absl::optional<AllocationRange> RangeOf(uint64_t id);
   // A module's variable; its memory is a mapping of its own. Id 0.
   void AddModuleRange(uint64_t address, uint64_t bytes, bool read_only);
   void RemoveModuleRange(uint64_t address);

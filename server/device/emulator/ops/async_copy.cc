@@ -106,7 +106,7 @@ Step RunCopy(Warp& warp, const Instruction& in, uint32_t mask) {
     to += static_cast<uint64_t>(data.to_offset);
     if (data.to32) to &= 0xffffffff;
     uint8_t* destination = nullptr;
-    if ((to & (data.bytes - 1)) == 0 && to + data.bytes <= cta.shared_bytes) {
+    if ((to & (data.bytes - 1)) == 0 && to + data.bytes <= cta.unwatched_shared_bytes) {
       destination = cta.shared + to;
     } else {
       destination = Resolve(warp, i, Space::kShared, to, data.bytes, data.bytes, true);

@@ -194,7 +194,7 @@ Step Access(Warp& warp, const Instruction& in, uint32_t mask) {
   }
   bool ok = (bits & (bytes - 1)) == 0;
   if constexpr (kShared) {
-    ok = ok && low <= high && high < kMaxSharedBytes && high + bytes <= warp.cta->shared_bytes;
+    ok = ok && low <= high && high < kMaxSharedBytes && high + bytes <= warp.cta->unwatched_shared_bytes;
     host = warp.cta->shared + (ok ? low : 0);
   } else {
     const AllocationRange* range = ok ? warp.worker->FindRange(in, low, high + bytes) : nullptr;

@@ -116,7 +116,7 @@ bool Rows(Warp& warp, const Instruction& in, const MatrixData& data, bool is_wri
     uint64_t address = data.address32 ? warp.U32(in.operand[0])[i] : warp.U64(in.operand[0])[i];
     address += static_cast<uint64_t>(in.immediate);
     if (data.address32) address &= 0xffffffff;
-    if (!data.generic && (address & 15) == 0 && address + 16 <= cta.shared_bytes) {
+    if (!data.generic && (address & 15) == 0 && address + 16 <= cta.unwatched_shared_bytes) {
       rows[i] = cta.shared + address;
       continue;
     }

@@ -78,14 +78,14 @@ Width WidthOf(Type type) {
   return bits <= 32 ? Width::k32 : bits == 64 ? Width::k64 : Width::k128;
 }
 
-uint32_t DecodeState::NewRegister(Width width) {
+uint32_t DecodeState::NewRegister(Width width, absl::string_view name) {
   if (allocation.values.size() >= kMaxValues && error.ok()) {
     error = ResourceExhausted(Reason::kTooLarge,
                               absl::StrCat("the kernel has more than ", kMaxValues, " registers"),
                               {{"limit", absl::StrCat(kMaxValues)}});
   }
   if (!error.ok() && !allocation.values.empty()) return 0;
-  allocation.values.push_back({ValueKind::kRegister, width, SpecialRegister::kTidX, 0});
+  allocation.values.push_back({ValueKind::kRegister, width, SpecialRegister::kTidX, 0, name});
   return static_cast<uint32_t>(allocation.values.size() - 1);
 }
 
@@ -94,7 +94,7 @@ uint32_t DecodeState::ConstantValue(uint64_t value, Width width) {
   if (width == Width::kPredicate) value = value != 0 ? 0xffffffff : 0;
   auto [it, inserted] = constants_.try_emplace({value, static_cast<int>(width)}, 0);
   if (inserted) {
-    allocation.values.push_back({ValueKind::kConstant, width, SpecialRegister::kTidX, value});
+    allocation.values.push_back({ValueKind::kConstant, width, SpecialRegister::kTidX, value, {}});
     it->second = static_cast<uint32_t>(allocation.values.size() - 1);
   }
   return it->second;
@@ -114,7 +114,7 @@ std::optional<uint32_t> DecodeState::FindRegister(absl::string_view name) {
     if (!numbered) continue;
     auto range = scopes[s].ranges.find(prefix);
     if (range == scopes[s].ranges.end() || number >= range->second.count) continue;
-    const uint32_t value = NewRegister(range->second.width);
+    const uint32_t value = NewRegister(range->second.width, name);
     scopes[s].registers.emplace(name, value);
     return value;
   }
@@ -162,7 +162,7 @@ std::optional<uint32_t> DecodeState::FindSpecial(absl::string_view name) {
       const Width width = row.which == S::kGridid              ? Width::k64
                           : row.which == S::kIsExplicitCluster ? Width::kPredicate
                                                                : Width::k32;
-      allocation.values.push_back({ValueKind::kSpecial, width, row.which, 0});
+      allocation.values.push_back({ValueKind::kSpecial, width, row.which, 0, row.name});
       it->second = static_cast<uint32_t>(allocation.values.size() - 1);
     }
     return it->second;

@@ -36,7 +36,7 @@ class DecodeState {
   // The value of a special register such as %tid.x; nullopt for a name that is none.
   std::optional<uint32_t> FindSpecial(absl::string_view name);
 
-  uint32_t NewRegister(Width width);
+  uint32_t NewRegister(Width width, absl::string_view name = {});
   uint32_t ConstantValue(uint64_t value, Width width);
   // Space in the thread's local memory; sets `error` over the limit.
   uint64_t AllocateLocal(uint64_t bytes, uint64_t align);

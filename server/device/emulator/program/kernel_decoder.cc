@@ -185,7 +185,7 @@ class KernelDecoder {
     if (r.count > 0) {
       scope.ranges[r.name] = {r.count, *width, TypeFromName(r.type)};
     } else {
-      scope.registers[r.name] = state_.NewRegister(*width);
+      scope.registers[r.name] = state_.NewRegister(*width, r.name);
     }
     return state_.error;
   }

@@ -79,6 +79,8 @@ struct ConstantSlot {
   uint64_t value = 0;
 };
 
+struct OperandMap;
+
 struct Program {
   std::vector<Instruction> code;
   std::vector<InstructionSite> sites;  // one per instruction
@@ -105,6 +107,9 @@ struct Program {
   // Owns what Instruction::data and Instruction::list point to.
   std::deque<std::shared_ptr<const void>> owned;
   std::vector<uint32_t> lists;
+
+  std::shared_ptr<const OperandMap> operands;
+  std::shared_ptr<const Program> original;  // of an instrumented copy (exec/instrument.h): what it is one of
 };
 
 }  // namespace trun::device

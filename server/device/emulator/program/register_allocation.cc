@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "server/device/emulator/program/operand_map.h"
 
 namespace trun::device {
 namespace {
@@ -239,6 +241,30 @@ absl::Status AllocateRegisters(const AllocationInput& input, Program* program) {
     }
   }
   for (uint32_t i = 0; i < count; ++i) program->code[i].list = program->lists.data() + input.list_begin[i];
+
+  std::array<uint32_t, 4> first_cell = {};
+  for (size_t width = 1; width < 4; ++width) first_cell[width] = first_cell[width - 1] + slots[width - 1];
+  auto map = std::make_shared<OperandMap>();
+  map->cells = first_cell[3] + slots[3];
+  map->values.reserve(input.values.size());
+  for (uint32_t v = 0; v < input.values.size(); ++v) {
+    const Value& value = input.values[v];
+    RegisterInfo info{value.name, value.width, static_cast<uint32_t>(offset[v])};
+    if (value.kind == ValueKind::kRegister) {
+      info.cell = first_cell[static_cast<size_t>(value.width)] + slot[v];
+      info.begin = share ? intervals[v].begin : 0;
+      info.end = share ? intervals[v].end : kNever;
+    }
+    map->values.push_back(info);
+  }
+  map->refs.reserve(input.uses.size());
+  map->first.assign(count + 1, 0);
+  for (const OperandUse& use : input.uses) {
+    map->refs.push_back({use.slot, use.value, use.is_definition});
+    ++map->first[use.instruction + 1];
+  }
+  for (uint32_t i = 0; i < count; ++i) map->first[i + 1] += map->first[i];
+  program->operands = std::move(map);
   return absl::OkStatus();
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "server/device/emulator/program/form.h"
 #include "server/device/emulator/program/program.h"
 
@@ -23,6 +24,7 @@ struct Value {
   Width width = Width::k32;
   SpecialRegister special = SpecialRegister::kTidX;
   uint64_t constant = 0;
+  absl::string_view name;  // of a register, in the module's text
 };
 
 // Operand `slot` of instruction `instruction` is `value`.
@@ -50,7 +52,7 @@ struct AllocationInput {
   std::vector<std::pair<uint32_t, FlowEdge>> branches;  // by instruction
 };
 
-// Sets the operands, guards and lists of program.code and the register file's layout.
+// Sets the operands, guards and lists of program.code, the register file's layout and program.operands.
 // RESOURCE_EXHAUSTED kTooLarge when the file would pass 64 MiB a warp.
 absl::Status AllocateRegisters(const AllocationInput& input, Program* program);
 

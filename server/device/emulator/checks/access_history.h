@@ -1,0 +1,57 @@
+// The last accesses to memory, word by word: what a new access may race with.
+#ifndef TRUN_SERVER_DEVICE_EMULATOR_CHECKS_ACCESS_HISTORY_H_
+#define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_ACCESS_HISTORY_H_
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "server/device/emulator/checks/vector_clock.h"
+
+namespace trun::device {
+
+struct AccessRecord {
+  static constexpr uint8_t kWrite = 1, kAtomic = 2, kCtaScope = 4, kAsync = 8;
+
+  uint32_t agent = 0xffffffff;  // nobody
+  uint32_t step = 0;
+  uint32_t pc = 0;
+  uint8_t bytes = 0;  // of the word
+  uint8_t flags = 0;
+  uint8_t lane = 0;
+  uint32_t own_read = 0xffffffff;  // of a write: where its agent read the word before, if it did
+
+  bool Is(uint8_t flag) const { return (flags & flag) != 0; }
+};
+
+// The last accesses to one word of 4 bytes. A few are kept: one that is pushed out may hide a race, never
+// make one.
+struct AccessCell {
+  std::array<AccessRecord, 3> records;
+
+  // Notes `access`, which knows `clock`. What it is not ordered behind and conflicts with is copied to
+  // `conflict`; false: nothing.
+  bool Add(const AccessRecord& access, const VectorClock& clock, AccessRecord* conflict);
+};
+
+// The cells of global memory, made where something is accessed. Thread-compatible.
+class AccessPages {
+ public:
+  AccessCell& At(uint64_t word) {
+    std::unique_ptr<Page>& page = pages_[word / kPageWords];
+    if (page == nullptr) page = std::make_unique<Page>();
+    return (*page)[word % kPageWords];
+  }
+
+ private:
+  static constexpr uint64_t kPageWords = 1024;
+  using Page = std::array<AccessCell, kPageWords>;
+
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Page>> pages_;
+};
+
+}  // namespace trun::device
+
+#endif  // TRUN_SERVER_DEVICE_EMULATOR_CHECKS_ACCESS_HISTORY_H_

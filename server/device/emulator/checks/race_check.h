@@ -1,0 +1,141 @@
+// --check=race and --check=async: accesses to one place that nothing orders.
+//
+// Happens-before with vector clocks. An agent is a warp (its lanes run together), or what a warp has under
+// way: cp.async, bulk copies, wgmma. Barriers, mbarriers, atomics and fences order what they order in PTX; a
+// copy is ordered before what comes after its wait, and before nothing else. Every launch begins anew. A
+// plain store that changes no byte counts as no access: kernels store one value from several warps. Of a load
+// of global memory that several warps of a program make of one place, one counts.
+//
+// What is not modelled orders things (fewer reports, no wrong ones): scopes wider than needed, proxy fences,
+// the phases of an mbarrier.
+#ifndef TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
+#define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "server/device/emulator/checks/access_history.h"
+#include "server/device/emulator/checks/vector_clock.h"
+#include "server/device/emulator/exec/instrument.h"
+
+namespace trun::device {
+
+// Thread-compatible; one launch.
+class RaceCheck final : public Watcher {
+ public:
+  // `all`: every race; otherwise only those with something asynchronous.
+  // REQUIRES: `program` is an instrumented one, and outlives the check; the instrument keeps old bytes.
+  RaceCheck(const Program& program, bool all);
+
+  void CtaStarted(Cta& cta) override;
+  bool Before(const WatchedStep& step) override;
+  bool After(const WatchedStep& step) override;
+
+ private:
+  enum class Kind : uint8_t {
+    kOther,
+    kAccess,  // ld, st, ldmatrix, stmatrix, tensormap
+    kAtomic,
+    kFence,
+    kBarrier,
+    kClusterArrive,
+    kClusterWait,
+    kMbarrierInit,
+    kMbarrierArrive,
+    kMbarrierWait,
+    kCopy,
+    kCopyCommit,
+    kCopyWait,
+    kCopyArrive,  // on an mbarrier
+    kBulk,
+    kBulkCommit,
+    kBulkWait,
+    kWgmma,
+    kWgmmaCommit,
+    kWgmmaWait,
+    kMove,
+  };
+  struct Rule {
+    Kind kind = Kind::kOther;
+    bool strong = false, acquires = false, releases = false, cta_scope = false;
+    bool arrives_only = false;  // bar.arrive
+    bool all_groups = false;    // cp.async.wait_all
+    bool reads_only = false;    // bulk wait_group.read
+    uint32_t groups = 0;        // that a wait leaves
+  };
+  // What a warp has under way of one kind.
+  struct Pipe {
+    uint32_t agent = 0;  // 0: none yet
+    uint32_t step = 0;
+    std::deque<uint32_t> groups;
+  };
+  struct WarpState {
+    uint32_t agent = 0;
+    uint32_t step = 1;
+    VectorClock clock, released_by_fence, seen_relaxed;
+    Pipe copies, bulk_reads, bulk_writes, products;
+    std::map<const uint8_t*, Pipe> loads;               // by mbarrier
+    absl::flat_hash_map<uint32_t, uint32_t> in_flight;  // values that a wgmma has still to write, by its step
+    bool waits_for_wgmma = false;
+  };
+  struct BarrierState {
+    VectorClock arrived, completed;
+  };
+  struct CtaState {
+    std::vector<WarpState> warps;
+    std::array<BarrierState, 16> barriers;
+    std::vector<AccessCell> shared;
+  };
+  struct Agent {
+    std::array<uint32_t, 3> program = {};
+    uint32_t first_thread = 0;
+    const char* name = nullptr;  // null: the warp itself
+  };
+
+  static Rule RuleOf(const Program& program, uint32_t pc);
+  uint32_t NewAgent(const Warp& warp, const char* name);
+  CtaState& StateOf(const Cta& cta) { return *ctas_[&cta]; }
+  WarpState& StateOf(const Warp& warp) { return StateOf(*warp.cta).warps[warp.index]; }
+  void Tick(WarpState& state) { state.clock.Raise(state.agent, ++state.step); }
+  Pipe& Use(const Warp& warp, Pipe* pipe, const char* name);
+
+  void Barrier(const WatchedStep& step, const Rule& rule);
+  void Cluster(const WatchedStep& step, const Rule& rule);
+  void Mbarrier(const WatchedStep& step, const Rule& rule);
+  bool Access(const WatchedStep& step, const Rule& rule);
+  bool Copy(const WatchedStep& step);
+  bool Bulk(const WatchedStep& step);
+  bool Wgmma(const WatchedStep& step);
+  bool ReadOperand(const WatchedStep& step, uint64_t descriptor, bool transposed, uint32_t lines,
+                   uint32_t units, const AccessRecord& record, const VectorClock& clock);
+  void Wait(WarpState& state, Pipe& pipe, const Rule& rule);
+
+  bool IsCopyOfRead(AccessCell* cell, AccessRecord* record) const;
+  // Notes `access` as `record`; false after the fault of a race.
+  bool Note(const WatchedStep& step, const NotedAccess& access, AccessRecord record,
+            const VectorClock& clock);
+  bool Report(const WatchedStep& step, const NotedAccess& access, const AccessRecord& record,
+              const AccessRecord& before);
+
+  const Program& program_;
+  const bool all_;
+  std::vector<Rule> rules_;
+  std::vector<Agent> agents_;
+  std::map<const Cta*, std::unique_ptr<CtaState>> ctas_;
+  std::map<const void*, BarrierState> clusters_;             // by table of the cluster, or CTA
+  absl::flat_hash_map<const uint8_t*, VectorClock> places_;  // what atomics and mbarriers have published
+  AccessPages global_;
+  // Of the step between Before and After.
+  bool was_waiting_ = false;
+  uint32_t barrier_ = 0;
+  uint32_t generation_ = 0;
+};
+
+}  // namespace trun::device
+
+#endif  // TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_

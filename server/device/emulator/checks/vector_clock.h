@@ -1,0 +1,60 @@
+// What one thread of execution knows of the others: for each, up to which of its steps everything has been
+// seen.
+#ifndef TRUN_SERVER_DEVICE_EMULATOR_CHECKS_VECTOR_CLOCK_H_
+#define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_VECTOR_CLOCK_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+namespace trun::device {
+
+// Holds the steps that are not 0 only: most warps of a launch never hear of each other. Thread-compatible.
+class VectorClock {
+ public:
+  uint32_t Get(uint32_t agent) const {
+    const auto it = Find(agent);
+    return it != steps_.end() && it->first == agent ? it->second : 0;
+  }
+  void Raise(uint32_t agent, uint32_t step) {
+    const auto it = steps_.begin() + (Find(agent) - steps_.begin());
+    if (it != steps_.end() && it->first == agent) {
+      it->second = std::max(it->second, step);
+    } else {
+      steps_.insert(it, {agent, step});
+    }
+  }
+  void Join(const VectorClock& other) {
+    if (other.steps_.empty()) return;
+    std::vector<std::pair<uint32_t, uint32_t>> all;
+    all.reserve(steps_.size() + other.steps_.size());
+    auto a = steps_.begin();
+    auto b = other.steps_.begin();
+    while (a != steps_.end() || b != other.steps_.end()) {
+      if (b == other.steps_.end() || (a != steps_.end() && a->first < b->first)) {
+        all.push_back(*a++);
+      } else if (a == steps_.end() || b->first < a->first) {
+        all.push_back(*b++);
+      } else {
+        all.emplace_back(a->first, std::max(a->second, b->second));
+        ++a;
+        ++b;
+      }
+    }
+    steps_ = std::move(all);
+  }
+  void Clear() { steps_.clear(); }
+
+ private:
+  std::vector<std::pair<uint32_t, uint32_t>>::const_iterator Find(uint32_t agent) const {
+    return std::lower_bound(steps_.begin(), steps_.end(), agent,
+                            [](const auto& step, uint32_t wanted) { return step.first < wanted; });
+  }
+
+  std::vector<std::pair<uint32_t, uint32_t>> steps_;  // by agent
+};
+
+}  // namespace trun::device
+
+#endif  // TRUN_SERVER_DEVICE_EMULATOR_CHECKS_VECTOR_CLOCK_H_
