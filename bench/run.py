@@ -196,7 +196,7 @@ def emulator_rows(daemon: Daemon, interpreter: str) -> list[Row]:
     }
     sizes = {"add": [1 << 20], "softmax": [1000, 1000], "matmul": [512, 512, 512], "attention": [512, 0.125]}
     grids = {"add": [1024], "softmax": [1024], "matmul": [8, 8], "attention": [8, 4]}
-    bars = {"add": 10, "softmax": 10, "matmul": 10, "attention": 10}
+    bars = {"add": 60, "softmax": 50, "matmul": 30, "attention": 20}
     names = {"add": "add 1M", "softmax": "softmax 1024 x 1000", "matmul": "matmul 512³ fp16"}
     names["attention"] = "attention 1 x 4 x 512 x 64"
     for name, tensors in shapes.items():

@@ -66,6 +66,15 @@ std::string Coordinates(const std::vector<uint32_t>& at) {
   return absl::StrCat("(", absl::StrJoin(at, ", "), ")");
 }
 
+// "kernel.py:12 by program (1, 0, 0), thread (3, 0, 0), PTX line 40: ld.shared.b32".
+std::string OtherNote(const OtherAccess& other) {
+  std::string note = absl::StrCat(other.role, ": ");
+  if (other.source_line > 0) absl::StrAppend(&note, other.source_file, ":", other.source_line, " ");
+  absl::StrAppend(&note, "by program ", Coordinates(other.program), ", thread ", Coordinates(other.thread),
+                  ", PTX line ", other.ptx_line, ": ", other.instruction);
+  return note;
+}
+
 std::string NameOfTensor(const std::string& handle, const DiagnosticContext& context) {
   for (const TensorName& tensor : context.tensors) {
     if (tensor.handle == handle) return tensor.name;
@@ -106,6 +115,7 @@ std::vector<std::string> FaultNotes(const FaultReport& fault, const DiagnosticCo
     notes.push_back(fault.ptx_line > 0 ? absl::StrCat("PTX line ", fault.ptx_line, ": ", fault.instruction)
                                        : absl::StrCat("PTX: ", fault.instruction));
   }
+  if (!fault.other.role.empty()) notes.push_back(OtherNote(fault.other));
   notes.push_back(absl::StrCat("kernel ", fault.kernel_name, ", launch ", fault.sequence));
   return notes;
 }
@@ -158,6 +168,10 @@ std::string HelpFor(const absl::Status& status) {
     case Reason::kIllegalAddress:
     case Reason::kUseAfterFree:
       return "check the mask of that access, the shapes and strides given, and the grid";
+    case Reason::kRace:
+      return "a barrier, an atomic with the right order, or a wait for the copy has to lie between the two";
+    case Reason::kUninitializedRead:
+      return "give the masked load another value (other=), or write the memory before it is read";
     default:
       return "";
   }
@@ -221,6 +235,10 @@ std::string RenderDiagnostic(const absl::Status& status, const DiagnosticContext
       absl::StrAppend(&out, colors.cyan, "note: ", colors.reset, Printable(note), "\n");
     }
   }
+  if (fault && !fault->trace_end.empty()) {
+    absl::StrAppend(&out, colors.cyan, "note: ", colors.reset, "the trace ends with\n",
+                    Printable(fault->trace_end));
+  }
   const std::string help = HelpFor(status);
   if (!help.empty()) absl::StrAppend(&out, colors.green, "help: ", colors.reset, help, "\n");
   return out;
@@ -244,6 +262,16 @@ nlohmann::ordered_json FaultJson(const FaultReport& fault) {
   json["nearest_tensor_offset"] = fault.nearest_tensor_offset;
   json["nearest_tensor_bytes"] = fault.nearest_tensor_bytes;
   json["message"] = fault.message;
+  if (!fault.other.role.empty()) {
+    json["other"] = {{"role", fault.other.role},
+                     {"instruction", fault.other.instruction},
+                     {"ptx_line", fault.other.ptx_line},
+                     {"source_file", fault.other.source_file},
+                     {"source_line", fault.other.source_line},
+                     {"program", fault.other.program},
+                     {"thread", fault.other.thread}};
+  }
+  if (!fault.trace_end.empty()) json["trace_end"] = fault.trace_end;
   return json;
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -7,7 +8,9 @@
 #include <vector>
 
 #include "CLI/App.hpp"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "client/cli/arg_spec.h"
 #include "client/cli/command.h"
@@ -33,6 +36,8 @@ struct RunOptions {
   std::string deadline;
   uint32_t repeat = 0;
   std::string session_memory;
+  std::vector<std::string> checks, traces;
+  std::string trace_program, trace_thread;
 };
 
 // "NAME=FILE" of --save and --expect.
@@ -40,6 +45,35 @@ struct NamedFile {
   size_t position = 0;
   std::string file;
 };
+
+// "1,2" as an index of up to three numbers.
+absl::Status ParseIndex(absl::string_view option, const std::string& text, std::array<uint32_t, 3>* index) {
+  if (text.empty()) return absl::OkStatus();
+  const std::vector<absl::string_view> parts = absl::StrSplit(text, ',');
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (i >= 3 || !absl::SimpleAtoi(parts[i], &(*index)[i])) {
+      return InvalidArgument(Reason::kArgument,
+                             absl::StrCat(option, " ", text, ": one to three numbers are needed, as in 3,0"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LaunchOptions> ParseWatch(const RunOptions& options) {
+  LaunchOptions launch;
+  for (const std::string& name : options.checks) {
+    if (name == "uninit") launch.checks.uninitialized = true;
+    if (name == "race") launch.checks.races = true;
+    if (name == "async") launch.checks.async = true;
+  }
+  for (const std::string& name : options.traces) {
+    if (name == "line") launch.trace.lines = true;
+    if (name == "reg") launch.trace.registers = true;
+  }
+  TRUN_RETURN_IF_ERROR(ParseIndex("--trace-program", options.trace_program, &launch.trace.program));
+  TRUN_RETURN_IF_ERROR(ParseIndex("--trace-thread", options.trace_thread, &launch.trace.thread));
+  return launch;
+}
 
 absl::StatusOr<std::vector<NamedFile>> ParseNamedFiles(absl::string_view option,
                                                        const std::vector<std::string>& texts,
@@ -138,6 +172,8 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
   }
   const std::vector<ArgSpec>& specs = specialised.specs;
   TRUN_ASSIGN_OR_RETURN(const absl::Duration deadline, ParseDuration(options.deadline));
+  TRUN_ASSIGN_OR_RETURN(LaunchOptions launch_options, ParseWatch(options));
+  launch_options.deadline = deadline;
   SessionOptions session_options;
   session_options.device = options.kernel.device;
   TRUN_ASSIGN_OR_RETURN(session_options.memory_limit_bytes, ParseBytes(options.session_memory));
@@ -181,7 +217,7 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
 
   {
     const Progress progress(invocation.console, "running");
-    TRUN_ASSIGN_OR_RETURN(report.launch, kernel.Launch(report.grid, arguments.launch, {deadline}));
+    TRUN_ASSIGN_OR_RETURN(report.launch, kernel.Launch(report.grid, arguments.launch, launch_options));
   }
   report.launch_time = absl::Now() - now;
   TRUN_ASSIGN_OR_RETURN(report.tensors, ReadBack(options, info, arguments, &report.read_time));
@@ -232,6 +268,25 @@ void AddRun(CLI::App& root, CommandTree& tree) {
   command->add_option("--repeat", options->repeat, "Then launch it this often and show the times")
       ->check(CLI::Range(1, 10000))
       ->type_name("TIMES");
+  command
+      ->add_option(
+          "--check", options->checks,
+          "Look for more, on the emulator, many times slower: uninit (values that nothing wrote), race\n"
+          "(accesses that nothing orders), async (copies and wgmma that nothing waited for)")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"uninit", "race", "async"}))
+      ->type_name("CHECK,...");
+  command
+      ->add_option(
+          "--trace", options->traces,
+          "Print what one thread does, on the emulator: line (source lines), reg (registers written)")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"line", "reg"}))
+      ->type_name("WHAT,...");
+  command->add_option("--trace-program", options->trace_program, "The program to trace (0)")
+      ->type_name("X[,Y[,Z]]");
+  command->add_option("--trace-thread", options->trace_thread, "Its thread to trace (0)")
+      ->type_name("X[,Y[,Z]]");
   command->add_option("--session-memory", options->session_memory, "Most memory of this run, such as 4GiB")
       ->type_name("BYTES");
   command->footer(

@@ -115,6 +115,8 @@ std::string RenderRunReport(const RunReport& report) {
     absl::StrAppend(&text, "printed by the kernel:\n", Printable(report.launch.printed),
                     report.launch.printed.back() == '\n' ? "" : "\n");
   }
+  if (!report.launch.trace.empty())
+    absl::StrAppend(&text, "trace of one thread:\n", Printable(report.launch.trace));
   return text;
 }
 
@@ -127,6 +129,7 @@ nlohmann::ordered_json RunReportJson(const RunReport& report) {
                     {"device_us", absl::ToDoubleMicroseconds(report.launch.device_time)},
                     {"warp_instructions", report.launch.warp_instructions},
                     {"printed", report.launch.printed}};
+  if (!report.launch.trace.empty()) json["launch"]["trace"] = report.launch.trace;
   if (report.benchmark) {
     const Spread spread = SpreadOf(report.benchmark->device_times);
     nlohmann::ordered_json times = nlohmann::ordered_json::array();

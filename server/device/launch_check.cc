@@ -47,6 +47,12 @@ absl::Status CheckLaunch(const DeviceInfo& info, const KernelAttributes& kernel,
     return shape(
         absl::StrCat(shared, " bytes of shared memory are over the device's ", info.max_shared_bytes));
   }
+  const bool watched = request.checks.any() || request.trace.any() || request.observer != nullptr;
+  if (watched && info.kind != DeviceKind::kEmulator) {
+    return MakeError(
+        absl::StatusCode::kUnimplemented, Reason::kArgument,
+        absl::StrCat(info.name, " has no checks, traces and debugger: use the emulator for them"));
+  }
   if (request.parameters.size() != kernel.parameter_bytes) {
     return InvalidArgument(Reason::kArgument, absl::StrCat("'", kernel.name, "': ", request.parameters.size(),
                                                            " bytes of parameters were given, it takes ",

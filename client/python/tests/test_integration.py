@@ -122,6 +122,48 @@ def test_a_store_past_a_tensor_names_it_and_the_session_goes_on(live: trun.Sessi
     np.testing.assert_array_equal(out, x + y)
 
 
+COUNTER = """.version 8.0
+.target sm_80
+.address_size 64
+.visible .entry counter(.param .u64 x)
+.reqntid 32, 1, 1
+{
+.reg .pred %p<2>; .reg .b32 %r<4>; .reg .b64 %rd<2>;
+ld.param.u64 %rd1, [x];
+.loc 1 5 1
+mov.u32 %r1, %tid.x;
+setp.ne.u32 %p1, %r1, 0;
+@%p1 bra $end;
+ld.global.b32 %r2, [%rd1];
+.loc 1 6 1
+add.u32 %r2, %r2, 1;
+st.global.b32 [%rd1], %r2;
+$end: ret;
+}
+.file 1 "counter.py"
+"""
+
+
+def test_checks_and_a_trace_come_with_a_launch(live: trun.Session, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "counter.ptx").write_text(COUNTER)
+    (tmp_path / "counter.json").write_text(json.dumps({"name": "counter", "num_warps": 1, "shared": 0, "num_ctas": 1}))
+    kernel = live.load(tmp_path / "counter.ptx")
+    x = np.zeros(1, np.int32)
+    kernel[3](x)
+    assert x[0] == 3
+    with pytest.raises(trun.RaceError) as caught:
+        kernel[3](x, check="race")
+    fault = caught.value.fault
+    assert fault is not None and fault.other is not None
+    assert fault.program == (1, 0, 0) and fault.other.program == (0, 0, 0) and fault.other.source_line == 6
+    assert "earlier write: counter.py:6" in str(caught.value)
+    with pytest.raises(trun.ArgumentError):
+        kernel[1](x, check="everything")
+    trace = kernel[2](x, check=["uninit"], trace=trun.Trace(registers=True, program=(1,))).trace
+    assert trace.startswith("counter.py:5\n") and "counter.py:6\n" in trace and "%r2 = " in trace
+    assert kernel[1](x).trace == ""
+
+
 def test_a_freed_tensor_is_refused(live: trun.Session, add: trun.Kernel) -> None:
     x, y, out = (live.tensor(v) for v in vectors(16))
     reference = x.at(0)

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "gtest/gtest.h"
 #include "server/device/emulator/test_launcher.h"
@@ -155,6 +156,56 @@ TEST_F(StrictnessTest, SharedAndLocalMemoryHaveBounds) {
               "sm_80", local),
           0);
   EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+}
+
+TEST_F(StrictnessTest, ParametersHaveBounds) {
+  // cvta makes a generic address of the parameter buffer, which has 12 bytes.
+  const std::string begin = "mov.b64 %d1, p; cvta.param.u64 %d2, %d1;\n";
+  LaunchOutcome outcome = Run(Ptx(begin + "ld.u32 %r2, [%d2+8];"), 0);
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  outcome = Run(Ptx(begin + "ld.u32 %r2, [%d2+12];"), 0);
+  EXPECT_EQ(GetReason(outcome.status), Reason::kIllegalAddress) << outcome.status;
+  EXPECT_EQ(outcome.fault.space, "param");
+  outcome = Run(Ptx(begin + "st.u32 [%d2], %r1;"), 0);
+  EXPECT_EQ(GetReason(outcome.status), Reason::kIllegalAddress) << outcome.status;
+}
+
+TEST_F(StrictnessTest, MisalignedSharedAndLocalAccesses) {
+  const std::string declarations = ".shared .align 16 .b8 s[64]; .local .align 16 .b8 l[64];";
+  for (const char* body : {"mov.u32 %r2, s; ld.shared.u32 %r3, [%r2+2];", "st.local.u32 [l+1], %r1;",
+                           "mov.u32 %r2, s; atom.shared.add.u32 %r3, [%r2+6], 1;"}) {
+    const LaunchOutcome outcome = Run(Ptx(body, "sm_80", declarations), 0);
+    EXPECT_EQ(GetReason(outcome.status), Reason::kMisalignedAddress) << body << ": " << outcome.status;
+  }
+}
+
+TEST_F(StrictnessTest, AThreadThatRunsOverItsStackIsStopped) {
+  // Writes its local memory upwards until it leaves it.
+  const LaunchOutcome outcome =
+      Run(Ptx("mov.u64 %d1, l;\n$again: st.local.u32 [%d1], %r1; add.s64 %d1, %d1, 4; bra $again;", "sm_80",
+              ".local .align 16 .b8 l[64];"),
+          0);
+  EXPECT_EQ(GetReason(outcome.status), Reason::kIllegalAddress) << outcome.status;
+  EXPECT_EQ(outcome.fault.space, "local");
+  EXPECT_EQ(outcome.fault.address, 64u);
+}
+
+TEST_F(StrictnessTest, AnMbarrierThatCanNeverCompleteIsFoundWithoutWaitingForTheDeadline) {
+  TestLauncher launcher(90);
+  auto kernel =
+      launcher.Load(Ptx("mov.u32 %r2, b; mbarrier.init.shared.b64 [%r2], 2;\n"
+                        "mbarrier.arrive.shared.b64 %d1, [%r2];\n"
+                        "$again: mbarrier.try_wait.parity.shared.b64 %p1, [%r2], 0; @!%p1 bra $again;",
+                        "sm_90", ".shared .align 8 .b64 b;"));
+  ASSERT_TRUE(kernel.ok()) << kernel.status();
+  LaunchDimensions dimensions;
+  const absl::Time start = absl::Now();
+  const LaunchOutcome outcome = launcher.Launch(
+      *kernel, dimensions, TestParameters().Add(uint64_t{0}).Add(uint32_t{0}), absl::Minutes(10));
+  EXPECT_EQ(GetReason(outcome.status), Reason::kHungKernel) << outcome.status;
+  EXPECT_NE(outcome.fault.message.find("never completes"), std::string::npos) << outcome.fault.message;
+  EXPECT_EQ(outcome.fault.ptx_line, 14u);
+  EXPECT_LT(absl::Now() - start, absl::Minutes(2));
 }
 
 TEST_F(StrictnessTest, ConstantMemoryCannotBeWritten) {

@@ -281,13 +281,7 @@ absl::Status ExecutorLoop::HandleLaunch(uint64_t id, const internal::v1::LaunchR
 
 absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRequest& launch) {
   TRUN_ASSIGN_OR_RETURN(const device::LaunchDimensions dimensions, DecodeDimensions(launch));
-  const device::CheckOptions checks = DecodeChecks(launch);
   TRUN_ASSIGN_OR_RETURN(const device::TraceOptions trace, DecodeTrace(launch));
-  if ((checks.any() || trace.any()) && device_->info().kind != device::DeviceKind::kEmulator) {
-    return MakeError(
-        absl::StatusCode::kUnimplemented, Reason::kArgument,
-        absl::StrCat(device_->info().name, " has no checks and traces: use the emulator for them"));
-  }
   const uint32_t repetitions = std::max<uint32_t>(launch.repetitions(), 1);
   if (repetitions > kMaxRepetitions) return ProtocolError("too many repetitions");
   MutexLock submit(&submit_mu_);
@@ -337,7 +331,7 @@ absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRe
   request.parameters = *parameters;
   request.deadline = absl::Nanoseconds(static_cast<int64_t>(std::min<uint64_t>(
       launch.deadline_ns(), static_cast<uint64_t>(absl::ToInt64Nanoseconds(absl::Hours(24))))));
-  request.checks = checks;
+  request.checks = DecodeChecks(launch);
   request.trace = trace;
   for (uint32_t i = 0; i < repetitions; ++i) {
     stream_->Launch(request, [this, job, number, stream = stream_.get()](device::LaunchOutcome outcome) {

@@ -24,7 +24,7 @@ from trun._level_files import get_file_dir
 from trun._rpc import Connection
 from trun._version import __version__
 from trun.errors import *  # noqa: F403
-from trun.errors import FaultReport, TrunError
+from trun.errors import FaultReport, OtherAccess, TrunError
 from trun.kernel import (
     Argument,
     ArtifactInfo,
@@ -34,6 +34,7 @@ from trun.kernel import (
     Seconds,
     Signature,
     Stage,
+    Trace,
 )
 from trun.session import CompileOption, Device, Metadata, Session, Source, Toolchain
 from trun.tensor import Tensor, TensorAt, TensorDescriptor
@@ -51,6 +52,7 @@ __all__ = [
     "JITFunction",
     "Kernel",
     "LaunchResult",
+    "OtherAccess",
     "Session",
     "Signature",
     "Stage",
@@ -58,6 +60,7 @@ __all__ = [
     "TensorAt",
     "TensorDescriptor",
     "Toolchain",
+    "Trace",
     "TrunError",
     "__version__",
     "autotune",

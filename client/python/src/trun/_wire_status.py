@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
 
-from trun.errors import FaultReport, TrunError, make_error
+from trun.errors import FaultReport, OtherAccess, TrunError, make_error
 from trun.v1 import error_pb2
 
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -91,6 +91,20 @@ def fault_from_wire(fault: error_pb2.FaultReport) -> FaultReport:
         nearest_tensor_offset=fault.nearest_tensor_offset,
         nearest_tensor_bytes=fault.nearest_tensor_bytes,
         message=fault.message,
+        other=_other_from_wire(fault.other) if fault.HasField("other") else None,
+        trace_end=fault.trace_end,
+    )
+
+
+def _other_from_wire(other: error_pb2.OtherAccess) -> OtherAccess:
+    return OtherAccess(
+        role=other.role,
+        instruction=other.instruction,
+        ptx_line=other.ptx_line,
+        source_file=other.source_file,
+        source_line=other.source_line,
+        program=tuple(other.program),
+        thread=tuple(other.thread),
     )
 
 

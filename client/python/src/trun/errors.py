@@ -11,6 +11,27 @@ from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True)
+class OtherAccess:
+    """The other half of a report that speaks of two instructions: the access that a race is with, the read that
+    brought an undefined value."""
+
+    role: str = ""  # "earlier write", "earlier read", ...
+    instruction: str = ""
+    ptx_line: int = 0
+    source_file: str = ""
+    source_line: int = 0
+    program: tuple[int, ...] = ()
+    thread: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        source = f"{self.source_file}:{self.source_line}, " if self.source_line else ""
+        return (
+            f"{self.role}: {source}instruction {self.instruction} (PTX line {self.ptx_line}), program {self.program}, "
+            f"thread {self.thread}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class FaultReport:
     """Where and why a kernel stopped. Fields that are not known are zero or empty."""
 
@@ -30,6 +51,8 @@ class FaultReport:
     nearest_tensor_offset: int = 0
     nearest_tensor_bytes: int = 0
     message: str = ""
+    other: OtherAccess | None = None
+    trace_end: str = ""  # the last lines of the launch's trace
 
     def __str__(self) -> str:
         parts = []
@@ -49,6 +72,8 @@ class FaultReport:
                 f"offset {self.nearest_tensor_offset} of tensor {self.nearest_tensor}"
                 f" ({self.nearest_tensor_bytes} bytes)"
             )
+        if self.other:
+            parts.append(str(self.other))
         return ", ".join(parts)
 
 

@@ -122,6 +122,29 @@ class LaunchResult:
     device_seconds: float = 0.0
     warp_instructions: int = 0  # of the emulator
     printed: str = ""  # what device_print wrote
+    trace: str = ""  # what trace= asked for, at most 1 MiB
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What to write down of one thread of a launch: the source lines it comes to, the registers it writes."""
+
+    lines: bool = True
+    registers: bool = False
+    program: tuple[int, ...] = (0, 0, 0)
+    thread: tuple[int, ...] = (0, 0, 0)
+
+
+CHECKS = {"uninit": "uninitialized", "race": "races", "async": "async"}
+
+
+def checks_of(given: str | Sequence[str]) -> dict[str, bool]:
+    """Fields of LaunchChecks, of "uninit,race" or a sequence of such names."""
+    names = given.split(",") if isinstance(given, str) else list(given)
+    for name in names:
+        if name not in CHECKS:
+            raise argument_error(f"'{name}' is not a check; the checks are {', '.join(CHECKS)}")
+    return {CHECKS[name]: True for name in names}
 
 
 @dataclass(frozen=True)
@@ -290,6 +313,8 @@ class Launcher:
         *arguments: Any,
         deadline: Seconds | None = None,
         wait: bool = True,
+        check: str | Sequence[str] | None = None,
+        trace: Trace | None = None,
         **named: Any,
     ) -> LaunchResult:
         """Launches once.
@@ -298,6 +323,9 @@ class Launcher:
         TensorDescriptor, numbers, None (a null pointer); by position, or by name where the file has names.
         deadline: seconds, the daemon's 30 s where not given. wait=False queues the launch: only device tensors then,
         and session.synchronize() reports its fault.
+
+        On the emulator: check="uninit,race,async" looks for values that nothing wrote, accesses that nothing orders,
+        and copies and wgmma that nothing waited for, many times slower; trace=Trace(...) fills in result.trace.
         """
         session = self._kernel._session
         call = self._bind(arguments, named)
@@ -307,6 +335,14 @@ class Launcher:
         limit = (seconds_of(deadline) or _SERVER_DEADLINE_S) + _ANSWER_SLACK_S
         with session._staged(call):
             request = self._request(call, programs, deadline, wait)
+            if check is not None:
+                request.checks.CopyFrom(launch_pb2.LaunchChecks(**checks_of(check)))
+            if trace is not None:
+                request.trace.CopyFrom(
+                    launch_pb2.LaunchTrace(
+                        lines=trace.lines, registers=trace.registers, program=trace.program, thread=trace.thread
+                    )
+                )
             try:
                 response = session._launch(request, limit, wait)
             except KernelFaultError as error:
@@ -320,6 +356,7 @@ class Launcher:
             to_seconds(result.device_time),
             result.warp_instructions,
             result.printed,
+            result.trace,
         )
 
     def benchmark(

@@ -24,6 +24,16 @@ bool IsArithmetic(absl::string_view opcode) {
   return names->count(std::string(opcode)) != 0;
 }
 
+// Those whose fragments lie as checks/uninitialized_check.cc takes them: not sparse, not scaled, not the form
+// of quad pairs.
+bool IsPlainMma(const InstructionWords& words) {
+  if (words.Has("block_scale") || (words.Has("m8n8k4") && !words.Has("f64"))) return false;
+  for (const absl::string_view word : words.modifiers) {
+    if (word.substr(0, 2) == "sp") return false;
+  }
+  return words.Has("row") && words.Has("col");
+}
+
 FlowRule ConvertRule(const InstructionWords& words) {
   FlowRule rule;
   rule.flow = Flow::kAll;
@@ -202,7 +212,7 @@ FlowRule FlowOf(const Program& program, uint32_t pc) {
   } else if (is("vote") || is("redux") || is("match")) {
     rule.flow = Flow::kVote;
   } else if (is("mma")) {
-    rule.flow = Flow::kMultiply;
+    rule.flow = IsPlainMma(words) ? Flow::kMultiply : Flow::kDefined;
   } else if (is("ld") || is("ldu") || is("st") || is("atom") || is("red") || is("cp") || is("ldmatrix") ||
              is("stmatrix") || is("mbarrier") || is("tensormap")) {
     rule.flow = Flow::kMemory;

@@ -389,15 +389,23 @@ void UninitializedCheck::Multiply(const WatchedStep& step) {
       if (!some) origin = registers.origin[step.info(ref).cell][lane];
       some = true;
     }
-    (ref.slot >= kC   ? fragments.c[ref.slot - kC]
-     : ref.slot >= kB ? fragments.b[ref.slot - kB]
-                      : fragments.a[ref.slot - kA]) = bytes;
+    const auto put = [&](auto& fragment, uint32_t first) {
+      if (ref.slot - first < fragment.size()) fragment[ref.slot - first] = bytes;
+    };
+    if (ref.slot >= kC) {
+      put(fragments.c, kC);
+    } else if (ref.slot >= kB) {
+      put(fragments.b, kB);
+    } else {
+      put(fragments.a, kA);
+    }
   }
   if (some) PropagateMma(step.site().text, &fragments);
   for (const OperandRef& ref : step.operands()) {
     if (!ref.is_definition) continue;
     const RegisterInfo& info = step.info(ref);
-    registers.undefined[info.cell] = fragments.d[ref.slot - kFirstListSlot];
+    const uint32_t at = ref.slot - kFirstListSlot;
+    registers.undefined[info.cell] = at < fragments.d.size() ? fragments.d[at] : LaneBytes{};
     registers.origin[info.cell].fill(origin);
   }
 }
