@@ -275,14 +275,16 @@ void AddRun(CLI::App& root, CommandTree& tree) {
           "(accesses that nothing orders), async (copies and wgmma that nothing waited for)")
       ->delimiter(',')
       ->check(CLI::IsMember({"uninit", "race", "async"}))
-      ->type_name("CHECK,...");
+      ->type_name("CHECK,...")
+      ->allow_extra_args(false);
   command
       ->add_option(
           "--trace", options->traces,
           "Print what one thread does, on the emulator: line (source lines), reg (registers written)")
       ->delimiter(',')
       ->check(CLI::IsMember({"line", "reg"}))
-      ->type_name("WHAT,...");
+      ->type_name("WHAT,...")
+      ->allow_extra_args(false);
   command->add_option("--trace-program", options->trace_program, "The program to trace (0)")
       ->type_name("X[,Y[,Z]]");
   command->add_option("--trace-thread", options->trace_thread, "Its thread to trace (0)")

@@ -81,7 +81,9 @@ absl::StatusOr<BenchmarkResult> Kernel::Benchmark(Grid grid, absl::Span<const Ar
   if (!state_) return EmptyKernel();
   TRUN_RETURN_IF_ERROR(state_->CheckOpen());
   v1::BenchmarkRequest request;
-  *request.mutable_launch() = ToProto(grid, arguments, options);
+  LaunchOptions launch;
+  launch.deadline = options.deadline;
+  *request.mutable_launch() = ToProto(grid, arguments, launch);
   request.mutable_launch()->set_session(state_->id);
   request.mutable_launch()->set_kernel(handle_);
   request.set_warmup(options.warmup);
