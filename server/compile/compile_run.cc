@@ -157,6 +157,15 @@ absl::Status CompileRun::TakeStored() {
   return absl::OkStatus();
 }
 
+// Null where the request cannot be cancelled.
+std::function<bool()> CompileRun::IsAbandoned() const {
+  if (request_.is_cancelled == nullptr) return nullptr;
+  return [this] {
+    return request_.is_cancelled() && std::none_of(leases_.begin(), leases_.end(),
+                                                   [](const auto& lease) { return lease->HasWaiters(); });
+  };
+}
+
 // A tenant's program, in a process of its own; what it gives is IR, which goes on to the ordinary workers.
 absl::Status CompileRun::RunFrontend() {
   SourceFrontend* const frontend = choice_.toolchain->frontend();
@@ -170,6 +179,7 @@ absl::Status CompileRun::RunFrontend() {
   source.target = request_.target;
   source.options = request_.options;
   source.deadline = deadline_ - setting_.clock->Now();
+  source.is_abandoned = IsAbandoned();
   if (source.deadline <= absl::ZeroDuration()) {
     return DeadlineExceeded(Reason::kCompileTimeout, "the deadline passed before the compile could start");
   }
@@ -190,12 +200,7 @@ absl::Status CompileRun::RunToolchain() {
   stage.metadata_json = metadata_;
   stage.file_name = request_.file_name;
   stage.deadline = deadline_ - setting_.clock->Now();
-  if (request_.is_cancelled != nullptr) {
-    stage.is_abandoned = [this] {
-      return request_.is_cancelled() && std::none_of(leases_.begin(), leases_.end(),
-                                                     [](const auto& lease) { return lease->HasWaiters(); });
-    };
-  }
+  stage.is_abandoned = IsAbandoned();
   if (stage.deadline <= absl::ZeroDuration()) {
     return DeadlineExceeded(Reason::kCompileTimeout, "the deadline passed before the compile could start");
   }

@@ -71,6 +71,7 @@ class CompileRun {
   absl::Status RunToolchain();
   absl::Status RunFrontend();
   void TakePass(PassResult pass);
+  std::function<bool()> IsAbandoned() const;
   absl::Status TakeStage(StageResult stage, StageDecision* decision);
   void Fail(const absl::Status& status);
   void Store();

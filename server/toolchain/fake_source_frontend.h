@@ -47,6 +47,9 @@ class FakeSourceFrontend final : public SourceFrontend {
     if (has("refused")) {
       return MakeError(absl::StatusCode::kPermissionDenied, Reason::kNotPermitted, "refused", line3);
     }
+    if (has("endless") && request.is_abandoned != nullptr && request.is_abandoned()) {
+      return MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "nobody waits");
+    }
     if (has("endless")) return DeadlineExceeded(Reason::kCompileTimeout, "it never ends");
     if (has("boundless")) return ResourceExhausted(Reason::kCompileOutOfMemory, "it takes too much");
     if (has("gluon") && request.level == Level::kPython) {

@@ -2,6 +2,7 @@
 #ifndef TRUN_SERVER_TOOLCHAIN_SOURCE_FRONTEND_H_
 #define TRUN_SERVER_TOOLCHAIN_SOURCE_FRONTEND_H_
 
+#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -18,6 +19,8 @@ struct SourceRequest {
   Target target;
   CompileOptions options;
   absl::Duration deadline = absl::Seconds(120);
+  // True once nobody waits for the result any more; asked now and then, from the calling thread. Null: never.
+  std::function<bool()> is_abandoned;
 };
 
 // The level that the front end makes of `source_level`: TTIR of Python, TTGIR of Gluon.
@@ -42,7 +45,7 @@ class SourceFrontend {
   // RESOURCE_EXHAUSTED kCompileOutOfMemory. DEADLINE_EXCEEDED kCompileTimeout. FAILED_PRECONDITION:
   // kCompileFailed (the compiler crashed), kUnsupportedTarget, kToolchainBroken, kNotPermitted (nothing on
   // this machine would confine the source). UNAVAILABLE kWorkerLost: killed from outside, worth a retry.
-  // Whatever happens, the next call works.
+  // CANCELLED kCancelled: abandoned. Whatever happens, the next call works.
   virtual absl::StatusOr<StageResult> Lower(const SourceRequest& request) = 0;
 };
 

@@ -112,6 +112,16 @@ TEST_P(SourceFrontendConformanceTest, ASourceThatNeverEndsIsCutAtItsDeadlineAndT
   ExpectWorks();
 }
 
+TEST_P(SourceFrontendConformanceTest, ASourceThatNobodyWaitsForIsEndedAndTheNextOneWorks) {
+  SourceRequest request = Request(GetParam().endless);
+  request.deadline = absl::Seconds(60);
+  request.is_abandoned = [] { return true; };
+  const absl::Status status = Lower(request);
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_EQ(GetReason(status), Reason::kCancelled);
+  ExpectWorks();
+}
+
 TEST_P(SourceFrontendConformanceTest, ASourceThatTakesMemoryWithoutBoundIsToldSo) {
   const absl::Status status = Lower(Request(GetParam().boundless));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;

@@ -74,3 +74,29 @@ UNKNOWN_INSTRUCTION = STORE.replace("mov.u32 %r2, %tid.x;", "frobnicate.b32 %r2,
 
 def example(name: str) -> str:
     return (EXAMPLES / name).read_text()
+
+
+def source_bundle(text: str, function: str, arguments: dict[str, dict[str, object]]) -> str:
+    """A kernel as Python source (docs/formats/source-bundle.md)."""
+    import json
+
+    source = {"file": "/home/user/kernel.py", "source": text, "function": function}
+    return json.dumps({"format": 1, "text": source, "arguments": arguments})
+
+
+SOURCE_BUNDLE = source_bundle(
+    """import triton
+import triton.language as tl
+
+@triton.jit
+def doubled(x_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(x_ptr + offsets, tl.load(x_ptr + offsets, mask=offsets < n) * 2, mask=offsets < n)
+""",
+    "doubled",
+    {
+        "x_ptr": {"kind": "pointer", "dtype": "f32", "divisible": True},
+        "n": {"kind": "scalar", "dtype": "i32"},
+        "BLOCK": {"kind": "constexpr", "value": 128},
+    },
+)

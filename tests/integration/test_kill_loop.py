@@ -162,6 +162,53 @@ def test_workers_killed_at_random_times(daemon: Daemon) -> None:
     session.close()
 
 
+def test_front_ends_killed_at_random_times(daemon: Daemon) -> None:
+    """Zygotes and the children that they fork."""
+    generator = random.Random(SEED)
+    session = daemon.open_session()
+    bundle = kernels.SOURCE_BUNDLE
+    right = ptx_digest(session.compile(bundle, "python"))
+    before = len(open_descriptors(daemon.process.pid))
+    lost = [0]
+
+    def lower_once() -> None:
+        try:
+            made = ptx_digest(session.compile(bundle, "python", recompile=True))
+        except CallError as error:
+            assert error.reason == "WORKER_LOST", str(error)
+            lost[0] += 1
+            return
+        assert made == right, "the same source gave another PTX"
+
+    load = Load(lower_once, lower_once)
+    killed = 0
+    while killed < KILLS and not load.wrong:
+        time.sleep(generator.uniform(0.0, 0.3))
+        zygotes = [pid for pid, command in daemon.children().items() if "trun_frontend" in command]
+        pids = zygotes + [child for zygote in zygotes for child in children_of(zygote)]
+        if pids:
+            try:
+                os.kill(generator.choice(pids), signal.SIGKILL)
+                killed += 1
+            except ProcessLookupError:
+                pass
+    load.stop()
+    print(f"{killed} front ends killed, {load.done} lowerings checked, {lost[0]} of them lost to a kill")
+    assert ptx_digest(session.compile(bundle, "python", recompile=True)) == right
+    wait_until(
+        lambda: len(open_descriptors(daemon.process.pid)) <= before + 8,
+        f"descriptors going back to {before} (now {len(open_descriptors(daemon.process.pid))})",
+    )
+    session.close()
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def test_daemons_killed_at_random_times_lose_no_finished_entry(tmp_path: Path) -> None:
     generator = random.Random(SEED)
     text = kernels.example("vector_add.ttir")

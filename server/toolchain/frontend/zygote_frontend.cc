@@ -138,7 +138,8 @@ absl::StatusOr<StageResult> ZygoteFrontend::LowerOnce(const nlohmann::json& head
   auto zygote = pool_.Acquire(request.deadline);
   if (!zygote.ok()) return zygote.status();
   const absl::Duration allowed = std::min(request.deadline, options_.longest);
-  const WorkerLimits limits{Clock::Real()->Now() + allowed, options_.memory_bytes + kTritonMemoryBytes};
+  const WorkerLimits limits{Clock::Real()->Now() + allowed, options_.memory_bytes + kTritonMemoryBytes,
+                            request.is_abandoned};
   TRUN_RETURN_IF_ERROR((*zygote)->Send(header, request.bundle, limits));
   absl::StatusOr<WorkerAnswer> answer = (*zygote)->Receive(limits);
   if (!answer.ok()) {
