@@ -79,7 +79,7 @@ TRUN_PROTOC=/usr/bin/protoc "$python" -m pip wheel -q --no-deps --no-build-isola
 
 # 3. Examples, tests for a GPU, papers.
 git ls-files examples tests/gpu tests/integration/kernels.py tests/integration/cases.py bench/gpu docs/cli.md docs/operations.md |
-  grep -v '/CMakeLists.txt$' | tar cT - | tar xC "$root"
+  grep -vE '/CMakeLists.txt$|^tests/gpu/.*(\.cc|pack.sh)$' | tar cT - | tar xC "$root"
 install -m 644 LICENSE "$root/LICENSE"
 install -m 644 deploy/systemd/trund.service "$root/share/systemd/"
 sed "s/@VERSION@/$version/" deploy/bundle/README.md >"$root/README.md"

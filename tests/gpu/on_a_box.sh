@@ -4,7 +4,7 @@
 #   on_a_box.sh TARBALL [KERNELS.trun]      KERNELS.trun: a `cache export` of kernels that another Triton compiled
 #
 # Needs a python3 with Triton, NumPy, grpcio and pytest. DEVICES="emulator:0 cuda:0" are those the examples run on,
-# CONFORMANCE="emulator:1 cuda:0" those that are compared with an emulator. Writes to a temporary folder only.
+# CONFORMANCE="emulator:1 cuda:0" those that are compared with an emulator, BENCH=cuda:0 takes a figure too. Writes to a temporary folder only.
 set -uo pipefail
 tarball=$(readlink -f "${1:?usage: on_a_box.sh TARBALL [KERNELS.trun]}")
 kernels=${2:+$(readlink -f "$2")}
@@ -68,7 +68,10 @@ python_examples() {
     TRUN_DEVICE=$1 python3 "$file" | tail -n 1; [ "${PIPESTATUS[0]}" = 0 ] || return 1
   done
 }
-conform() { TRUN_CONFORMANCE_DEVICE=$1 python3 -m pytest -q -p no:cacheprovider tests/gpu 2>&1 | sed "s#$home#HOME#g"; }
+conform() {
+  TRUN_CONFORMANCE_DEVICE=$1 python3 -m pytest -q -p no:cacheprovider --tb=short tests/gpu 2>&1 | sed "s#$home#HOME#g"
+  [ "${PIPESTATUS[0]}" = 0 ]
+}
 
 step "the box" system
 step "unpacked" unpack
@@ -81,6 +84,7 @@ for device in $devices; do
 done
 [ -z "$kernels" ] || step "kernels of another Triton" imported
 for device in $conformance; do step "conformance of $device" conform "$device"; done
+[ -z "${BENCH:-}" ] || step "a cached run on $BENCH against a Python with torch and Triton" python3 bench/gpu/run_vs_python.py --device "$BENCH"
 echo
 [ $failed = 0 ] && echo "all steps passed" || echo "$failed steps FAILED"
 exit $failed
