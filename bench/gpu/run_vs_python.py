@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """From exec to the printed result of a cached vector add: trun-client against a Python with torch and Triton.
 
-    bench/gpu/run_vs_python.py [--device cuda:0] [--repeat 15] [--json FILE]
+    bench/gpu/run_vs_python.py [--device cuda:0] [--repeat 5] [--json FILE]
 
 Both are warm: the daemon runs and has the kernel in its cache, Triton has it in its own, files are in the page cache.
 The two take turns, so that both see the same minutes; the figure is the ratio of the medians. A Python that only
@@ -63,7 +63,7 @@ def main() -> int:
     parser.add_argument(
         "--baseline", default=str(Path(__file__).with_name("vector_add_torch.py")), help=argparse.SUPPRESS
     )
-    parser.add_argument("--repeat", type=int, default=15)
+    parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
 

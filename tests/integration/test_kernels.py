@@ -55,6 +55,14 @@ def test_a_cubin_comes_out_as_an_artifact(session: Session, toolchain: str) -> N
     assert cubin[:4] == b"\x7fELF" and len(cubin) > 1000
 
 
+def test_ptx_of_another_triton_becomes_a_cubin_with_the_arguments_it_declares(session: Session) -> None:
+    """Not with the scratch pointers that the assembling Triton would have added, had it made the file."""
+    given = kernels.metadata("store", triton_version="3.2.0")
+    made = session.compile(kernels.STORE, "ptx", metadata_json=given, last_level=7, toolchain="3.9.0")
+    assert len(made.info.arguments) == 2
+    assert json.loads(made.info.metadata_json)["triton_version"] == "3.2.0"
+
+
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)
 def test_ttgir_needs_no_metadata(session: Session, toolchain: str) -> None:
     case = CASES["matmul"][1]()

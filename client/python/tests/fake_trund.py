@@ -111,6 +111,7 @@ class FakeTrund:
         self.kernels: dict[str, str] = {}
         self.uploads: set[str] = set()
         self.tokens: dict[str, list[int]] = {}
+        self.memory_is_the_devices_own = False  # as on a GPU
         self.lock = threading.Lock()
         self.next_id = 0
         self.pending_fault: Refusal | None = None
@@ -234,6 +235,9 @@ class FakeTrund:
         return session_pb2.CloseSessionResponse()
 
     def ExportDescriptors(self, request: Any) -> Any:
+        if self.memory_is_the_devices_own:
+            message = "the memory of cuda:0 is the device's own and cannot be mapped"
+            raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_TARGET", message)
         token = self._new_id("token")
         memories = [self._tensor(handle) for handle in request.tensors]
         self.tokens[token] = [memory.fd for memory in memories]

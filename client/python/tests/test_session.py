@@ -28,6 +28,17 @@ def test_a_daemon_that_is_not_there_is_unavailable(folder: str) -> None:
     assert "TRUN_ADDRESS" in str(caught.value)
 
 
+def test_arrays_travel_by_the_socket_where_the_memory_is_the_devices_own(fake: FakeTrund) -> None:
+    fake.memory_is_the_devices_own = True
+    values = np.arange(1 << 17, dtype=np.float32)  # over the size from which memory would be mapped
+    with trun.connect(fake.socket) as session:
+        for _ in range(2):
+            np.testing.assert_array_equal(session.tensor(values).numpy(), values)
+        assert fake.calls["ExportDescriptors"] == 1, "it was asked again for what it cannot give"
+        with pytest.raises(trun.TrunError):
+            session.tensor(values).map()
+
+
 def test_the_device_of_the_environment_holds_where_a_program_names_none(
     fake: FakeTrund, monkeypatch: pytest.MonkeyPatch
 ) -> None:

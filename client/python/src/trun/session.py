@@ -35,6 +35,7 @@ from trun.errors import (
     SessionExpiredError,
     TooLargeError,
     TrunError,
+    UnsupportedTargetError,
     argument_error,
 )
 from trun.kernel import (
@@ -411,7 +412,11 @@ class Session:
                 tensor._unmappable = True
             return
         request = session_pb2.ExportDescriptorsRequest(session=self.id, tensors=[t.handle for t in tensors])
-        response = self._call("SessionService.ExportDescriptors", request)
+        try:
+            response = self._call("SessionService.ExportDescriptors", request)
+        except UnsupportedTargetError:  # a GPU's memory, which only its executor maps: it is written and read instead
+            self._descriptor_socket = ""
+            return self._share_memory(tensors)
         descriptors = receive_descriptors(self._descriptor_socket, response.token)
         try:
             if len(response.tensors) != len(tensors):

@@ -205,8 +205,9 @@ class Compilation:
             **names,
             "hash": digest.hexdigest(),
             "target": dict(self.target),
-            "triton_version": self.toolchain.version,
         }
+        # LLIR and PTX hold the scratch parameters of the Triton that made them: a version given with them stays.
+        metadata.setdefault("triton_version", self.toolchain.version)
         if self.level in MODULE_LEVELS:
             entries = re.findall(rb"tt\.func public @([\w$.]+)\(", self.source)
             if len(entries) == 1:
