@@ -70,7 +70,7 @@ stage_fuzz() {
 
 stage_tsan() {
   build_preset tsan || return 1
-  TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 TSAN_SYMBOLIZER_PATH=/usr/bin/llvm-symbolizer-19 \
+  TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/tests/tsan.supp" TSAN_SYMBOLIZER_PATH=/usr/bin/llvm-symbolizer-19 \
     ctest --test-dir build/tsan --output-on-failure -j "$jobs" --timeout 900 -LE 'no-tsan'
 }
 
