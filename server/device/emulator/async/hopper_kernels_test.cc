@@ -190,7 +190,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_F(HopperTest, CopiesOneDimensionWithZerosBeyondItsEnds) {
   const int n = 600;
-  for (int shift : {0, -5, 100}) {
+  for (int shift : {0, -8, 100}) {
     const std::vector<int> x = SmallIntegers(n, 3, 100);
     const uint64_t px = Fill(Type::kF32, x), out = Allocate(n * 4);
     const LaunchOutcome outcome =
@@ -214,7 +214,7 @@ TEST_F(HopperTest, CopiesTwoDimensionsInEverySwizzle) {
   for (const CopyCase& p :
        {CopyCase{"tma_copy_2d_fp16", Type::kF16, 16, 64}, CopyCase{"tma_copy_2d_fp32", Type::kF32, 8, 16},
         CopyCase{"tma_copy_2d_u8", Type::kU8, 8, 32}}) {
-    const int m = p.bm * 2 + 3, n = p.bn + 16, down = -2, right = 5;
+    const int m = p.bm * 2 + 3, n = p.bn + 16, down = -2, right = 16;  // bytes at least: copies begin at 16 bytes
     std::vector<int> x = SmallIntegers(static_cast<size_t>(m * n), 4, 60);
     for (int& v : x) v = std::abs(v);
     const uint64_t px = Fill(p.type, x), out = Allocate(x.size() * BytesOf(p.type));
@@ -334,10 +334,10 @@ TEST_F(HopperTest, ReducesTilesIntoMemory) {
       for (int j = 0; j < n; ++j) {
         const size_t at = static_cast<size_t>(i * n + j);
         const double before = c.type == Type::kU32 ? static_cast<uint32_t>(old[at]) : old[at];
-        // Program p covers rows 16p - 8 … 16p + 7.
-        const bool touched = i < 40;
+        // Program p covers rows 16p + 8 … 16p + 23; the last one ends outside.
+        const bool touched = i >= 8;
         const double want =
-            touched ? static_cast<double>(c.combine(old[at], x[static_cast<size_t>((i + 8) % 16 * n + j)]))
+            touched ? static_cast<double>(c.combine(old[at], x[static_cast<size_t>((i - 8) % 16 * n + j)]))
                     : before;
         ASSERT_EQ(At(out, c.type, at), want) << c.name << " at " << i << ", " << j;
       }

@@ -86,7 +86,7 @@ def tma_reduce(x, out, M, N, OP: tl.constexpr, BM: tl.constexpr, BN: tl.constexp
     rows = tl.arange(0, BM)
     cols = tl.arange(0, BN)
     v = tl.load(x + rows[:, None] * BN + cols[None, :])
-    row = tl.program_id(0) * BM - BM // 2
+    row = tl.program_id(0) * BM + BM // 2
     if OP == "add":
         target.atomic_add([row, 0], v)
     elif OP == "min":
