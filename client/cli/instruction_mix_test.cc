@@ -32,7 +32,7 @@ TEST(InstructionMix, InstructionsAreCountedByTheirKind) {
 	ret;
 }
 )");
-  EXPECT_EQ(counts.at("total"), 17);
+  EXPECT_EQ(counts.at("total"), 16);
   EXPECT_EQ(counts.at("mma"), 1);
   EXPECT_EQ(counts.at("wgmma"), 1);
   EXPECT_EQ(counts.at("cp.async"), 1);

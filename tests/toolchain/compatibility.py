@@ -104,7 +104,8 @@ def table(corner: str, rows: list[str], columns: list[str], cells: dict[tuple[st
 def read_table(title: str) -> dict[tuple[str, str], str]:
     """The cells of the table under a heading of the page."""
     section = PAGE.read_text().split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
-    rows = [[c.strip() for c in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
+    first = section[section.index("\n|") + 1 :].split("\n\n", 1)[0]  # others may follow it
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in first.splitlines()]
     columns = rows[0][1:]
     return {(row[0], column): cell for row in rows[2:] for column, cell in zip(columns, row[1:], strict=True)}
 
