@@ -52,7 +52,7 @@ TEST(MessagesTest, ADeviceOfAnotherProtocolVersionOrTargetIsRefused) {
   wire.set_target("rubbish");
   EXPECT_EQ(GetReason(DecodeDeviceInfo(wire).status()), Reason::kProtocol);
   wire.set_target("cuda:80:32");
-  wire.set_protocol_version(2);
+  wire.set_protocol_version(kExecutorProtocolVersion + 1);
   EXPECT_EQ(GetReason(DecodeDeviceInfo(wire).status()), Reason::kProtocol);
 }
 

@@ -214,7 +214,8 @@ TEST_F(HopperTest, CopiesTwoDimensionsInEverySwizzle) {
   for (const CopyCase& p :
        {CopyCase{"tma_copy_2d_fp16", Type::kF16, 16, 64}, CopyCase{"tma_copy_2d_fp32", Type::kF32, 8, 16},
         CopyCase{"tma_copy_2d_u8", Type::kU8, 8, 32}}) {
-    const int m = p.bm * 2 + 3, n = p.bn + 16, down = -2, right = 16;  // bytes at least: copies begin at 16 bytes
+    const int m = p.bm * 2 + 3, n = p.bn + 16, down = -2,
+              right = 16;  // bytes at least: copies begin at 16 bytes
     std::vector<int> x = SmallIntegers(static_cast<size_t>(m * n), 4, 60);
     for (int& v : x) v = std::abs(v);
     const uint64_t px = Fill(p.type, x), out = Allocate(x.size() * BytesOf(p.type));
@@ -333,7 +334,8 @@ TEST_F(HopperTest, ReducesTilesIntoMemory) {
     for (int i = 0; i < m; ++i) {
       for (int j = 0; j < n; ++j) {
         const size_t at = static_cast<size_t>(i * n + j);
-        const double before = c.type == Type::kU32 ? static_cast<uint32_t>(old[at]) : old[at];
+        const double before = c.type == Type::kU32 ? static_cast<double>(static_cast<uint32_t>(old[at]))
+                                                   : static_cast<double>(old[at]);
         // Program p covers rows 16p + 8 … 16p + 23; the last one ends outside.
         const bool touched = i >= 8;
         const double want =
