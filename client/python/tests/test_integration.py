@@ -150,7 +150,7 @@ def test_checks_and_a_trace_come_with_a_launch(live: trun.Session, tmp_path: pat
     kernel = live.load(tmp_path / "counter.ptx")
     x = np.zeros(1, np.int32)
     kernel[3](x)
-    assert x[0] == 3
+    assert 1 <= x[0] <= 3  # programs on several threads: that is the race
     with pytest.raises(trun.RaceError) as caught:
         kernel[3](x, check="race")
     fault = caught.value.fault
