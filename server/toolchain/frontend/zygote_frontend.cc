@@ -12,27 +12,17 @@
 #include "common/base/clock.h"
 #include "common/base/digest.h"
 #include "common/base/status.h"
-#include "common/ir/amd_target.h"
 #include "server/toolchain/frontend/frontend_source.h"
 #include "server/toolchain/triton/worker_json.h"
+#include "server/toolchain/triton/worker_message.h"
 
 namespace trun {
 namespace {
 
-constexpr size_t kMaxMessageBytes = 16 << 10;
 constexpr uint64_t kTritonMemoryBytes = uint64_t{2} << 30;  // what the zygote and its copy have anyhow
 
 absl::Status FromErrorFrame(const nlohmann::json& header) {
-  const std::string kind = JsonString(header, "kind");
-  ErrorDetails details;
-  const auto given = header.find("details");
-  if (given != header.end() && given->is_object()) {
-    for (const auto& [key, value] : given->items()) {
-      if (value.is_string() && details.size() < 16)
-        details[PrintableText(key)] = PrintableText(value.get<std::string>());
-    }
-  }
-  const std::string message = PrintableText(JsonString(header, "message").substr(0, kMaxMessageBytes));
+  const auto [kind, message, details] = ReadWorkerError(header);
   if (kind == "UNCONFINED") return FailedPrecondition(Reason::kNotPermitted, message, details);
   const Reason reason = ReasonFromName(kind);
   switch (reason) {
@@ -74,25 +64,11 @@ absl::Status WriteScripts(const std::string& folder) {
 }
 
 absl::StatusOr<nlohmann::json> RequestHeader(const SourceRequest& request) {
-  nlohmann::json options = nlohmann::json::object();
-  for (const auto& [name, text] : request.options) {
-    nlohmann::json value;
-    if (!ParseJsonValue(text, &value)) {
-      return InvalidArgument(
-          Reason::kUnknownOption,
-          absl::StrCat("the value of option ", name, " is not JSON: ", text.substr(0, 100)),
-          {{"option", name}});
-    }
-    options[name] = std::move(value);
-  }
+  TRUN_ASSIGN_OR_RETURN(nlohmann::json options, OptionsToJson(request.options));
   return nlohmann::json{
       {"op", "lower"},
       {"from", std::string(LevelName(request.level))},
-      {"target",
-       {{"backend", request.target.backend},
-        {"arch", IsAmd(request.target) ? nlohmann::json(GfxName(request.target))
-                                       : nlohmann::json(request.target.arch)},
-        {"warp_size", request.target.warp_size}}},
+      {"target", TargetToJson(request.target)},
       {"options", std::move(options)},
   };
 }

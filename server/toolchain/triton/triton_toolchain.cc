@@ -9,29 +9,20 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
 #include "common/base/status.h"
-#include "common/ir/amd_target.h"
 #include "server/toolchain/triton/worker_json.h"
+#include "server/toolchain/triton/worker_message.h"
 
 namespace trun {
 namespace {
 
 constexpr absl::Duration kOptionsTimeout = absl::Seconds(60);
-constexpr size_t kMaxMessageBytes = 16 << 10;
 constexpr uint32_t kMaxPasses = 10000;
 constexpr size_t kMaxPassName = 200;
 
 // What a worker's error frame may say, and the code it gets.
 absl::Status FromErrorFrame(const nlohmann::json& header) {
-  const Reason reason = ReasonFromName(JsonString(header, "kind"));
-  ErrorDetails details;
-  const auto given = header.find("details");
-  if (given != header.end() && given->is_object()) {
-    for (const auto& [key, value] : given->items()) {
-      if (value.is_string() && details.size() < 16)
-        details[PrintableText(key)] = PrintableText(value.get<std::string>());
-    }
-  }
-  const std::string message = PrintableText(JsonString(header, "message").substr(0, kMaxMessageBytes));
+  const auto [kind, message, details] = ReadWorkerError(header);
+  const Reason reason = ReasonFromName(kind);
   switch (reason) {
     case Reason::kInvalidIr:
     case Reason::kUnknownOption:
@@ -57,17 +48,7 @@ absl::StatusOr<nlohmann::json> RequestHeader(const StageRequest& request) {
                            absl::StrCat("there is no way from level '", LevelName(request.from), "' to '",
                                         LevelName(request.to), "'"));
   }
-  nlohmann::json options = nlohmann::json::object();
-  for (const auto& [name, text] : request.options) {
-    nlohmann::json value;
-    if (!ParseJsonValue(text, &value)) {
-      return InvalidArgument(
-          Reason::kUnknownOption,
-          absl::StrCat("the value of option ", name, " is not JSON: ", text.substr(0, 100)),
-          {{"option", name}});
-    }
-    options[name] = std::move(value);
-  }
+  TRUN_ASSIGN_OR_RETURN(nlohmann::json options, OptionsToJson(request.options));
   nlohmann::json metadata = nullptr;
   if (!request.metadata_json.empty() && !ParseJsonObject(request.metadata_json, &metadata)) {
     return InvalidArgument(Reason::kMetadata, "the metadata is not a JSON object");
@@ -76,11 +57,7 @@ absl::StatusOr<nlohmann::json> RequestHeader(const StageRequest& request) {
       {"op", "compile"},
       {"from", std::string(LevelName(request.from))},
       {"to", std::string(LevelName(request.to))},
-      {"target",
-       {{"backend", request.target.backend},
-        {"arch", IsAmd(request.target) ? nlohmann::json(GfxName(request.target))
-                                       : nlohmann::json(request.target.arch)},
-        {"warp_size", request.target.warp_size}}},
+      {"target", TargetToJson(request.target)},
       {"options", std::move(options)},
       {"metadata", std::move(metadata)},
       {"file", request.file_name},
