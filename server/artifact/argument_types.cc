@@ -71,7 +71,13 @@ std::optional<KernelArgument> DescriptorOf(absl::string_view inside) {
   const std::vector<absl::string_view> parts = absl::StrSplit(inside, 'x');
   if (parts.size() < 2 || parts.size() > kMaxDescriptorRank + 1) return std::nullopt;
   KernelArgument argument = Descriptor();
-  argument.type = TypeOf(absl::StripAsciiWhitespace(parts.back()));
+  // Only here do integers of MLIR have a sign: "si32", "ui8".
+  absl::string_view element = absl::StripAsciiWhitespace(parts.back());
+  if (absl::StartsWith(element, "si") || absl::StartsWith(element, "ui")) {
+    argument.type = TypeOf(element[0] == 's' ? element.substr(1) : absl::StrCat("u", element.substr(2)));
+  } else {
+    argument.type = TypeOf(element);
+  }
   if (argument.type == ScalarType::kUnspecified) return std::nullopt;
   std::string shape;
   for (size_t i = 0; i + 1 < parts.size(); ++i) {

@@ -181,6 +181,16 @@ TEST_P(RealArtifacts, ATensorDescriptorStandsForItsShapeAndStridesToo) {
   }
 }
 
+TEST(Signature, IntegersOfADescriptorHaveASign) {
+  const KernelSignature read =
+      Read(Level::kTtir,
+           "module {\n  tt.func public @copy(%a: !tt.tensordesc<tensor<16x64xsi32>>, "
+           "%b: !tt.tensordesc<16x64xui8>) attributes {noinline = false} {\n    tt.return\n  }\n}\n");
+  EXPECT_EQ(Shape(read), "desc i32:128 desc u8:128");
+  EXPECT_EQ(read.arguments[0].descriptor_type, "i32[16, 64]");
+  EXPECT_EQ(read.arguments[1].descriptor_type, "u8[16, 64]");
+}
+
 TEST_P(RealArtifacts, PtxAndCubinLayParametersOutAlike) {
   for (const char* kernel : {"mixed", "described"}) {
     const auto ptx = ReadParameters(Level::kPtx, GoldenArtifact(GetParam(), kernel, Level::kPtx));

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # Unchanged torch programs on a GPU: with Triton alone, through the daemon, and what is refused, as a transcript.
 #
-#   unchanged_programs.sh            in an unpacked bundle, or a checkout with build/release or build/dev
+#   unchanged_programs.sh [TESTS]    in an unpacked bundle, or a checkout with build/release or build/dev
 #
-# Needs a python3 with torch, Triton, NumPy and grpcio, and a GPU. Writes to a temporary folder only.
+# TESTS: a folder of pytest's tests that know nothing of trun, such as Triton's own. They run with Triton alone and
+# through the daemon, at the same time, and what passes is compared; SAMPLE=N takes each N-th of them, JOBS (4) is how
+# many processes each side gets. Needs a python3 with torch, Triton, NumPy and grpcio (pytest and pytest-xdist for
+# TESTS), and a GPU. Writes to a temporary folder only.
 set -uo pipefail
+tests=${1:+$(readlink -f "$1")}
 cd "$(dirname "$(readlink -f "$0")")/../.."
 root=$PWD
 home=$(mktemp -d "${TMPDIR:-/tmp}/trun-unchanged-XXXXXX")
@@ -18,7 +22,7 @@ stop() { trun-client daemon stop >/dev/null 2>&1; rm -rf "$home"; }
 trap stop EXIT
 step() {
   echo
-  echo "== $1"; shift
+  echo "== $1 ($SECONDS s)"; shift
   "$@" 2>&1 || { echo "FAILED: exit $?"; failed=$((failed + 1)); }
 }
 
@@ -33,22 +37,70 @@ compiled_by_the_daemon() {
   trun-client cache ls --json | python3 -c 'import json, sys
 kernels = {entry["kernel"] for entry in json.load(sys.stdin)["entries"]}
 print("the daemon compiled", ", ".join(sorted(kernels)))
-missing = {"add_kernel", "gather_kernel", "scale_kernel", "matmul_kernel"} - kernels
-sys.exit(f"not through the daemon: {missing}" if missing else 0)'
+wanted = {"add_kernel", "gather_kernel", "scale_kernel", "matmul_kernel", "softmax_kernel"}
+sys.exit(f"not through the daemon: {wanted - kernels}" if wanted - kernels else 0)'
 }
 refused() {
   ! python3 -m trun.triton --placement daemon tests/gpu/torch_program.py 2>"$home/refused" && grep -q "cannot be given to the daemon" "$home/refused" &&
     tail -n 2 "$home/refused"
 }
+program() { python3 "$@" tests/gpu/torch_program.py && python3 "$@" tests/gpu/torch_cases.py; }
+through_trun() { program -m trun.triton "$@"; }
+
+# pytest's tests on one side: its report in $home/SIDE.xml, its output in $home/SIDE.log.
+side() {
+  local name=$1; shift
+  (cd "$tests" && TRITON_CACHE_DIR=$home/tests-$name python3 "$@" -m pytest -q -p no:cacheprovider -n "${JOBS:-4}" \
+    -p sampled --tb=short --junitxml="$home/$name.xml" .) >"$home/$name.log" 2>&1
+  tail -n 1 "$home/$name.log"
+}
+compared() {
+  mkdir -p "$home/plugins" && cat >"$home/plugins/sampled.py" <<'END'
+import os
+
+
+def pytest_collection_modifyitems(items):
+    items[:] = items[:: int(os.environ.get("SAMPLE", "1"))]
+END
+  export PYTHONPATH=$home/plugins:$PYTHONPATH
+  side alone & side trun -m trun.triton
+  wait
+  python3 - "$home/alone.xml" "$home/trun.xml" <<'END'
+import sys
+import xml.etree.ElementTree as xml
+
+
+def verdicts(path):
+    out = {}
+    for test in xml.parse(path).iter("testcase"):
+        bad = [child for child in test if child.tag in ("failure", "error")]
+        skipped = any(child.tag == "skipped" for child in test)
+        text = (bad[0].get("message") or "").splitlines()[0][:200] if bad else ""
+        out[test.get("classname") + "::" + test.get("name")] = ("failed" if bad else "skipped" if skipped else "passed", text)
+    return out
+
+
+alone, trun = (verdicts(path) for path in sys.argv[1:])
+for name, side in (("Triton alone", alone), ("through trun", trun)):
+    counts = [sum(verdict == kind for verdict, _ in side.values()) for kind in ("passed", "failed", "skipped")]
+    print("{}: {} passed, {} failed, {} skipped".format(name, *counts))
+different = [name for name in alone if alone[name][0] != trun.get(name, ("missing", ""))[0]]
+for name in different[:40]:
+    print(f"differs: {name}: alone {alone[name]}, through trun {trun.get(name)}")
+print(len(different), "differ")
+sys.exit(bool(different) or not alone)
+END
+}
 
 step "the box" python3 -c 'import torch, triton
 print("torch", torch.__version__, "triton", triton.__version__, torch.cuda.get_device_name(0))'
-step "with Triton alone" env TRITON_CACHE_DIR="$home/alone" python3 tests/gpu/torch_program.py
-step "in-process, compiled by the daemon" python3 -m trun.triton --placement in-process tests/gpu/torch_program.py
-step "again, from the caches" python3 -m trun.triton tests/gpu/torch_program.py
+step "with Triton alone" env TRITON_CACHE_DIR="$home/alone" bash -c "$(declare -f program); program"
+step "in-process, compiled by the daemon" through_trun --placement in-process
+step "again, from the caches" through_trun
 step "what the daemon has" compiled_by_the_daemon
-step "on the emulator of the same box" python3 -m trun.triton --placement emulator --arch sm_90 --cpu-as-cuda tests/gpu/torch_program.py
+step "on the emulator of the same box" through_trun --placement emulator --arch sm_90 --cpu-as-cuda
 step "placement daemon is refused with the reason" refused
+[ -z "$tests" ] || step "tests that know nothing of trun" compared
 echo
-echo "$failed steps failed"
+echo "$failed steps failed ($SECONDS s)"
 [ "$failed" = 0 ]

@@ -1,7 +1,7 @@
 """Programs written for Triton, run unchanged on the daemon: with each Triton that is installed, on the emulator.
 
 The programs are unchanged_program.py, one process for each Triton and architecture, and where torch is
-tests/gpu/torch_program.py, which is also for a GPU.
+tests/gpu/torch_*.py, which are also for a GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trun.triton._launcher import flatten
 from trun.triton._memory import Range, extent_of, merged
 
 HERE = pathlib.Path(__file__).resolve().parent
-TORCH_PROGRAM = HERE.parents[2] / "tests" / "gpu" / "torch_program.py"
+GPU_TESTS = HERE.parents[2] / "tests" / "gpu"
 TOOLCHAINS = HERE.parents[2] / "build" / "toolchains"
 RUNS = [
     ("3.0.0", "sm_80", "daemon"),
@@ -149,9 +149,12 @@ def test_a_gpu_program_gets_the_daemons_cubin(real_daemon: str, tmp_path: pathli
     assert done.stdout.strip() == "compiled by emulator:0", done.stdout + done.stderr
 
 
-def test_torch_programs_run_with_cuda_devices_as_the_emulator(real_daemon: str, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("program", ["torch_program.py", "torch_cases.py"])
+def test_torch_programs_run_with_cuda_devices_as_the_emulator(
+    program: str, real_daemon: str, tmp_path: pathlib.Path
+) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
-    command = [sys.executable, "-m", "trun.triton", "--cpu-as-cuda", str(TORCH_PROGRAM)]
+    command = [sys.executable, "-m", "trun.triton", "--cpu-as-cuda", str(GPU_TESTS / program)]
     done = subprocess.run(
         command, env=environment(real_daemon, [], tmp_path), capture_output=True, text=True, timeout=600
     )
