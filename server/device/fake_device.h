@@ -13,11 +13,23 @@
 #ifndef TRUN_SERVER_DEVICE_FAKE_DEVICE_H_
 #define TRUN_SERVER_DEVICE_FAKE_DEVICE_H_
 
+#include <cstdint>
 #include <memory>
 
+#include "absl/base/config.h"
 #include "server/device/device.h"
 
 namespace trun::device {
+
+// Where tests map a fake's memory: it is mapped for real, and the thread sanitizer leaves a program no
+// addresses between 2 TiB and those of its libraries.
+#ifdef ABSL_HAVE_THREAD_SANITIZER
+inline constexpr uint64_t kFakeAddresses = 0x0100'0000'0000;
+#else
+inline constexpr uint64_t kFakeAddresses = 0x3000'0000'0000;
+#endif
+// Scratch lies above all that tests map.
+inline constexpr uint64_t kFakeScratch = kFakeAddresses + 0x00c0'0000'0000;
 
 // Obeys device.h; memory is mapped at the address asked for, accesses are checked against the allocations.
 // Thread-safe.

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "common/base/status.h"
+#include "server/device/fake_device.h"
 #include "server/device/shared_memory.h"
 #include "server/executor/control/awaited.h"
 #include "server/executor/control/executor_control.h"
@@ -45,7 +46,7 @@ class ExecutorControlConformance : public ::testing::TestWithParam<ExecutorContr
     executor_ = *std::move(executor);
     memory_ = *device::CreateSealedMemory(kArenaBytes);
     mapping_ = *device::MappedMemory::Map(memory_, kArenaBytes);
-    static uint64_t next = 0x3000'0000'0000;
+    static uint64_t next = device::kFakeAddresses;
     address_ = next;
     next += 2 * kArenaBytes;
   }

@@ -98,9 +98,11 @@ std::shared_ptr<ExecutorFactory> MakeFake() {
     }
     return result;
   });
-  fakes->SetKernel("hang image", hang, [](const ExecutorLaunch&, FakeExecutors*) {
+  fakes->SetKernel("hang image", hang, [](const ExecutorLaunch& launch, FakeExecutors* executors) {
     ExecutorLaunchResult result;
-    result.status = DeadlineExceeded(Reason::kHungKernel, "hangs");
+    result.status = executors->AwaitEnd(launch.deadline)
+                        ? MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "the session ended")
+                        : DeadlineExceeded(Reason::kHungKernel, "hangs");
     return result;
   });
   auto factory = std::make_unique<FakeExecutorFactory>(fakes.get());
@@ -110,7 +112,8 @@ std::shared_ptr<ExecutorFactory> MakeFake() {
 std::shared_ptr<ExecutorFactory> MakeInProcess(const std::string& device, DeviceRegistry::Factory make) {
   auto devices = std::make_shared<DeviceRegistry>();
   EXPECT_TRUE(devices->Register(device, std::move(make)).ok());
-  auto factory = std::make_unique<InProcessExecutorFactory>(devices.get(), std::vector<std::string>{device});
+  auto factory = std::make_unique<InProcessExecutorFactory>(devices.get(), std::vector<std::string>{device},
+                                                            SocketExecutorOptions(), device::kFakeScratch);
   return Owning(devices, std::move(factory));
 }
 

@@ -1,5 +1,7 @@
 #include "server/executor/control/fake_executor.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <thread>
@@ -20,6 +22,10 @@ struct FakeKernel {
 
 class FakeExecutor;
 
+namespace {
+thread_local const FakeExecutor* running = nullptr;  // whose thread this is
+}  // namespace
+
 struct FakeExecutors::State {
   struct MappedArena {
     Range range;
@@ -27,6 +33,7 @@ struct FakeExecutors::State {
   };
 
   mutable Mutex mu;
+  CondVar ended;  // an executor left `executors`
   std::map<std::string, FakeKernel> kernels ABSL_GUARDED_BY(mu);
   absl::Status create_status ABSL_GUARDED_BY(mu);
   bool held ABSL_GUARDED_BY(mu) = false;
@@ -50,18 +57,19 @@ class FakeExecutor final : public ExecutorControl {
 
   ~FakeExecutor() override {
     {
+      MutexLock lock(&mu_);
+      stopping_ = true;
+      wake_.SignalAll();
+    }
+    {
       MutexLock lock(&state_->mu);
       std::erase(state_->executors, this);
+      state_->ended.SignalAll();
       if (state_->newest == this) {
         state_->newest = nullptr;
         state_->allocations.clear();
         state_->arenas.clear();
       }
-    }
-    {
-      MutexLock lock(&mu_);
-      stopping_ = true;
-      wake_.SignalAll();
     }
     thread_.join();
   }
@@ -219,6 +227,7 @@ class FakeExecutor final : public ExecutorControl {
   }
 
   void Loop() {
+    running = this;
     bool told = false;
     uint64_t lost_by = 0;
     while (true) {
@@ -326,6 +335,17 @@ void FakeExecutors::Release() {
     executors = state_->executors;
   }
   for (FakeExecutor* executor : executors) executor->Nudge();
+}
+bool FakeExecutors::AwaitEnd(absl::Duration timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(timeout);
+  MutexLock lock(&state_->mu);
+  const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu) {
+    return std::find(state_->executors.begin(), state_->executors.end(), running) == state_->executors.end();
+  };
+  while (!ended()) {
+    if (!state_->ended.WaitUntil(&state_->mu, deadline)) return ended();
+  }
+  return true;
 }
 void FakeExecutors::Kill() {
   FakeExecutor* newest = nullptr;

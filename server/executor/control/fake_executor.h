@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "common/base/mutex.h"
 #include "server/executor/control/executor_control.h"
 
@@ -34,6 +35,9 @@ class FakeExecutors {
   // While held, launches queue up and none is done.
   void Hold();
   void Release();
+  // For Behaviours that hang: blocks for `timeout`, or until the executor that runs this launch is destroyed,
+  // which is true.
+  bool AwaitEnd(absl::Duration timeout);
   // The newest executor dies: its queued launches fail as the contract says, its health is kExecutorLost.
   void Kill();
 

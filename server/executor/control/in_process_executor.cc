@@ -47,7 +47,7 @@ absl::StatusOr<std::unique_ptr<SocketExecutor>> InProcessExecutorFactory::Start(
   ExecutorLoopOptions options;
   // Executors of one process share its address space: scratch of each lies in a slot of its own.
   options.scratch_limit = kScratchBytes;
-  options.scratch_address += (next_slot++ % kScratchSlots) * kScratchBytes;
+  options.scratch_address = scratch_address_ + (next_slot++ % kScratchSlots) * kScratchBytes;
   auto host = std::make_unique<ThreadHost>(UniqueFd(ends[1]), ours.get(), devices_, options);
   auto executor = std::make_unique<SocketExecutor>(std::move(ours), std::move(host), options_);
   TRUN_RETURN_IF_ERROR(executor->Hello(device, session));

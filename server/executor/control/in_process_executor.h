@@ -7,16 +7,18 @@
 #include "server/executor/control/executor_control.h"
 #include "server/executor/control/socket_executor.h"
 #include "server/executor/runtime/device_registry.h"
+#include "server/executor/runtime/executor_loop.h"
 
 namespace trun {
 
 // Thread-safe. `devices` must outlive the executors. No isolation: a kernel that kills its process kills this
-// one.
+// one. Scratch of all its executors lies from `scratch_address` on.
 class InProcessExecutorFactory final : public ExecutorFactory {
  public:
   InProcessExecutorFactory(const DeviceRegistry* devices, std::vector<std::string> names,
-                           const SocketExecutorOptions& options = {})
-      : devices_(devices), names_(std::move(names)), options_(options) {}
+                           const SocketExecutorOptions& options = {},
+                           uint64_t scratch_address = ExecutorLoopOptions().scratch_address)
+      : devices_(devices), names_(std::move(names)), options_(options), scratch_address_(scratch_address) {}
 
   absl::StatusOr<std::unique_ptr<ExecutorControl>> Create(absl::string_view device,
                                                           absl::string_view session) override;
@@ -29,6 +31,7 @@ class InProcessExecutorFactory final : public ExecutorFactory {
   const DeviceRegistry* const devices_;
   const std::vector<std::string> names_;
   const SocketExecutorOptions options_;
+  const uint64_t scratch_address_;
 };
 
 }  // namespace trun

@@ -29,7 +29,7 @@ class ExecutorLoopTest : public ::testing::Test {
     ASSERT_TRUE(devices_.Register("fake:0", [] { return device::CreateFakeDevice(); }).ok());
     EXPECT_FALSE(devices_.Register("fake:0", [] { return device::CreateFakeDevice(); }).ok());
     ExecutorLoopOptions options;
-    options.scratch_address = 0x4a00'0000'0000;
+    options.scratch_address = device::kFakeScratch;
     options.scratch_limit = 16 << 20;
     thread_ = std::thread([this, socket = ends[0], options] {
       ended_ = ExecutorLoop(UniqueFd(socket), &devices_, options).Run();
@@ -145,10 +145,10 @@ TEST_F(ExecutorLoopTest, AnUnsealedArenaIsRefused) {
   ExecutorRequest request;
   request.mutable_map_arena()->set_arena(1);
   request.mutable_map_arena()->set_bytes(4096);
-  request.mutable_map_arena()->set_address(0x3900'0000'0000);
+  request.mutable_map_arena()->set_address(device::kFakeAddresses);
   EXPECT_EQ(Call(request, unsealed.get()).status().code(),
             static_cast<int>(absl::StatusCode::kInvalidArgument));
-  request.mutable_map_arena()->set_address(0x4a00'0000'0000);
+  request.mutable_map_arena()->set_address(device::kFakeScratch);
   const UniqueFd sealed = *device::CreateSealedMemory(4096);
   EXPECT_EQ(Call(request, sealed.get()).status().code(), static_cast<int>(absl::StatusCode::kInvalidArgument))
       << "scratch lies there";
@@ -204,7 +204,7 @@ TEST_F(ExecutorLoopTest, APeerThatLeavesAHungLaunchBehindEndsItAtOnce) {
 
 TEST_F(ExecutorLoopTest, AnArenaThatItMakesComesBackAsADescriptorAndTakesBytesThroughStagingMemory) {
   Hello();
-  constexpr uint64_t kAddress = 0x3100'0000'0000, kBytes = 2 << 20;
+  constexpr uint64_t kAddress = device::kFakeAddresses, kBytes = 2 << 20;
   ExecutorRequest create;
   create.mutable_create_arena()->set_arena(1);
   create.mutable_create_arena()->set_bytes(kBytes);

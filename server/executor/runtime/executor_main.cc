@@ -10,7 +10,7 @@
 
 namespace trun {
 
-int ExecutorMain(const DeviceRegistry& devices) {
+int ExecutorMain(const DeviceRegistry& devices, ExecutorLoopOptions options) {
   int type = 0;
   socklen_t size = sizeof(type);
   if (getsockopt(kExecutorSocket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) {
@@ -19,7 +19,6 @@ int ExecutorMain(const DeviceRegistry& devices) {
     return 1;
   }
   std::signal(SIGPIPE, SIG_IGN);
-  ExecutorLoopOptions options;
   options.abandon = [] { _exit(0); };
   const absl::Status status = ExecutorLoop(UniqueFd(kExecutorSocket), &devices, options).Run();
   if (!status.ok()) {

@@ -2,6 +2,7 @@
 #define TRUN_SERVER_EXECUTOR_RUNTIME_EXECUTOR_MAIN_H_
 
 #include "server/executor/runtime/device_registry.h"
+#include "server/executor/runtime/executor_loop.h"
 
 namespace trun {
 
@@ -9,8 +10,8 @@ namespace trun {
 constexpr int kExecutorSocket = 3;
 
 // What an executor's main does once its devices are registered: serves kExecutorSocket to its end. The exit
-// code: 0, or 1 after a line on stderr.
-int ExecutorMain(const DeviceRegistry& devices);
+// code: 0, or 1 after a line on stderr. `options.abandon` is its own to set.
+int ExecutorMain(const DeviceRegistry& devices, ExecutorLoopOptions options = {});
 
 }  // namespace trun
 

@@ -5,5 +5,7 @@
 int main() {
   trun::DeviceRegistry devices;
   const absl::Status registered = devices.Register("fake:0", [] { return trun::device::CreateFakeDevice(); });
-  return registered.ok() ? trun::ExecutorMain(devices) : 1;
+  trun::ExecutorLoopOptions options;
+  options.scratch_address = trun::device::kFakeScratch;
+  return registered.ok() ? trun::ExecutorMain(devices, options) : 1;
 }

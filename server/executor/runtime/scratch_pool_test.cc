@@ -11,7 +11,7 @@
 namespace trun {
 namespace {
 
-constexpr uint64_t kAddress = 0x4900'0000'0000;
+constexpr uint64_t kAddress = device::kFakeScratch;
 
 class ScratchPoolTest : public ::testing::Test {
  protected:
