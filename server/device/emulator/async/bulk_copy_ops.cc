@@ -1,19 +1,23 @@
 // cp.async.bulk, cp.async.bulk.tensor and their reductions. A copy is made when it is issued, the earliest
-// that PTX allows, so groups and waits have nothing left to do; its bytes count on the mbarrier at once.
+// that PTX allows, so groups and waits have nothing left to do; its bytes count on the mbarrier at once. With
+// the late_async check it is made as late as its waits allow (late_copies.h); what can be checked is checked
+// when it is issued.
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "server/device/emulator/async/late_copies.h"
 #include "server/device/emulator/async/mbarrier_ops.h"
 #include "server/device/emulator/async/operand_address.h"
 #include "server/device/emulator/async/tensor_copy.h"
 #include "server/device/emulator/async/tensor_map.h"
 #include "server/device/emulator/exec/control.h"
 #include "server/device/emulator/exec/memory_access.h"
-#include "server/device/emulator/numerics/convert.h"
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ptx/ast.h"
 
@@ -54,10 +58,22 @@ std::vector<uint64_t> TargetsOf(Warp& warp, const Instruction& in, uint32_t lane
   return targets;
 }
 
-bool CompleteBytes(Warp& warp, uint32_t lane, Space space, uint64_t address, uint64_t bytes) {
-  uint64_t* word = ResolveMbarrier(warp, lane, space, address);
-  return word != nullptr &&
-         CheckMbarrier(warp, lane, MbarrierCompleteTransactions(word, static_cast<int64_t>(bytes)), word);
+// Counts the bytes of a copy on the mbarrier at a shared address; those of a late one when it is made.
+bool CompleteBytes(Warp& warp, uint32_t lane, uint64_t address, uint64_t bytes,
+                   std::unique_ptr<LateCopy> late) {
+  uint64_t* word = ResolveMbarrier(warp, lane, Space::kSharedCluster, address);
+  if (word == nullptr) return false;
+  if (late == nullptr) {
+    return CheckMbarrier(warp, lane, MbarrierCompleteTransactions(word, static_cast<int64_t>(bytes)), word);
+  }
+  if (!CheckMbarrier(warp, lane,
+                     Mbarrier::IsValid(*word) ? MbarrierResult::kOk : MbarrierResult::kNotInitialised,
+                     word)) {
+    return false;
+  }
+  const uint64_t rank = address >> kSharedRankShift;
+  DelayUntilPhase(rank == 0 ? *warp.cta : *warp.cta->cluster[rank - 1], word, std::move(late), bytes);
+  return true;
 }
 
 // A shared address in its window: generic addresses lose the window's base.
@@ -68,8 +84,36 @@ uint64_t WindowAddress(uint64_t address) {
 // --- plain bulk copies
 // ------------------------------------------------------------------------------------------
 
+// Between host memories; a reduction where `reduce` is one.
+class PlainCopy final : public LateCopy {
+ public:
+  PlainCopy(const CopyForm& form, const uint8_t* source, uint8_t* target, uint32_t bytes)
+      : form_(form), source_(source), target_(target), bytes_(bytes) {}
+
+  void Read() override { staged_.assign(source_, source_ + bytes_); }
+  void Write() override { Write(staged_.data()); }
+  void Make() { Write(source_); }
+
+ private:
+  void Write(const uint8_t* from) {
+    if (form_.reduce == ReduceOp::kNone) {
+      std::memmove(target_, from, bytes_);
+    } else {
+      ReduceElements(form_.reduce, form_.type, from, target_,
+                     bytes_ * 8 / static_cast<uint32_t>(numerics::BitsOf(form_.type)));
+    }
+  }
+
+  const CopyForm& form_;
+  const uint8_t* const source_;
+  uint8_t* const target_;
+  const uint32_t bytes_;
+  std::vector<uint8_t> staged_;
+};
+
 bool CopyBytes(Warp& warp, const Instruction& in, uint32_t lane) {
   const CopyForm& f = FormOf(in);
+  const bool late = warp.worker->launch->checks.late_async;
   const uint32_t bytes = warp.U32(in.operand[kSize])[lane];
   if (bytes == 0 || bytes % 16 != 0) {
     Raise(warp, lane, Reason::kMisalignedAddress,
@@ -84,11 +128,10 @@ bool CopyBytes(Warp& warp, const Instruction& in, uint32_t lane) {
   if (f.to_global) {
     uint8_t* target = Resolve(warp, lane, Space::kGlobal, address, bytes, 16, true);
     if (target == nullptr) return false;
-    if (f.reduce == ReduceOp::kNone) {
-      std::memmove(target, source, bytes);
+    if (late) {
+      DelayUntilWait(warp, lane, std::make_unique<PlainCopy>(f, source, target, bytes));
     } else {
-      ReduceElements(f.reduce, f.type, source, target,
-                     bytes * 8 / static_cast<uint32_t>(numerics::BitsOf(f.type)));
+      PlainCopy(f, source, target, bytes).Make();
     }
     return true;
   }
@@ -97,13 +140,13 @@ bool CopyBytes(Warp& warp, const Instruction& in, uint32_t lane) {
   for (size_t i = 0; i < targets.size(); ++i) {
     uint8_t* target = Resolve(warp, lane, Space::kSharedCluster, targets[i], bytes, 16, true);
     if (target == nullptr) return false;
-    if (f.reduce == ReduceOp::kNone) {
-      std::memmove(target, source, bytes);
+    std::unique_ptr<PlainCopy> copy;
+    if (late) {
+      copy = std::make_unique<PlainCopy>(f, source, target, bytes);
     } else {
-      ReduceElements(f.reduce, f.type, source, target,
-                     bytes * 8 / static_cast<uint32_t>(numerics::BitsOf(f.type)));
+      PlainCopy(f, source, target, bytes).Make();
     }
-    if (!CompleteBytes(warp, lane, Space::kSharedCluster, barriers[i], bytes)) return false;
+    if (!CompleteBytes(warp, lane, barriers[i], bytes, std::move(copy))) return false;
   }
   return true;
 }
@@ -115,40 +158,48 @@ Step OpBulkCopy(Warp& warp, const Instruction& in, uint32_t mask) {
 // --- tensors
 // ------------------------------------------------------------------------------------------------------
 
-// One 16-byte unit at a time: where the swizzle puts byte `offset` of the box.
-uint8_t* Unit(uint8_t* window, const TensorMap& map, uint64_t box, uint32_t offset) {
-  return window + numerics::SwizzleAddress(map.swizzle, static_cast<uint32_t>(box) + offset);
-}
-
-// Element types that a load changes: rounded to tf32, every NaN one. An H100 flushes no subnormals for the
-// .ftz types.
-void AdjustLoaded(TensorElement element, uint8_t* bytes, size_t count) {
-  if (element != TensorElement::kTf32 && element != TensorElement::kTf32Ftz) return;
-  for (size_t i = 0; i < count; i += 4) {
-    uint32_t v;
-    std::memcpy(&v, bytes + i, sizeof v);
-    const bool is_nan = (v & 0x7fffffff) > 0x7f800000;
-    v = is_nan ? 0x7fffe000
-               : static_cast<uint32_t>(numerics::Convert({.to = numerics::Type::kTf32,
-                                                          .from = numerics::Type::kF32,
-                                                          .rounding = numerics::Rounding::kNearestAway},
-                                                         v));
-    std::memcpy(bytes + i, &v, sizeof v);
+// A box whose rows have been checked.
+class BoxCopy final : public LateCopy {
+ public:
+  BoxCopy(const CopyForm& form, const TensorMap& map, uint32_t row_bytes)
+      : form_(form), map_(map), row_bytes_(row_bytes) {}
+  void SetBox(uint8_t* window, uint64_t box) {
+    window_ = window;
+    box_ = box;
   }
-}
+  void AddRow(const RowPlace& row) { rows_.push_back(row); }
 
-void FillRow(const TensorMap& map, uint8_t* row, size_t bytes) {
-  std::memset(row, 0, bytes);
-  if (!map.nan_fill) return;
-  const numerics::Type type = ElementTypeOf(map.element);
-  if (type != numerics::Type::kF16 && type != numerics::Type::kBf16 && type != numerics::Type::kF32 &&
-      type != numerics::Type::kF64) {
-    return;
+  void Read() override {
+    staged_.resize(rows_.size() * row_bytes_);
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      uint8_t* const to = staged_.data() + i * row_bytes_;
+      if (form_.to_global) {
+        ReadSharedRow(map_, rows_[i], window_, box_, to, row_bytes_);
+      } else {
+        ReadGlobalRow(map_, rows_[i], to, row_bytes_);
+      }
+    }
   }
-  // What an H100 writes, whatever the type; it is a NaN in all of them.
-  constexpr uint16_t kPattern = 0x7ff7;
-  for (size_t i = 0; i < bytes; i += sizeof kPattern) std::memcpy(row + i, &kPattern, sizeof kPattern);
-}
+  void Write() override {
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      const uint8_t* const from = staged_.data() + i * row_bytes_;
+      if (form_.to_global) {
+        WriteGlobalRow(map_, rows_[i], form_.reduce, from);
+      } else {
+        WriteSharedRow(map_, rows_[i], window_, box_, from, row_bytes_);
+      }
+    }
+  }
+
+ private:
+  const CopyForm& form_;
+  const TensorMap map_;
+  const uint32_t row_bytes_;
+  uint8_t* window_ = nullptr;
+  uint64_t box_ = 0;
+  std::vector<RowPlace> rows_;
+  std::vector<uint8_t> staged_;
+};
 
 class TensorCopy {
  public:
@@ -158,13 +209,21 @@ class TensorCopy {
   bool Run() {
     if (!ReadMap()) return false;
     const uint64_t address = AddressOf(warp_, in_, form_.to_global ? form_.source : form_.target, lane_);
-    if (form_.to_global) return Store(WindowAddress(address));
+    const bool is_late = warp_.worker->launch->checks.late_async;
+    std::unique_ptr<BoxCopy> late;
+    if (form_.to_global) {
+      if (is_late) late = std::make_unique<BoxCopy>(form_, map_, row_bytes_);
+      if (!Store(WindowAddress(address), late.get())) return false;
+      if (is_late) DelayUntilWait(warp_, lane_, std::move(late));
+      return true;
+    }
     const uint64_t barrier = AddressOf(warp_, in_, form_.barrier, lane_);
     const std::vector<uint64_t> targets = TargetsOf(warp_, in_, lane_, WindowAddress(address));
     const std::vector<uint64_t> barriers = TargetsOf(warp_, in_, lane_, WindowAddress(barrier));
     for (size_t i = 0; i < targets.size(); ++i) {
-      if (!Load(targets[i])) return false;
-      if (!CompleteBytes(warp_, lane_, Space::kSharedCluster, barriers[i], box_bytes_)) return false;
+      if (is_late) late = std::make_unique<BoxCopy>(form_, map_, row_bytes_);
+      if (!Load(targets[i], late.get())) return false;
+      if (!CompleteBytes(warp_, lane_, barriers[i], box_bytes_, std::move(late))) return false;
     }
     return true;
   }
@@ -228,63 +287,56 @@ class TensorCopy {
     return start == nullptr ? nullptr : start - (box & (kMaxSharedBytes - 1));
   }
 
-  bool Load(uint64_t target) {
+  // The row with its place in global memory, of which the span that it touches has been checked.
+  bool Place(const TensorRow& row, bool is_write, RowPlace* place) {
+    *place = {nullptr, row.first, row.last, row.shared_offset};
+    const uint32_t count = row.last - row.first, element = BytesOf(map_.element);
+    if (count == 0) return true;
+    const uint32_t span = ((count - 1) * map_.element_stride[0] + 1) * element;
+    place->global = Resolve(warp_, lane_, Space::kGlobal, row.address, span, 1, is_write);
+    return place->global != nullptr;
+  }
+
+  // Makes the box's rows one by one, or collects them in `late`.
+  bool Load(uint64_t target, BoxCopy* late) {
     uint8_t* window = Window(target, true);
     if (window == nullptr) return false;
     const uint64_t box = target & (kMaxSharedBytes - 1);
-    const uint32_t element = BytesOf(map_.element), step = map_.element_stride[0];
+    if (late != nullptr) late->SetBox(window, box);
     row_.resize(row_bytes_);
     return ForEachRow([&](const TensorRow& row) {
-      const uint32_t count = row.last - row.first;
-      if (count != row_bytes_ / element) FillRow(map_, row_.data(), row_bytes_);
-      if (count != 0) {
-        const uint32_t span = ((count - 1) * step + 1) * element;
-        const uint8_t* source = Resolve(warp_, lane_, Space::kGlobal, row.address, span, 1, false);
-        if (source == nullptr) return false;
-        if (step == 1) {
-          std::memcpy(row_.data() + row.first * element, source, span);
-        } else {
-          for (uint32_t i = 0; i < count; ++i) {
-            std::memcpy(row_.data() + (row.first + i) * element, source + uint64_t{i} * step * element,
-                        element);
-          }
-        }
-        AdjustLoaded(map_.element, row_.data() + row.first * element, count * element);
+      RowPlace place;
+      if (!Place(row, false, &place)) return false;
+      if (late != nullptr) {
+        late->AddRow(place);
+        return true;
       }
-      for (uint32_t at = 0; at < row_bytes_; at += 16) {
-        std::memcpy(Unit(window, map_, box, row.shared_offset + at), row_.data() + at, 16);
-      }
+      ReadGlobalRow(map_, place, row_.data(), row_bytes_);
+      WriteSharedRow(map_, place, window, box, row_.data(), row_bytes_);
       return true;
     });
   }
 
-  bool Store(uint64_t source) {
+  bool Store(uint64_t source, BoxCopy* late) {
     uint8_t* window = Window(source, false);
     if (window == nullptr) return false;
+    if (form_.reduce != ReduceOp::kNone &&
+        !ReduceElements(form_.reduce, ElementTypeOf(map_.element), nullptr, nullptr, 0)) {
+      return Fail("the element type of the tensor map does not have this reduction");
+    }
     const uint64_t box = source & (kMaxSharedBytes - 1);
-    const uint32_t element = BytesOf(map_.element), step = map_.element_stride[0];
+    if (late != nullptr) late->SetBox(window, box);
     row_.resize(row_bytes_);
     return ForEachRow([&](const TensorRow& row) {
-      const uint32_t count = row.last - row.first;
-      if (count == 0) return true;
-      for (uint32_t at = 0; at < row_bytes_; at += 16) {
-        std::memcpy(row_.data() + at, Unit(window, map_, box, row.shared_offset + at), 16);
+      if (row.first == row.last) return true;
+      RowPlace place;
+      if (!Place(row, true, &place)) return false;
+      if (late != nullptr) {
+        late->AddRow(place);
+        return true;
       }
-      const uint32_t span = ((count - 1) * step + 1) * element;
-      uint8_t* target = Resolve(warp_, lane_, Space::kGlobal, row.address, span, 1, true);
-      if (target == nullptr) return false;
-      for (uint32_t i = 0; i < count;) {
-        const uint32_t run = step == 1 ? count : 1;
-        const uint8_t* from = row_.data() + (row.first + i) * element;
-        uint8_t* to = target + uint64_t{i} * step * element;
-        if (form_.reduce == ReduceOp::kNone) {
-          std::memcpy(to, from, run * element);
-        } else if (!ReduceElements(form_.reduce, ElementTypeOf(map_.element), from, to, run)) {
-          return Fail("the element type of the tensor map does not have this reduction");
-        }
-        i += run;
-      }
-      return true;
+      ReadSharedRow(map_, place, window, box, row_.data(), row_bytes_);
+      return WriteGlobalRow(map_, place, form_.reduce, row_.data());
     });
   }
 
@@ -302,6 +354,24 @@ class TensorCopy {
 
 Step OpTensorCopy(Warp& warp, const Instruction& in, uint32_t mask) {
   return ForEachLane(mask, [&](uint32_t lane) { return TensorCopy(warp, in, lane).Run(); });
+}
+
+// --- groups, which have something to wait for only with copies that are made late
+
+struct WaitForm {
+  bool reads_only = false;  // .read
+  uint32_t groups = 0;      // that may stay under way
+};
+
+Step OpCommitGroup(Warp& warp, const Instruction&, uint32_t mask) {
+  if (warp.bulk_copies != nullptr) CommitLateCopies(warp, mask);
+  return Step::kNext;
+}
+
+Step OpWaitGroup(Warp& warp, const Instruction& in, uint32_t mask) {
+  const WaitForm& f = *static_cast<const WaitForm*>(in.data);
+  if (warp.bulk_copies != nullptr) MakeLateCopies(warp, mask, f.groups, f.reads_only);
+  return Step::kNext;
 }
 
 // --- decoding
@@ -472,11 +542,14 @@ Operation DecodePrefetch(Form& form) {
 
 Operation DecodeBulkCopy(Form& form, bool reduce) {
   if (!form.Take("bulk")) return form.Malformed("it is no bulk copy");
-  if (form.Take("commit_group")) return &OpNothing;
+  if (form.Take("commit_group")) return &OpCommitGroup;
   if (form.Take("wait_group")) {
-    form.Take("read");
-    form.Integer(0);
-    return &OpNothing;
+    WaitForm f;
+    f.reads_only = form.Take("read");
+    f.groups = static_cast<uint32_t>(form.Integer(0));
+    form.instruction().immediate = f.groups;
+    form.Data(f);
+    return &OpWaitGroup;
   }
   if (form.Take("prefetch")) return DecodePrefetch(form);
   return form.Take("tensor") ? DecodeTensor(form, reduce) : DecodePlain(form, reduce);

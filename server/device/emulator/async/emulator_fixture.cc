@@ -48,7 +48,8 @@ uint64_t EmulatorFixture::Allocate(size_t bytes) {
 }
 
 LaunchOutcome EmulatorFixture::RunText(const std::string& ptx, const LaunchDimensions& dimensions,
-                                       const std::vector<uint64_t>& arguments) {
+                                       const std::vector<uint64_t>& arguments,
+                                       std::shared_ptr<LaunchObserver> observer) {
   LaunchOutcome outcome;
   auto module = device_->LoadModule(ptx);
   outcome.status = module.status();
@@ -73,6 +74,7 @@ LaunchOutcome EmulatorFixture::RunText(const std::string& ptx, const LaunchDimen
   request.kernel = *kernel;
   request.dimensions = shape;
   request.parameters = parameters;
+  request.observer = std::move(observer);
   (*stream)->Launch(request, [&outcome](LaunchOutcome done) { outcome = std::move(done); });
   (*stream)->Synchronize();
   return outcome;

@@ -28,7 +28,8 @@ class EmulatorFixture : public testing::Test {
                     const std::vector<uint64_t>& arguments);
   // Launches the only entry of a text, with the block that it requires where it does.
   LaunchOutcome RunText(const std::string& ptx, const LaunchDimensions& dimensions,
-                        const std::vector<uint64_t>& arguments);
+                        const std::vector<uint64_t>& arguments,
+                        std::shared_ptr<LaunchObserver> observer = nullptr);
 
   Device& device() { return *device_; }
 

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "server/device/emulator/async/families.h"
+#include "server/device/emulator/async/late_copies.h"
 #include "server/device/emulator/async/operand_address.h"
 #include "server/device/emulator/exec/memory_access.h"
 #include "server/device/emulator/ops/families.h"
@@ -52,6 +53,7 @@ Step OpInval(Warp& warp, const Instruction& in, uint32_t mask) {
                        word)) {
       return false;
     }
+    if (warp.cta->bulk_copies != nullptr) MakeCopiesOfMbarrier(*warp.cta, word);
     *word = 0;
     return true;
   });
@@ -102,6 +104,10 @@ Step OpWait(Warp& warp, const Instruction& in, uint32_t mask) {
     }
     const bool parity = f.parity ? (warp.U32(in.operand[kCount])[lane] & 1) != 0
                                  : Mbarrier::Decode(warp.U64(in.operand[kCount])[lane]).parity;
+    if (warp.cta->bulk_copies != nullptr &&
+        !CheckMbarrier(warp, lane, MakeCopiesOfPhase(*warp.cta, word, parity), word)) {
+      return false;
+    }
     if (MbarrierPhaseEnded(*word, parity)) ended |= 1u << lane;
     return true;
   });

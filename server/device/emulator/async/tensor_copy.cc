@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "server/device/emulator/numerics/convert.h"
 #include "server/device/emulator/numerics/float_ops.h"
 
 namespace trun::device {
@@ -19,6 +20,41 @@ void ClipRow(const TensorMap& map, int64_t x, uint32_t count, uint64_t base, boo
   row->first = static_cast<uint32_t>(first);
   row->last = static_cast<uint32_t>(last);
   row->address = base + static_cast<uint64_t>((x + first * step) * BytesOf(map.element));
+}
+
+// One 16-byte unit at a time: where the swizzle puts byte `offset` of the box.
+uint32_t UnitAt(const TensorMap& map, uint64_t box, uint32_t offset) {
+  return numerics::SwizzleAddress(map.swizzle, static_cast<uint32_t>(box) + offset);
+}
+
+// Element types that a load changes: rounded to tf32, every NaN one. An H100 flushes no subnormals for the
+// .ftz types.
+void AdjustLoaded(TensorElement element, uint8_t* bytes, size_t count) {
+  if (element != TensorElement::kTf32 && element != TensorElement::kTf32Ftz) return;
+  for (size_t i = 0; i < count; i += 4) {
+    uint32_t v;
+    std::memcpy(&v, bytes + i, sizeof v);
+    const bool is_nan = (v & 0x7fffffff) > 0x7f800000;
+    v = is_nan ? 0x7fffe000
+               : static_cast<uint32_t>(numerics::Convert({.to = numerics::Type::kTf32,
+                                                          .from = numerics::Type::kF32,
+                                                          .rounding = numerics::Rounding::kNearestAway},
+                                                         v));
+    std::memcpy(bytes + i, &v, sizeof v);
+  }
+}
+
+void FillRow(const TensorMap& map, uint8_t* row, size_t bytes) {
+  std::memset(row, 0, bytes);
+  if (!map.nan_fill) return;
+  const numerics::Type type = ElementTypeOf(map.element);
+  if (type != numerics::Type::kF16 && type != numerics::Type::kBf16 && type != numerics::Type::kF32 &&
+      type != numerics::Type::kF64) {
+    return;
+  }
+  // What an H100 writes, whatever the type; it is a NaN in all of them.
+  constexpr uint16_t kPattern = 0x7ff7;
+  for (size_t i = 0; i < bytes; i += sizeof kPattern) std::memcpy(row + i, &kPattern, sizeof kPattern);
 }
 
 template <typename T>
@@ -187,6 +223,50 @@ bool ReduceElements(ReduceOp op, numerics::Type type, const uint8_t* source, uin
     default:
       return false;
   }
+}
+
+void ReadGlobalRow(const TensorMap& map, const RowPlace& row, uint8_t* to, uint32_t bytes) {
+  const uint32_t element = BytesOf(map.element), step = map.element_stride[0], count = row.last - row.first;
+  if (count != bytes / element) FillRow(map, to, bytes);
+  if (count == 0) return;
+  uint8_t* const inside = to + row.first * element;
+  if (step == 1) {
+    std::memcpy(inside, row.global, count * element);
+  } else {
+    for (uint32_t i = 0; i < count; ++i) {
+      std::memcpy(inside + i * element, row.global + uint64_t{i} * step * element, element);
+    }
+  }
+  AdjustLoaded(map.element, inside, count * element);
+}
+
+void WriteSharedRow(const TensorMap& map, const RowPlace& row, uint8_t* window, uint64_t box,
+                    const uint8_t* from, uint32_t bytes) {
+  for (uint32_t at = 0; at < bytes; at += 16) {
+    std::memcpy(window + UnitAt(map, box, row.shared_offset + at), from + at, 16);
+  }
+}
+
+void ReadSharedRow(const TensorMap& map, const RowPlace& row, const uint8_t* window, uint64_t box,
+                   uint8_t* to, uint32_t bytes) {
+  for (uint32_t at = 0; at < bytes; at += 16) {
+    std::memcpy(to + at, window + UnitAt(map, box, row.shared_offset + at), 16);
+  }
+}
+
+bool WriteGlobalRow(const TensorMap& map, const RowPlace& row, ReduceOp reduce, const uint8_t* from) {
+  const uint32_t element = BytesOf(map.element), step = map.element_stride[0], count = row.last - row.first;
+  const uint32_t run = step == 1 ? count : 1;
+  for (uint32_t i = 0; i < count; i += run) {
+    const uint8_t* source = from + (row.first + i) * element;
+    uint8_t* target = row.global + uint64_t{i} * step * element;
+    if (reduce == ReduceOp::kNone) {
+      std::memcpy(target, source, run * element);
+    } else if (!ReduceElements(reduce, ElementTypeOf(map.element), source, target, run)) {
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace trun::device

@@ -1,6 +1,7 @@
 // wgmma: a product of the four warps of a warpgroup. It is made when the last of them comes to the
 // instruction, the earliest that PTX allows; the others wait for it there, so that no warp sees a result, or
 // frees an operand, before all four have given theirs. Fences, groups and waits then have nothing left to do.
+// With the late_async check the instruction checks its operands, and the product is made at a wait.
 #include <array>
 #include <memory>
 
@@ -47,7 +48,11 @@ Step Multiply(Warp& last, const Instruction& in) {
   if (!f.shape.a_in_registers) operands.a_descriptor = last.U64(in.operand[kA])[0];
   if (f.has_scale) operands.scale_d = ((last.Predicate(in.operand[kScale]) & 1) != 0) != f.scale_negated;
   const Cta& cta = *last.cta;
-  const auto bad = numerics::Wgmma(f.shape, operands, absl::MakeConstSpan(cta.shared, cta.shared_bytes));
+  const auto shared = absl::MakeConstSpan(cta.shared, cta.shared_bytes);
+  // A late product is made by checks/late_products.h.
+  const auto bad = last.worker->launch->checks.late_async
+                       ? numerics::CheckWgmmaOperands(f.shape, operands, shared)
+                       : numerics::Wgmma(f.shape, operands, shared);
   if (bad) return RaiseAccess(last, 0, Reason::kIllegalAddress, {*bad, 16, "shared", false});
   return Step::kNext;
 }
@@ -171,8 +176,10 @@ Operation DecodeMultiply(Form& form) {
 
 Operation DecodeWgmma(Form& form) {
   if (form.Take("mma_async")) return DecodeMultiply(form);
-  if (form.Take("fence") || form.Take("commit_group") || form.Take("wait_group")) {
+  const bool waits = form.Take("wait_group");
+  if (waits || form.Take("fence") || form.Take("commit_group")) {
     if (!form.Take("sync") || !form.Take("aligned")) return form.Malformed("it lacks .sync.aligned");
+    if (waits) form.instruction().immediate = static_cast<int64_t>(form.Integer(0) & 0xffffffff);
     return &OpNothing;
   }
   return form.Unsupported("not an operation of wgmma");

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "server/device/emulator/async/mbarrier.h"
 #include "server/device/emulator/async/wgmma_form.h"
-#include "server/device/emulator/checks/instruction_words.h"
 #include "server/device/emulator/memory/address_space.h"
 #include "server/device/emulator/numerics/wgmma.h"
 #include "server/device/emulator/program/register_allocation.h"
@@ -35,63 +35,6 @@ RaceCheck::RaceCheck(const Program& program, bool all) : program_(program), all_
   rules_.reserve(program.code.size());
   for (uint32_t pc = 0; pc < program.code.size(); ++pc) rules_.push_back(RuleOf(program, pc));
   agents_.emplace_back();  // 0 is nobody
-}
-
-RaceCheck::Rule RaceCheck::RuleOf(const Program& program, uint32_t pc) {
-  const InstructionWords words(program.sites[pc].text);
-  const absl::string_view op = words.opcode;
-  Rule rule;
-  rule.groups = static_cast<uint32_t>(program.original->code[pc].immediate);
-  rule.cta_scope = words.Has("cta");
-  const bool ordered = words.Has("acquire") || words.Has("release") || words.Has("acq_rel");
-  if (op == "ld" || op == "ldu" || op == "st") {
-    rule.kind = Kind::kAccess;
-    rule.strong = ordered || words.Has("volatile") || words.Has("relaxed") || words.Has("mmio");
-    rule.acquires = words.Has("acquire");
-    rule.releases = words.Has("release");
-  } else if (op == "ldmatrix" || op == "stmatrix" || op == "tensormap") {
-    rule.kind = Kind::kAccess;
-  } else if (op == "atom" || op == "red") {
-    rule.kind = Kind::kAtomic;
-    rule.strong = true;
-    rule.acquires = op == "atom" && (words.Has("acquire") || words.Has("acq_rel"));
-    rule.releases = words.Has("release") || words.Has("acq_rel");
-  } else if ((op == "fence" && !words.Has("proxy")) || op == "membar") {
-    rule.kind = Kind::kFence;
-  } else if ((op == "bar" && !words.Has("warp")) || op == "barrier") {
-    rule.kind = Kind::kBarrier;
-    rule.arrives_only = words.Has("arrive");
-    if (words.Has("cluster")) rule.kind = rule.arrives_only ? Kind::kClusterArrive : Kind::kClusterWait;
-  } else if (op == "mbarrier") {
-    if (words.Has("init")) rule.kind = Kind::kMbarrierInit;
-    if (words.Has("arrive") || words.Has("arrive_drop") || words.Has("complete_tx"))
-      rule.kind = Kind::kMbarrierArrive;
-    if (words.Has("try_wait") || words.Has("test_wait")) rule.kind = Kind::kMbarrierWait;
-  } else if (op == "wgmma") {
-    if (words.Has("mma_async")) rule.kind = Kind::kWgmma;
-    if (words.Has("commit_group")) rule.kind = Kind::kWgmmaCommit;
-    if (words.Has("wait_group")) rule.kind = Kind::kWgmmaWait;
-  } else if (op == "mov") {
-    rule.kind = Kind::kMove;
-  } else if (op == "cp") {
-    bool bulk = words.Has("reduce");
-    for (const absl::string_view word : words.modifiers) bulk |= word == "bulk";
-    if (words.Has("prefetch")) return rule;
-    if (words.Has("commit_group")) {
-      rule.kind = bulk ? Kind::kBulkCommit : Kind::kCopyCommit;
-    } else if (words.Has("wait_group") || words.Has("wait_all")) {
-      rule.kind = bulk ? Kind::kBulkWait : Kind::kCopyWait;
-      rule.all_groups = words.Has("wait_all");
-      rule.reads_only = words.Has("read");
-    } else if (bulk) {
-      rule.kind = Kind::kBulk;
-    } else if (words.Has("mbarrier") || words.Has("mbarrier::arrive")) {
-      rule.kind = Kind::kCopyArrive;
-    } else {
-      rule.kind = Kind::kCopy;
-    }
-  }
-  return rule;
 }
 
 uint32_t RaceCheck::NewAgent(const Warp& warp, const char* name) {
@@ -129,11 +72,21 @@ bool RaceCheck::Before(const WatchedStep& step) {
   }
   if (rule.kind == Kind::kClusterArrive) generation_ = warp.cta->cluster_generation;
   WarpState& state = StateOf(warp);
+  if (rule.kind == Kind::kExit && !Exit(step)) return false;
   if (state.in_flight.empty() || rule.kind == Kind::kWgmma || rule.kind == Kind::kWgmmaWait) return true;
-  // Registers that a product has still to write.
+  // Registers that a product has still to write, or may still read.
   const Pipe& products = StateOf(*warp.cta).warps[warp.index / 4 * 4].products;
   uint32_t moved = 0;
   for (const OperandRef& ref : step.operands()) {
+    if (const auto read = state.read_in_flight.find(ref.value);
+        ref.is_definition && read != state.read_in_flight.end() &&
+        state.clock.Get(products.agent) < read->second) {
+      RaiseWithOther(warp, static_cast<uint32_t>(__builtin_ctz(step.mask | 1u << 31)), Reason::kRace,
+                     absl::StrCat("a write of ", step.info(ref).name,
+                                  ", which a wgmma under way may still read: wgmma.wait_group is missing"),
+                     nullptr, nullptr);
+      return false;
+    }
     const auto it = state.in_flight.find(ref.value);
     if (it == state.in_flight.end() || state.clock.Get(products.agent) >= it->second) continue;
     if (rule.kind == Kind::kMove && !ref.is_definition) {
@@ -155,12 +108,31 @@ bool RaceCheck::Before(const WatchedStep& step) {
   return true;
 }
 
+// Shared memory ends with the program, and nobody but its thread can wait for a bulk copy that reads it.
+bool RaceCheck::Exit(const WatchedStep& step) {
+  WarpState& state = StateOf(step.warp);
+  for (uint32_t lanes = step.mask; lanes != 0; lanes &= lanes - 1) {
+    const auto lane = static_cast<uint32_t>(__builtin_ctz(lanes));
+    const auto found = state.stores.find(lane);
+    if (found == state.stores.end() || state.clock.Get(state.bulk_reads.agent) >= found->second.step)
+      continue;
+    const OtherSite other = {"the copy", found->second.pc, step.warp.cta->index, ThreadOf(step.warp, lane)};
+    RaiseWithOther(step.warp, lane, Reason::kRace,
+                   "the thread ends while its bulk copy may still read the program's shared memory: "
+                   "cp.async.bulk.wait_group is missing",
+                   nullptr, &other);
+    return false;
+  }
+  return true;
+}
+
 bool RaceCheck::After(const WatchedStep& step) {
   const Rule& rule = rules_[step.pc];
   WarpState& state = StateOf(step.warp);
   switch (rule.kind) {
     case Kind::kOther:
     case Kind::kMove:
+    case Kind::kExit:
       return true;
     case Kind::kAccess:
     case Kind::kAtomic:
@@ -192,9 +164,7 @@ bool RaceCheck::After(const WatchedStep& step) {
       return true;
     case Kind::kCopyArrive:
       for (const NotedAccess& access : step.accesses) {
-        VectorClock& place = places_[access.host];
-        place.Join(state.clock);
-        if (state.copies.agent != 0) place.Raise(state.copies.agent, state.copies.step);
+        Arrive(access.host, &state.clock, &state.copies);
       }
       Tick(state);
       return true;
@@ -221,9 +191,11 @@ bool RaceCheck::After(const WatchedStep& step) {
         groups.pop_front();
       }
       const uint32_t done = state.clock.Get(leader.agent);
-      for (auto it = state.in_flight.begin(); it != state.in_flight.end();) {
-        const auto here = it++;
-        if (here->second <= done) state.in_flight.erase(here);
+      for (auto* registers : {&state.in_flight, &state.read_in_flight}) {
+        for (auto it = registers->begin(); it != registers->end();) {
+          const auto here = it++;
+          if (here->second <= done) registers->erase(here);
+        }
       }
       return true;
     }
@@ -271,23 +243,42 @@ void RaceCheck::Cluster(const WatchedStep& step, const Rule& rule) {
   }
 }
 
+RaceCheck::MbarrierState& RaceCheck::Arrive(const uint8_t* word, const VectorClock* clock, const Pipe* pipe) {
+  MbarrierState& state = mbarriers_[word];
+  if (clock != nullptr) state.arrived.Join(*clock);
+  if (pipe != nullptr && pipe->agent != 0) state.arrived.Raise(pipe->agent, pipe->step);
+  uint64_t bits = 0;
+  std::memcpy(&bits, word, sizeof bits);
+  const bool parity = trun::device::Mbarrier::Decode(bits).parity;
+  if (parity != state.parity) {
+    state.completed[state.parity ? 1 : 0] = std::move(state.arrived);
+    state.arrived.Clear();
+    state.parity = parity;
+  }
+  return state;
+}
+
 void RaceCheck::Mbarrier(const WatchedStep& step, const Rule& rule) {
   WarpState& state = StateOf(step.warp);
-  uint32_t ended = ~0u;
-  if (rule.kind == Kind::kMbarrierWait) {
-    for (const OperandRef& ref : step.operands()) {
-      if (ref.is_definition && ref.slot == 0) ended = step.warp.Predicate(step.info(ref).offset);
+  uint32_t ended = 0;
+  const OperandRef* phase = SourceAt(step, 2);
+  for (const OperandRef& ref : step.operands()) {
+    if (ref.is_definition && ref.slot == 0 && rule.kind == Kind::kMbarrierWait) {
+      ended = step.warp.Predicate(step.info(ref).offset);
     }
   }
   for (const NotedAccess& access : step.accesses) {
-    VectorClock& place = places_[access.host];
     if (rule.kind == Kind::kMbarrierInit) {
-      place.Clear();
-    } else if (rule.kind == Kind::kMbarrierArrive) {
-      place.Join(state.clock);
-    } else if ((ended >> access.lane & 1) != 0) {
-      state.clock.Join(place);
+      mbarriers_.erase(access.host);
+      continue;
     }
+    const bool arrives = rule.kind == Kind::kMbarrierArrive;
+    const MbarrierState& mbarrier = Arrive(access.host, arrives ? &state.clock : nullptr, nullptr);
+    if (arrives || (ended >> access.lane & 1) == 0 || phase == nullptr) continue;
+    const uint32_t at = step.info(*phase).offset;
+    const bool parity = rule.parity ? (step.warp.U32(at)[access.lane] & 1) != 0
+                                    : trun::device::Mbarrier::Decode(step.warp.U64(at)[access.lane]).parity;
+    state.clock.Join(mbarrier.completed[parity ? 1 : 0]);
   }
   if (rule.kind == Kind::kMbarrierArrive) Tick(state);
 }
@@ -356,12 +347,11 @@ bool RaceCheck::Bulk(const WatchedStep& step) {
         if (!Note(step, *load, record, state.clock)) return false;
       }
       loaded.clear();
-      VectorClock& place = places_[access.host];
-      place.Join(state.clock);
-      place.Raise(pipe.agent, pipe.step);
+      Arrive(access.host, &state.clock, &pipe);
     } else if (access.space == Space::kShared && access.is_write) {
       loaded.push_back(&access);
     } else if (access.space == Space::kShared || access.is_write) {
+      if (!access.is_write) state.stores[access.lane] = {reads.step, step.pc};
       const Pipe& pipe = access.is_write ? writes : reads;
       AccessRecord record{pipe.agent,
                           pipe.step,
@@ -408,6 +398,9 @@ bool RaceCheck::Wgmma(const WatchedStep& step) {
   state.waits_for_wgmma = false;
   for (const OperandRef& ref : step.operands()) {
     if (ref.is_definition) state.in_flight[ref.value] = pipe.step;
+    const bool of_a = ref.slot >= WgmmaForm::kA && ref.slot < WgmmaForm::kA + 4;
+    const auto& form = *static_cast<const WgmmaForm*>(program_.original->code[step.pc].data);
+    if (of_a && form.shape.a_in_registers) state.read_in_flight[ref.value] = pipe.step;
   }
   return fine;
 }

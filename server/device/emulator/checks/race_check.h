@@ -6,8 +6,7 @@
 // plain store that changes no byte counts as no access: kernels store one value from several warps. Of a load
 // of global memory that several warps of a program make of one place, one counts.
 //
-// What is not modelled orders things (fewer reports, no wrong ones): scopes wider than needed, proxy fences,
-// the phases of an mbarrier.
+// What is not modelled orders things (fewer reports, no wrong ones): scopes wider than needed, proxy fences.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
 
@@ -59,6 +58,7 @@ class RaceCheck final : public Watcher {
     kWgmmaCommit,
     kWgmmaWait,
     kMove,
+    kExit,
   };
   struct Rule {
     Kind kind = Kind::kOther;
@@ -66,6 +66,7 @@ class RaceCheck final : public Watcher {
     bool arrives_only = false;  // bar.arrive
     bool all_groups = false;    // cp.async.wait_all
     bool reads_only = false;    // bulk wait_group.read
+    bool parity = false;        // an mbarrier's phase is named by its parity, not a token
     uint32_t groups = 0;        // that a wait leaves
   };
   // What a warp has under way of one kind.
@@ -81,10 +82,20 @@ class RaceCheck final : public Watcher {
     Pipe copies, bulk_reads, bulk_writes, products;
     std::map<const uint8_t*, Pipe> loads;               // by mbarrier
     absl::flat_hash_map<uint32_t, uint32_t> in_flight;  // values that a wgmma has still to write, by its step
+    absl::flat_hash_map<uint32_t, uint32_t> read_in_flight;  // and of A, that it reads
     bool waits_for_wgmma = false;
+    struct Store {
+      uint32_t step = 0, pc = 0;
+    };
+    std::map<uint32_t, Store> stores;  // by lane: the last bulk copy that reads shared memory
   };
   struct BarrierState {
     VectorClock arrived, completed;
+  };
+  struct MbarrierState {
+    VectorClock arrived;                   // in the current phase
+    std::array<VectorClock, 2> completed;  // by the last phase of each parity
+    bool parity = false;                   // of the current phase
   };
   struct CtaState {
     std::vector<WarpState> warps;
@@ -107,8 +118,11 @@ class RaceCheck final : public Watcher {
   void Barrier(const WatchedStep& step, const Rule& rule);
   void Cluster(const WatchedStep& step, const Rule& rule);
   void Mbarrier(const WatchedStep& step, const Rule& rule);
+  // Something of `clock` arrives in the mbarrier's phase, which may end with it; null: look whether it has.
+  MbarrierState& Arrive(const uint8_t* word, const VectorClock* clock, const Pipe* pipe);
   bool Access(const WatchedStep& step, const Rule& rule);
   bool Copy(const WatchedStep& step);
+  bool Exit(const WatchedStep& step);
   bool Bulk(const WatchedStep& step);
   bool Wgmma(const WatchedStep& step);
   bool ReadOperand(const WatchedStep& step, uint64_t descriptor, bool transposed, uint32_t lines,
@@ -128,7 +142,8 @@ class RaceCheck final : public Watcher {
   std::vector<Agent> agents_;
   std::map<const Cta*, std::unique_ptr<CtaState>> ctas_;
   std::map<const void*, BarrierState> clusters_;             // by table of the cluster, or CTA
-  absl::flat_hash_map<const uint8_t*, VectorClock> places_;  // what atomics and mbarriers have published
+  absl::flat_hash_map<const uint8_t*, VectorClock> places_;  // what atomics have published
+  std::map<const uint8_t*, MbarrierState> mbarriers_;
   AccessPages global_;
   // Of the step between Before and After.
   bool was_waiting_ = false;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/device/emulator/checks/late_products.h"
 #include "server/device/emulator/checks/race_check.h"
 #include "server/device/emulator/checks/uninitialized_check.h"
 #include "server/device/emulator/debug/debugger.h"
@@ -20,6 +21,8 @@ LaunchWatch::LaunchWatch(const Program& program, const CheckOptions& checks, con
   if (checks.uninitialized) watchers_.push_back(std::make_unique<UninitializedCheck>(program, unwritten));
   const bool races = checks.races || checks.late_async;
   if (races) watchers_.push_back(std::make_unique<RaceCheck>(program, checks.races));
+  // Behind the check, which sees what a copy of a register that is still to be written is.
+  if (checks.late_async) watchers_.push_back(std::make_unique<LateProducts>(program));
   std::vector<Watcher*> all;
   if (observer_ != nullptr) all.push_back(static_cast<Debugger*>(observer_.get())->watcher());
   for (const auto& watcher : watchers_) all.push_back(watcher.get());

@@ -62,6 +62,7 @@ Step OpBranchIndexed(Warp& warp, const Instruction& in, uint32_t mask) {
 }
 
 Step OpExit(Warp& warp, const Instruction&, uint32_t mask) {
+  if (warp.bulk_copies != nullptr) warp.bulk_copies->LanesExit(mask);
   warp.live &= ~mask;
   warp.active &= ~mask;
   return Step::kExit;

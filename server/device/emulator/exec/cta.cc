@@ -174,6 +174,7 @@ void CtaSlot::SetUpWarp(const Launch& launch, uint32_t index) {
   warp.barrier = -1;
   warp.waits_outside = false;
   warp.async.reset();
+  warp.bulk_copies.reset();
   memset(warp.registers + program.registers_begin, 0, program.register_bytes - program.registers_begin);
   if (constants_of_ != &program) {
     for (const ConstantSlot& c : program.constants) {
@@ -223,6 +224,7 @@ bool CtaSlot::Start(Launch* launch, Worker* worker, uint64_t linear) {
   cta_.cluster_arrivals = 0;
   cta_.cluster_generation = 0;
   cta_.async.reset();
+  cta_.bulk_copies.reset();
   cta_.printed.clear();
   cta_.barriers = {};
   cta_.cluster_size = d.cluster[0] * d.cluster[1] * d.cluster[2];

@@ -72,6 +72,7 @@ enum class WarpState : uint8_t { kReady, kWaiting, kDone };
 // What one asynchronous family keeps for a warp between instructions. Owned by the warp.
 struct WarpExtension {
   virtual ~WarpExtension() = default;
+  virtual void LanesExit(uint32_t /*mask*/) {}
 };
 
 struct Warp {
@@ -99,8 +100,9 @@ struct Warp {
   bool waits_outside = false;      // for other CTAs
   bool waits_on_mbarrier = false;  // its last operation was a try_wait that failed
   uint32_t group_count = 0;
-  Group groups[32];                      // the other groups
-  std::unique_ptr<WarpExtension> async;  // cp.async and wgmma bookkeeping, where a family needs it
+  Group groups[32];                            // the other groups
+  std::unique_ptr<WarpExtension> async;        // cp.async under way, where it is late
+  std::unique_ptr<WarpExtension> bulk_copies;  // to global memory, where they are late (async/late_copies.h)
 
   uint32_t* U32(uint32_t offset) { return reinterpret_cast<uint32_t*>(registers + offset); }
   uint64_t* U64(uint32_t offset) { return reinterpret_cast<uint64_t*>(registers + offset); }
@@ -149,7 +151,8 @@ struct Cta {
   std::array<Barrier, 16> barriers;
   uint32_t cluster_arrivals = 0;  // threads of this CTA that arrived at the cluster's barrier
   uint32_t cluster_generation = 0;
-  std::unique_ptr<CtaExtension> async;  // bulk copies under way, where a family needs it
+  std::unique_ptr<CtaExtension> async;        // warpgroups, where there are any
+  std::unique_ptr<CtaExtension> bulk_copies;  // to its shared memory, where they are late
   std::string printed;
 };
 

@@ -60,6 +60,19 @@ void GatherRegisters(const WgmmaOperands& operands, uint8_t* out) {
   }
 }
 
+absl::optional<uint32_t> GatherOperands(const WgmmaShape& shape, const WgmmaOperands& operands,
+                                        absl::Span<const uint8_t> shared, Scratch& s) {
+  const int depth = WgmmaDepth(shape.a);
+  if (shape.a_in_registers) {
+    GatherRegisters(operands, s.a);
+  } else if (auto bad = Gather(DecodeMatrixDescriptor(operands.a_descriptor), shape.transpose_a, kRows, depth,
+                               shared, s.a)) {
+    return bad;
+  }
+  return Gather(DecodeMatrixDescriptor(operands.b_descriptor), shape.transpose_b, shape.n, depth, shared,
+                s.b);
+}
+
 // Lane 4g + t of register 4j + i holds row g + 8 (i / 2), column 8j + 2t + i % 2 of the warp's 16 rows:
 // registers 4j + 2h and 4j + 2h + 1, interleaved, are a row-major tile of 8 x 8. With f16, register 2j + h is
 // such a tile by itself.
@@ -265,26 +278,21 @@ bool IsValidWgmma(const WgmmaShape& s) {
   }
 }
 
+absl::optional<uint32_t> CheckWgmmaOperands(const WgmmaShape& shape, const WgmmaOperands& operands,
+                                            absl::Span<const uint8_t> shared) {
+  return GatherOperands(shape, operands, shared, ThreadScratch());
+}
+
 absl::optional<uint32_t> Wgmma(const WgmmaShape& shape, const WgmmaOperands& operands,
                                absl::Span<const uint8_t> shared) {
   Scratch& s = ThreadScratch();
-  const int depth = WgmmaDepth(shape.a);
-  const bool transpose_a = shape.transpose_a && !shape.a_in_registers;
-  if (shape.a_in_registers) {
-    GatherRegisters(operands, s.a);
-  } else if (auto bad = Gather(DecodeMatrixDescriptor(operands.a_descriptor), transpose_a, kRows, depth,
-                               shared, s.a)) {
-    return bad;
-  }
-  if (auto bad = Gather(DecodeMatrixDescriptor(operands.b_descriptor), shape.transpose_b, shape.n, depth,
-                        shared, s.b)) {
-    return bad;
-  }
+  if (const auto bad = GatherOperands(shape, operands, shared, s)) return bad;
   if (shape.d == Type::kS32) {
     RunIntegers(shape, operands, s);
     return absl::nullopt;
   }
-  WidenA(shape, transpose_a, depth, s);
+  const int depth = WgmmaDepth(shape.a);
+  WidenA(shape, shape.transpose_a && !shape.a_in_registers, depth, s);
   WidenB(shape, depth, s);
   LoadAccumulators(shape, operands, s.c);
   std::memcpy(s.cf, s.c, sizeof(float) * static_cast<size_t>(kRows * shape.n));

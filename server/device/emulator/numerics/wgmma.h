@@ -79,6 +79,10 @@ struct WgmmaOperands {
 absl::optional<uint32_t> Wgmma(const WgmmaShape& shape, const WgmmaOperands& operands,
                                absl::Span<const uint8_t> shared);
 
+// The check that Wgmma makes first, alone.
+absl::optional<uint32_t> CheckWgmmaOperands(const WgmmaShape& shape, const WgmmaOperands& operands,
+                                            absl::Span<const uint8_t> shared);
+
 }  // namespace trun::device::numerics
 
 #endif  // TRUN_SERVER_DEVICE_EMULATOR_NUMERICS_WGMMA_H_

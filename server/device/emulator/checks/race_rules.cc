@@ -1,0 +1,68 @@
+// What each instruction is to RaceCheck, from its text.
+#include "server/device/emulator/checks/instruction_words.h"
+#include "server/device/emulator/checks/race_check.h"
+#include "server/device/emulator/program/program.h"
+
+namespace trun::device {
+
+RaceCheck::Rule RaceCheck::RuleOf(const Program& program, uint32_t pc) {
+  const InstructionWords words(program.sites[pc].text);
+  const absl::string_view op = words.opcode;
+  Rule rule;
+  rule.groups = static_cast<uint32_t>(program.original->code[pc].immediate);
+  rule.cta_scope = words.Has("cta");
+  const bool ordered = words.Has("acquire") || words.Has("release") || words.Has("acq_rel");
+  if (op == "ld" || op == "ldu" || op == "st") {
+    rule.kind = Kind::kAccess;
+    rule.strong = ordered || words.Has("volatile") || words.Has("relaxed") || words.Has("mmio");
+    rule.acquires = words.Has("acquire");
+    rule.releases = words.Has("release");
+  } else if (op == "ldmatrix" || op == "stmatrix" || op == "tensormap") {
+    rule.kind = Kind::kAccess;
+  } else if (op == "atom" || op == "red") {
+    rule.kind = Kind::kAtomic;
+    rule.strong = true;
+    rule.acquires = op == "atom" && (words.Has("acquire") || words.Has("acq_rel"));
+    rule.releases = words.Has("release") || words.Has("acq_rel");
+  } else if ((op == "fence" && !words.Has("proxy")) || op == "membar") {
+    rule.kind = Kind::kFence;
+  } else if ((op == "bar" && !words.Has("warp")) || op == "barrier") {
+    rule.kind = Kind::kBarrier;
+    rule.arrives_only = words.Has("arrive");
+    if (words.Has("cluster")) rule.kind = rule.arrives_only ? Kind::kClusterArrive : Kind::kClusterWait;
+  } else if (op == "mbarrier") {
+    if (words.Has("init")) rule.kind = Kind::kMbarrierInit;
+    if (words.Has("arrive") || words.Has("arrive_drop") || words.Has("complete_tx"))
+      rule.kind = Kind::kMbarrierArrive;
+    rule.parity = words.Has("parity");
+    if (words.Has("try_wait") || words.Has("test_wait")) rule.kind = Kind::kMbarrierWait;
+  } else if (op == "wgmma") {
+    if (words.Has("mma_async")) rule.kind = Kind::kWgmma;
+    if (words.Has("commit_group")) rule.kind = Kind::kWgmmaCommit;
+    if (words.Has("wait_group")) rule.kind = Kind::kWgmmaWait;
+  } else if (op == "ret" || op == "exit") {
+    rule.kind = Kind::kExit;
+  } else if (op == "mov") {
+    rule.kind = Kind::kMove;
+  } else if (op == "cp") {
+    bool bulk = words.Has("reduce");
+    for (const absl::string_view word : words.modifiers) bulk |= word == "bulk";
+    if (words.Has("prefetch")) return rule;
+    if (words.Has("commit_group")) {
+      rule.kind = bulk ? Kind::kBulkCommit : Kind::kCopyCommit;
+    } else if (words.Has("wait_group") || words.Has("wait_all")) {
+      rule.kind = bulk ? Kind::kBulkWait : Kind::kCopyWait;
+      rule.all_groups = words.Has("wait_all");
+      rule.reads_only = words.Has("read");
+    } else if (bulk) {
+      rule.kind = Kind::kBulk;
+    } else if (words.Has("mbarrier") || words.Has("mbarrier::arrive")) {
+      rule.kind = Kind::kCopyArrive;
+    } else {
+      rule.kind = Kind::kCopy;
+    }
+  }
+  return rule;
+}
+
+}  // namespace trun::device
