@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,60 +96,17 @@ def compile_rows(daemon: Daemon) -> list[Row]:
     return rows
 
 
-def sweep_rows(folder: Path) -> list[Row]:
-    """32 configurations of one kernel: a pool of two workers against one, and against one process without a daemon."""
-    file = ROOT / "examples/kernels/matmul_fp16.ttir"
-    sweep = [{"num_warps": warps, "num_stages": stages} for warps in (1, 2, 4, 8) for stages in range(1, 9)]
-
-    def seconds(workers: int) -> float:
-        own = folder / f"sweep-{workers}"
-        own.mkdir()
-        daemon = Daemon(own, BUILD, TOOLCHAINS, "--compile-workers", str(workers))
-        daemon.start()
-        session = daemon.open_session()
-
-        def compile_one(name: str, options: dict[str, int]) -> None:
-            text = file.read_text().replace("@matmul(", f"@{name}(")
-            words = {key: json.dumps(value) for key, value in options.items()}
-            made = session.compile(text, "ttir", toolchain="3.9.0", last_level=7, options=words)
-            assert not made.cached
-
-        with ThreadPoolExecutor(workers) as threads:
-            # Every worker is up and has compiled once before the clock starts.
-            list(threads.map(lambda i: compile_one(f"warm{i}", {}), range(2 * workers)))
-            start = time.perf_counter()
-            list(threads.map(lambda options: compile_one("swept", options), sweep))
-            taken = time.perf_counter() - start
-        session.close()
-        daemon.stop()
-        return taken
-
-    def loop_seconds() -> float:
-        python = TOOLCHAINS / "3.9.0/bin/python"
-        loop = subprocess.Popen(
-            [python, "-W", "ignore", ROOT / "bench/stages.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert loop.stdin and loop.stdout
-        taken = []
-        for options in [{}, *sweep]:
-            loop.stdin.write(f"{file} swept cubin {json.dumps(options)}\n")
-            loop.stdin.flush()
-            taken.append(float(loop.stdout.readline()) / 1e3)
-        loop.stdin.close()
-        loop.wait()
-        return sum(taken[1:])
-
-    one, two, loop = seconds(1), seconds(2), loop_seconds()
-    load = os.getloadavg()[0]
-    cells = f"{two:.1f} s"
-    name = f"sweep of 32 configurations (load before: {load:.1f})"
+def sweep_rows() -> list[Row]:
+    """32 configurations from source to cubin: bench/sweep/sweep.py."""
+    out = subprocess.run([sys.executable, ROOT / "bench/sweep/sweep.py"], stdout=subprocess.PIPE, text=True, check=True)
+    figures = json.loads(out.stdout)
+    one, two, triton, halves = (f"{figures[k]:.1f} s" for k in ("one_worker", "two_workers", "triton", "two_tritons"))
+    ceiling = f"one Triton process / two with half each, the machine's own: {halves}"
+    scaling, against = figures["one_worker_over_two"], figures["two_workers_over_triton"]
     return [
-        Row(f"{name}: one worker / two", cells, f"{one:.1f} s", one / two, 1.7, False),
-        Row(f"{name}: two workers / stages in one process", cells, f"{loop:.1f} s", two / loop, 0.6, True),
+        Row("sweep of 32 configurations: one worker / two", two, one, scaling, 1.7, False),
+        Row("sweep: two workers / Triton's autotuner in one process", two, triton, against, 0.6, True),
+        Row(ceiling, halves, triton, figures["one_triton_over_two"], 1.0, False),
     ]
 
 
@@ -264,7 +220,7 @@ def main() -> int:
         groups: dict[str, Callable[[], list[Row]]] = {
             "socket": lambda: socket_rows(daemon),
             "compile": lambda: compile_rows(daemon),
-            "sweep": lambda: sweep_rows(Path(folder)),
+            "sweep": sweep_rows,
             "command": lambda: command_line_rows(daemon),
             "upload": lambda: upload_rows(daemon),
         }
