@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.util
 import os
@@ -61,17 +62,14 @@ def session(fake: FakeTrund) -> Iterator[trun.Session]:
         yield opened
 
 
-def trund_binary() -> pathlib.Path | None:
-    build = pathlib.Path(os.environ.get("TRUN_BUILD_DIR", ROOT / "build" / "dev"))
-    binary = build / "bin" / "trund"
-    return binary if binary.is_file() and (build / "bin" / "trun-executor").is_file() else None
+BUILD = pathlib.Path(os.environ.get("TRUN_BUILD_DIR", ROOT / "build" / "dev"))
 
 
-@pytest.fixture(scope="session")
-def real_daemon() -> Iterator[str]:
-    """A real daemon on a socket of its own; skipped where it is not built."""
-    binary = trund_binary()
-    if binary is None:
+@contextlib.contextmanager
+def started_daemon(*flags: str) -> Iterator[str]:
+    """The address of a real daemon in a folder of its own; skips the test where it is not built."""
+    binary = BUILD / "bin" / "trund"
+    if not binary.is_file() or not (BUILD / "bin" / "trun-executor").is_file():
         pytest.skip("trund is not built: set TRUN_BUILD_DIR")
     path = tempfile.mkdtemp(prefix="trun-real-", dir="/tmp")
     environment = os.environ | {"HOME": path, "XDG_RUNTIME_DIR": path, "XDG_CACHE_HOME": path}
@@ -79,7 +77,7 @@ def real_daemon() -> Iterator[str]:
     read, write = os.pipe()
     log = open(os.path.join(path, "log"), "w+")
     command = [str(binary), "--socket", f"{path}/trund.sock", "--ready-fd", str(write)]
-    command += ["--cache-dir", f"{path}/cache"]
+    command += ["--cache-dir", f"{path}/cache", *flags]
     daemon = subprocess.Popen(command, env=environment, pass_fds=[write], stdout=log, stderr=log)
     os.close(write)
     ready = os.read(read, 1)
@@ -98,3 +96,9 @@ def real_daemon() -> Iterator[str]:
             daemon.kill()
             daemon.wait()
         shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def real_daemon() -> Iterator[str]:
+    with started_daemon() as address:
+        yield address

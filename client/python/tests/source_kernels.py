@@ -217,3 +217,17 @@ def asserts(x_ptr, BLOCK: tl.constexpr):
 @trun.jit
 def uses_plain_global(x_ptr):
     tl.store(x_ptr, DEFAULT)
+
+
+@trun.jit
+def fill(out_ptr, addend, BLOCK: tl.constexpr):
+    """What the fake driver's kernel of this name does where BLOCK is the number of threads."""
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out_ptr + offsets, offsets + addend)
+
+
+@trun.jit
+def accumulate(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    tl.store(out_ptr + offsets, tl.load(out_ptr + offsets, mask=mask) + tl.load(x_ptr + offsets, mask=mask), mask=mask)

@@ -432,11 +432,6 @@ def test_the_autotuner_ranks_by_instructions_on_an_emulator_and_keeps_its_choice
             assert tuning.found and tuning.config == best
 
 
-def test_a_key_that_is_no_argument_is_refused() -> None:
-    with pytest.raises(trun.errors.ArgumentError, match="no argument 'q'"):
-        trun.autotune([trun.Config({})], key=["q"])(k.matmul)
-
-
 # A file of another level in the place of the source.
 
 
@@ -467,3 +462,26 @@ def test_a_folder_of_files_takes_the_place_of_the_source(
     with pytest.raises(trun.errors.ArgumentError, match="one place"):
         k.add[(1,)](x, y, out, 64, BLOCK=64, ttir_dir=cache, ptx_src="…")
     assert trun.get_file_dir(__file__) == str(pathlib.Path(__file__).resolve().parent)
+
+
+@pytest.mark.parametrize("level", ["ttir", "ttgir", "llir", "ptx"])
+def test_a_stride_that_was_compiled_in_as_1_and_comes_as_2_is_named(tc: str, level: str) -> None:
+    n = 17
+    x, y = values(n * n).reshape(n, n).astype(np.float16), values(n * n, 2).reshape(n, n).astype(np.float16)
+    sizes = {"BLOCK_M": 32, "BLOCK_N": 32, "BLOCK_K": 32, "EVEN_K": False, "toolchain": tc}
+
+    def run(stride: int, **file: Any) -> Any:
+        out = np.zeros((n, n), np.float32)
+        kernel = k.matmul[(1, 1)](x, y, out, n, n, n, n, stride, n, **sizes, **file)
+        return kernel, out
+
+    one, right = run(1)
+    two, other = run(2)
+    assert len(one.signature) == 8 and len(two.signature) == 9
+    files = {kernel: {f"{level}_src": kernel.asm[level], "metadata_json": kernel.metadata} for kernel in (one, two)}
+    with pytest.raises(trun.errors.ArgumentError, match=r"'stride_bk' (is 2|\(2\)).*made for this value"):
+        run(2, **files[one])
+    np.testing.assert_array_equal(run(1, **files[one])[1], right)
+    np.testing.assert_array_equal(run(2, **files[two])[1], other)
+    # The other way round all that the code needs is there.
+    np.testing.assert_array_equal(run(1, **files[two])[1], right)

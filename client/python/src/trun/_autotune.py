@@ -2,12 +2,14 @@
 
 Configurations are timed on the device by the daemon. On an emulator they are ranked by the instructions they execute,
 which says nothing about a GPU: such a winner is marked, and is kept for that emulator only. Winners outlive the
-process: the daemon's cache keeps them.
+process: the daemon's cache keeps them, under a name that holds the source, the configurations, the toolchain's id, the
+options, the values of the key and the device.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import math
@@ -15,20 +17,24 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from trun._jit import Bound, JITFunction, Wrapper, for_launch, programs_of, session_of
+from trun._level_files import LEVELS
 from trun.errors import ArgumentError, CompileError, KernelFaultError, TrunError, argument_error
 from trun.kernel import Grid, Kernel
 from trun.session import Session
-from trun.tensor import Tensor, TensorAt
+from trun.tensor import Tensor, TensorAt, TensorDescriptor
 from trun.v1 import compile_pb2
 
-_REPETITIONS = 5
+_WARMUP, _REPETITIONS = 1, 5  # launches, where no milliseconds are asked for
+_MOST_REPETITIONS = 10_000
+_QUANTILES = (0.5, 0.2, 0.8)  # what Triton asks of a do_bench
+_FILES = tuple(f"{level}_{kind}" for level in LEVELS for kind in ("dir", "src"))
 
 
 class Config:
@@ -75,7 +81,7 @@ class Tuning:
     """What is known of the configurations for one key."""
 
     config: Config
-    ranked_by: str  # "time" or "warp instructions" (an emulator: no statement about a GPU)
+    ranked_by: str  # "time", "do_bench", or "warp instructions" (an emulator: no statement about a GPU)
     found: bool = False  # in the daemon's cache
     figures: dict[Config, float] = field(default_factory=dict)  # seconds or instructions; inf: it cannot run here
     errors: dict[Config, str] = field(default_factory=dict)
@@ -120,6 +126,11 @@ class Autotuner(Wrapper):
         pre_hook: Callable[..., None] | None = None,
         post_hook: Callable[..., None] | None = None,
         prune_configs_by: Mapping[str, Any] | None = None,
+        warmup: float | None = None,
+        rep: float | None = None,
+        use_cuda_graph: bool = False,
+        do_bench: Callable[..., Any] | None = None,
+        cache_results: bool | None = None,
     ) -> None:
         self.fn = fn
         self.base = fn
@@ -128,27 +139,46 @@ class Autotuner(Wrapper):
         self.__name__ = self.base.__name__
         self.configs = list(configs) or [Config({})]
         self.keys = list(key)
-        unknown = [name for name in self.keys if name not in self.base.arg_names]
-        if unknown:
-            raise argument_error(f"autotune: {self.__name__} has no argument {', '.join(map(repr, unknown))}")
         self._reset = list(reset_to_zero or ())
         self._restore = list(restore_value or ())
+        for what, names in (("key", self.keys), ("reset_to_zero", self._reset), ("restore_value", self._restore)):
+            unknown = [name for name in names if name not in self.base.arg_names]
+            if unknown:
+                listed = ", ".join(map(repr, unknown))
+                raise argument_error(f"autotune: {what}: {self.__name__} has no argument {listed}")
         self._pre_hook, self._post_hook = pre_hook, post_hook
         pruning = dict(prune_configs_by or {})
-        self._perf_model = pruning.get("perf_model")
-        self._top_k = pruning.get("top_k", 1.0)
-        self._early_prune = pruning.get("early_config_prune")
+        self._perf_model = pruning.pop("perf_model", None)
+        self._top_k = pruning.pop("top_k", 1.0)
+        self._early_prune = pruning.pop("early_config_prune", None)
+        if pruning:
+            raise argument_error(
+                f"autotune: prune_configs_by takes perf_model, top_k and early_config_prune, not {', '.join(pruning)}"
+            )
+        if not isinstance(self._top_k, (int, float)) or (isinstance(self._top_k, float) and self._top_k > 1):
+            raise argument_error("autotune: top_k is a number of configurations, or a fraction up to 1.0 of them")
+        if use_cuda_graph:
+            raise argument_error(
+                "autotune: use_cuda_graph is not supported, and not needed: a configuration is timed on the device, "
+                "between events, so that what a launch costs the host is not in its time"
+            )
+        if do_bench is not None and (warmup is not None or rep is not None):
+            raise argument_error("autotune: warmup and rep say how the daemon times; with do_bench nothing reads them")
+        self._warmup_ms, self._rep_ms = warmup, rep
+        self._do_bench = do_bench
+        self._is_kept = cache_results is None or bool(cache_results)
         self.tunings: dict[tuple[Any, ...], Tuning] = {}
         self.best_config: Config | None = None
         self._lock = threading.Lock()
 
     def run(self, *args: Any, grid: Grid, session: Session | None = None, **kwargs: Any) -> Any:
         given = dict(zip(self.base.arg_names, args)) | kwargs  # noqa: B905  # the configuration gives the rest
+        self._refuse_conflicts(given)
         if len(self.configs) == 1:
             config = self.configs[0]
         else:
             session = session or session_of(list(given.values()))
-            key = self._key(given, session)
+            key = self._key(given, session, kwargs)
             with self._lock:  # one tuning at a time: another would disturb its times
                 tuning = self.tunings.get(key)
                 if tuning is None:
@@ -160,14 +190,34 @@ class Autotuner(Wrapper):
         return self.fn.run(*args, grid=grid, session=session, **{**kwargs, **config.all_kwargs()})
 
     def warmup(self, *args: Any, grid: Grid | None = None, **kwargs: Any) -> list[Kernel]:
-        """Compiles every configuration and launches nothing."""
-        return [self.fn.warmup(*args, grid=grid, **{**kwargs, **config.all_kwargs()}) for config in self.configs]
+        """Compiles every configuration, in parallel, and launches nothing."""
+        given = dict(zip(self.base.arg_names, args)) | kwargs  # noqa: B905  # the configuration gives the rest
+        self._refuse_conflicts(given)
+        configs = self._pruned(given, kwargs)
+        with _compiles(len(configs)) as pool:
+            jobs = [
+                pool.submit(self.fn.warmup, *args, grid=grid, **{**kwargs, **config.all_kwargs()}) for config in configs
+            ]
+            return [job.result() for job in jobs]
 
-    def _key(self, given: Mapping[str, Any], session: Session) -> tuple[Any, ...]:
+    def _refuse_conflicts(self, given: Mapping[str, Any]) -> None:
+        chosen = {name for config in self.configs for name in config.kwargs}
+        both = sorted(chosen & given.keys())
+        if both:
+            raise argument_error(f"{self.__name__}: {', '.join(both)} is given, and is what the autotuner chooses")
+        files = [name for name in _FILES if given.get(name) is not None]
+        if files and len(self.configs) > 1:
+            raise argument_error(
+                f"{self.__name__}: {files[0]}= names one kernel, of which nothing is left to choose: launch it without "
+                f"@autotune, or with one configuration"
+            )
+
+    def _key(self, given: Mapping[str, Any], session: Session, kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         values = [given.get(name) for name in self.keys]
         plain = [v if v is None or isinstance(v, (bool, int, float, str)) else repr(v) for v in values]
         dtypes = [str(_dtype_of(value)) for value in given.values() if _dtype_of(value) is not None]
-        return (session.device_name, session.target, *plain, *dtypes)
+        options = sorted((name, repr(v)) for name, v in kwargs.items() if name not in self.base.arg_names)
+        return (session.device_name, session.target, *plain, *dtypes, *options)
 
     def _tune(
         self,
@@ -178,39 +228,44 @@ class Autotuner(Wrapper):
         session: Session,
         key: tuple[Any, ...],
     ) -> Tuning:
-        configs = self._pruned(given)
+        configs = self._pruned(given, kwargs)
         if len(configs) == 1:
             return Tuning(configs[0], "nothing: it is the only one")
-        name = self._name_in_cache(args, kwargs, key, configs)
-        found = session._call("CompileService.FindTuning", compile_pb2.FindTuningRequest(session=session.id, key=name))
-        if found.value:
-            winner = json.loads(found.value)
-            return Tuning(configs[winner["config"]], winner["ranked_by"], found=True)
+        is_kept = self._is_kept and self._do_bench is None  # what a caller's clock says is the caller's
+        name = self._name_in_cache(key, configs, session, kwargs.get("toolchain")) if is_kept else ""
+        if name:
+            request = compile_pb2.FindTuningRequest(session=session.id, key=name)
+            found = session._call("CompileService.FindTuning", request)
+            if found.value:
+                winner = json.loads(found.value)
+                return Tuning(configs[winner["config"]], winner["ranked_by"], found=True)
         tuning = self._measure(args, kwargs, given, grid, session, configs)
-        value = {"config": configs.index(tuning.config), "ranked_by": tuning.ranked_by}
-        session._call(
-            "CompileService.StoreTuning",
-            compile_pb2.StoreTuningRequest(session=session.id, key=name, value=json.dumps(value)),
-        )
+        if name:
+            value = {"config": configs.index(tuning.config), "ranked_by": tuning.ranked_by}
+            session._call(
+                "CompileService.StoreTuning",
+                compile_pb2.StoreTuningRequest(session=session.id, key=name, value=json.dumps(value)),
+            )
         return tuning
 
     def _name_in_cache(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], key: tuple[Any, ...], configs: list[Config]
+        self, key: tuple[Any, ...], configs: list[Config], session: Session, toolchain: str | None
     ) -> str:
+        """The ids of the toolchain that is named, or of all that could be chosen: another one makes another kernel."""
+        ids = [t.id for t in session.toolchains() if not t.unusable_reason and toolchain in (None, t.name)]
         source = self.base.bundle({})
-        options = {k: v for k, v in kwargs.items() if k not in self.base.arg_names}
-        facts = json.dumps([list(key), [str(config) for config in configs], options], sort_keys=True, default=repr)
+        facts = json.dumps([list(key), [str(config) for config in configs], ids], sort_keys=True, default=repr)
         return hashlib.sha256(source + b"\0" + facts.encode()).hexdigest()
 
-    def _pruned(self, given: dict[str, Any]) -> list[Config]:
+    def _pruned(self, given: dict[str, Any], kwargs: dict[str, Any]) -> list[Config]:
         configs = self.configs
         if self._early_prune is not None:
-            configs = list(self._early_prune(configs, given))
+            named = {name: value for name, value in kwargs.items() if name not in ("toolchain", "deadline")}
+            configs = list(self._early_prune(configs, given, **named))
             if not configs:
                 raise argument_error(f"{self.__name__}: early_config_prune left no configuration")
         if self._perf_model is not None:
-            top = self._top_k
-            top = max(int(len(self.configs) * top), 1) if isinstance(top, float) and top <= 1.0 else int(top)
+            top = self._top_k if isinstance(self._top_k, int) else max(int(len(configs) * self._top_k), 1)
             if len(configs) > top:
                 times = {c: self._perf_model(**{**given, **c.all_kwargs()}) for c in configs}
                 configs = sorted(configs, key=lambda c: times[c])[:top]
@@ -226,13 +281,13 @@ class Autotuner(Wrapper):
         configs: list[Config],
     ) -> Tuning:
         emulated = session.device.startswith("emulator")
-        ranked_by = "warp instructions" if emulated else "time"
+        ranked_by = "do_bench" if self._do_bench is not None else "warp instructions" if emulated else "time"
         tuning = Tuning(configs[0], ranked_by)
-        saved = {n: given[n].numpy() for n in self._restore if isinstance(given.get(n), Tensor)}
+        saved = self._saved(given)
         progress = _Progress(self.__name__, 2 * len(configs))
         ready: list[tuple[Config, Kernel, Bound]] = []
         try:
-            with concurrent.futures.ThreadPoolExecutor(min(len(configs), 4 * (os.cpu_count() or 1))) as pool:
+            with _compiles(len(configs)) as pool:
                 jobs = {c: pool.submit(self._prepare, args, kwargs, c, session) for c in configs}
                 for config, job in jobs.items():
                     try:
@@ -242,7 +297,7 @@ class Autotuner(Wrapper):
                     progress.step("compiled")
             for config, kernel, bound in ready:
                 try:
-                    tuning.figures[config] = self._time(kernel, bound, grid, config, given, emulated)
+                    tuning.figures[config] = self._time(kernel, bound, grid, config, given, emulated, saved)
                 except (ArgumentError, KernelFaultError) as error:
                     if isinstance(error, KernelFaultError) and error.reason != "HUNG_KERNEL":
                         raise  # wrong for one configuration is wrong
@@ -250,13 +305,8 @@ class Autotuner(Wrapper):
                 progress.step("timed")
         finally:
             progress.close()
-            for name, values in saved.items():
-                given[name].copy_from(values)
-            for name in self._reset:
-                if isinstance(given.get(name), Tensor):
-                    given[name].fill(0)
-                elif isinstance(given.get(name), np.ndarray):
-                    given[name][...] = 0
+            self._restore_from(saved)
+            self._zero(given)
         best = min(tuning.figures, key=lambda c: tuning.figures[c])
         if math.isinf(tuning.figures[best]):
             config, text = next(iter(tuning.errors.items()))
@@ -287,25 +337,109 @@ class Autotuner(Wrapper):
         return self.base.compile(bound, session, toolchain, deadline), bound
 
     def _time(
-        self, kernel: Kernel, bound: Bound, grid: Grid, config: Config, given: dict[str, Any], emulated: bool
+        self,
+        kernel: Kernel,
+        bound: Bound,
+        grid: Grid,
+        config: Config,
+        given: dict[str, Any],
+        emulated: bool,
+        saved: list[tuple[Any, Any]],
     ) -> float:
-        if self._pre_hook is not None:
-            self._pre_hook(given, reset_only=False)
-        if config.pre_hook is not None:
-            config.pre_hook({**given, **config.all_kwargs()})
-        for name in self._reset:
-            if isinstance(given.get(name), Tensor):
-                given[name].fill(0)
         programs = programs_of(grid, bound)
         if not all(programs):
             return 0.0
-        repetitions = 1 if emulated else _REPETITIONS
-        result = kernel[programs].benchmark(
-            *for_launch(kernel, bound.runtime), warmup=0 if emulated else 1, repetitions=repetitions
-        )
-        if self._post_hook is not None:
-            self._post_hook(given, exception=None)
-        return float(result.warp_instructions) if emulated else result.median
+        launch = kernel[programs]
+        values = for_launch(kernel, bound.runtime)
+        full = {**given, **config.all_kwargs()}
+
+        def with_hooks(call: Callable[[], Any]) -> Any:
+            if config.pre_hook is not None:
+                config.pre_hook(full)
+            if self._pre_hook is not None:
+                self._pre_hook(full)
+            self._zero(given)
+            try:
+                result = call()
+            except Exception as error:
+                if self._post_hook is not None:
+                    self._post_hook(full, exception=error)
+                raise
+            self._restore_from(saved)
+            if self._post_hook is not None:
+                self._post_hook(full, exception=None)
+            return result
+
+        if self._do_bench is not None:
+            answer = self._do_bench(lambda: with_hooks(lambda: launch(*values)), quantiles=_QUANTILES)
+            return float(answer[0] if isinstance(answer, Sequence) else answer)
+        if emulated:  # the same number whenever it is taken
+            counted = with_hooks(lambda: launch.benchmark(*values, warmup=0, repetitions=1))
+            return float(counted.warp_instructions)
+        warmup, repetitions = _WARMUP, _REPETITIONS
+        if self._warmup_ms is not None or self._rep_ms is not None:
+            first = with_hooks(lambda: launch.benchmark(*values, warmup=1, repetitions=1)).median
+            warmup = _launches(25 if self._warmup_ms is None else self._warmup_ms, first)
+            repetitions = _launches(100 if self._rep_ms is None else self._rep_ms, first)
+        hooks = (config.pre_hook, self._pre_hook, self._post_hook, self._reset, saved)
+        if not any(hooks):
+            return float(launch.benchmark(*values, warmup=warmup, repetitions=repetitions).median)
+        # What a hook does is done before each launch.
+        times = [
+            with_hooks(lambda: launch.benchmark(*values, warmup=0, repetitions=1)).median
+            for _ in range(warmup + repetitions)
+        ]
+        return float(np.median(times[warmup:]))
+
+    def _zero(self, given: Mapping[str, Any]) -> None:
+        for name in self._reset:
+            value = given.get(name)
+            tensor = _tensor_of(value)
+            if tensor is not None:
+                tensor.fill(0)
+            elif isinstance(value, np.ndarray):
+                value[...] = 0
+
+    def _saved(self, given: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+        saved: list[tuple[Any, Any]] = []
+        for name in self._restore:
+            value = given.get(name)
+            tensor = _tensor_of(value)
+            if tensor is not None:
+                saved.append((tensor, tensor.numpy()))
+            elif isinstance(value, np.ndarray):
+                saved.append((value, value.copy()))
+        return saved
+
+    @staticmethod
+    def _restore_from(saved: list[tuple[Any, Any]]) -> None:
+        for target, values in saved:
+            if isinstance(target, Tensor):
+                target.copy_from(values)
+            else:
+                target[...] = values
+
+
+def _launches(milliseconds: float, seconds_of_one: float) -> int:
+    return min(max(1, int(milliseconds / 1e3 / max(seconds_of_one, 1e-7))), _MOST_REPETITIONS)
+
+
+@contextlib.contextmanager
+def _compiles(count: int) -> Iterator[concurrent.futures.ThreadPoolExecutor]:
+    """Threads that wait for compiles. An error or an interrupt ends those that have not begun."""
+    pool = concurrent.futures.ThreadPoolExecutor(min(count, 4 * (os.cpu_count() or 1)))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _tensor_of(value: Any) -> Tensor | None:
+    if isinstance(value, TensorDescriptor):
+        value = value.base
+    if isinstance(value, TensorAt):
+        value = value.tensor
+    return value if isinstance(value, Tensor) else None
 
 
 def _dtype_of(value: Any) -> Any:
@@ -340,13 +474,14 @@ class Heuristics(Wrapper):
 
 
 def autotune(configs: Sequence[Config], key: Sequence[str], **options: Any) -> Callable[[Any], Autotuner]:
-    """Chooses the fastest configuration whenever one of the arguments named in `key`, or a dtype, is new.
+    """Chooses the fastest configuration whenever one of the arguments named in `key`, a dtype or an option is new.
 
-    options: reset_to_zero, restore_value, pre_hook, post_hook, prune_configs_by, as Triton has them. What says how
-    Triton times (warmup, rep, use_cuda_graph, do_bench, cache_results) is taken and has no effect: the daemon times.
+    options, as Triton has them: reset_to_zero, restore_value, pre_hook, post_hook (around each launch),
+    prune_configs_by (early_config_prune, perf_model, top_k), warmup and rep (milliseconds of launches on a device; an
+    emulator counts instructions once), do_bench (the caller's clock: called with a function that launches and waits;
+    its choice lasts as long as this object), cache_results=False (neither looks into the daemon's cache nor keeps the
+    choice there). use_cuda_graph=True is refused: times are taken on the device, without what a launch costs the host.
     """
-    for ignored in ("warmup", "rep", "use_cuda_graph", "do_bench", "cache_results"):
-        options.pop(ignored, None)
     return lambda fn: Autotuner(fn, configs, key, **options)
 
 

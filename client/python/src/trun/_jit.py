@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trun import _dtypes, _level_files
+from trun import _dtypes, _file_arguments, _level_files
 from trun._source import FORMAT, Collector, encode, flatten, unwrap
 from trun._symbols import Symbol, constexpr
 from trun.errors import TrunError, argument_error
@@ -310,6 +310,7 @@ class JITFunction(Wrapper):
         session = session or session_of(bound.runtime)
         if files is not None:
             kernel = files.load(self.__name__, session, bound.options, toolchain)
+            bound.runtime = _file_arguments.arguments_for(kernel, self.params, bound)
         else:
             kernel = self.compile(bound, session, toolchain)
         programs = programs_of(grid, bound)

@@ -1,0 +1,71 @@
+"""cubin_dir= and cubin_src=: on a GPU (the fake driver of the C++ tests, which knows `fill` by its name), and refused
+on an emulator. What a cubin computes is shown on a real GPU by tests/gpu.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import source_kernels as k
+import trun
+from conftest import BUILD, started_daemon
+
+FAKE_DRIVER = BUILD / "tests" / "libtrun_fake_cuda.so"
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[str]:
+    if not FAKE_DRIVER.exists():
+        pytest.skip(f"{FAKE_DRIVER} is not built")
+    with started_daemon("--libcuda", str(FAKE_DRIVER), "--emulator", "sm_90") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def folder(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """fill.cubin and fill.json, as a Triton cache folder has them."""
+    made = tmp_path_factory.mktemp("kernels")
+    with trun.connect(daemon, device="cuda:0") as session:
+        kernel = k.fill.warmup(session.zeros(128, dtype="int32"), 5, BLOCK=128, num_warps=4)
+        (made / "fill.cubin").write_bytes(kernel.asm["cubin"])
+        (made / "fill.json").write_text(json.dumps(kernel.metadata))
+    return made
+
+
+def test_a_cubin_on_an_emulator_is_refused_with_the_reason(daemon: str, folder: pathlib.Path) -> None:
+    with trun.connect(daemon, device="emulator:0") as session:
+        out = session.zeros(128, dtype="int32")
+        with pytest.raises(trun.errors.UnsupportedLevelError, match="cannot run a cubin") as caught:
+            k.fill[(1,)](out, 5, BLOCK=128, cubin_dir=folder)
+        assert caught.value.code == "FAILED_PRECONDITION" and not out.numpy().any()
+
+
+def test_a_cubin_whose_metadata_contradicts_it_is_refused(daemon: str, folder: pathlib.Path) -> None:
+    metadata = json.loads((folder / "fill.json").read_text())
+    cubin = (folder / "fill.cubin").read_bytes()
+    with trun.connect(daemon, device="cuda:0") as session:
+        out = session.zeros(128, dtype="int32")
+        for changed, words in (({"name": "other"}, "other"), ({"shared": 1 << 30}, "shared")):
+            with pytest.raises(trun.TrunError, match=words):
+                k.fill[(1,)](out, 5, BLOCK=128, cubin_src=cubin, metadata_json={**metadata, **changed})
+        with pytest.raises(trun.TrunError, match="cubin"):
+            k.fill[(1,)](out, 5, BLOCK=128, cubin_src=cubin[:200], metadata_json=metadata)
+        assert not out.numpy().any()
+
+
+def test_a_folder_with_a_cubin_is_launched_without_any_compile(
+    daemon: str, folder: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trun.connect(daemon, device="cuda:0") as session:
+        for given in ({"cubin_dir": folder}, {"cubin_dir": folder.parent}):
+            out = session.zeros(256, dtype="int32")
+            with caplog.at_level(logging.INFO, "trun"):
+                kernel = k.fill[(2,)](out, 5, BLOCK=128, **given)
+            np.testing.assert_array_equal(out.numpy(), np.arange(256) + 5)
+            assert list(kernel.asm) == ["cubin"] and kernel.metadata["num_warps"] == 4
+    assert "kernel cache hit: fill" in caplog.text
