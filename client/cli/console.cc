@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 
 #include "nlohmann/json.hpp"
@@ -23,7 +25,15 @@ Console::Console(Color color)
       error_color_(color == Color::kAlways || (color == Color::kAuto && IsColorTerminal(STDERR_FILENO))),
       error_is_terminal_(isatty(STDERR_FILENO) == 1) {}
 
-void Console::Print(absl::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void Console::Print(absl::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() && output_error_ == 0)
+    output_error_ = errno;
+}
+
+int Console::Flush() {
+  if (std::fflush(stdout) != 0 && output_error_ == 0) output_error_ = errno;
+  return output_error_;
+}
 
 void Console::PrintJson(const nlohmann::ordered_json& json) {
   Print(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
@@ -31,7 +41,7 @@ void Console::PrintJson(const nlohmann::ordered_json& json) {
 }
 
 void Console::PrintError(absl::string_view text) {
-  std::fflush(stdout);  // so that the two streams of one terminal stay in order
+  Flush();  // so that the two streams of one terminal stay in order
   std::fwrite(text.data(), 1, text.size(), stderr);
 }
 

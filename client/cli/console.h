@@ -1,7 +1,6 @@
 #ifndef TRUN_CLIENT_CLI_CONSOLE_H_
 #define TRUN_CLIENT_CLI_CONSOLE_H_
 
-#include <cstdio>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -21,6 +20,8 @@ class Console {
   void Print(absl::string_view text);                  // to standard output, as it is
   void PrintJson(const nlohmann::ordered_json& json);  // one object, indented; bad UTF-8 replaced
   void PrintError(absl::string_view text);             // to standard error
+  // The end of the results: 0, or the errno of the first write that failed.
+  int Flush();
 
   bool error_color() const { return error_color_; }
   bool output_color() const { return output_color_; }
@@ -28,6 +29,7 @@ class Console {
   bool error_is_terminal() const { return error_is_terminal_; }
 
  private:
+  int output_error_ = 0;
   bool output_color_;
   bool error_color_;
   bool error_is_terminal_;

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -30,7 +29,7 @@ absl::Status FollowLog(const std::string& path, Console& console) {
       console.Print(absl::string_view(buffer, static_cast<size_t>(n)));
     }
     if (n < 0 && errno != EINTR) return FromErrno(errno, absl::StrCat("cannot read '", path, "'"));
-    if (std::fflush(stdout) != 0 || gone) return absl::OkStatus();
+    if (console.Flush() != 0 || gone) return absl::OkStatus();
     alignas(struct inotify_event) char events[4096];
     const ssize_t bytes = read(watch.get(), events, sizeof events);
     if (bytes < 0 && errno == EINTR) continue;

@@ -1,8 +1,10 @@
+#include <cerrno>
 #include <csignal>
-#include <cstdio>
+#include <cstring>
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
 #include "client/cli/exit_code.h"
 #include "nlohmann/json.hpp"
@@ -75,9 +77,12 @@ int Main(int argc, char** argv) {
         console.PrintError(RenderDiagnostic(result.status(), invocation.diagnostic, console.error_color()));
       }
     }
-    // A result that could not be written must not look like one that was.
-    if (std::fflush(stdout) != 0 && code == kExitOk) {
-      console.PrintError("error: cannot write to standard output\n");
+    // A result that could not be written must not look like one that was. A reader that left early (`| head`)
+    // has seen what it wanted.
+    const int written = console.Flush();
+    if (written != 0 && written != EPIPE && code == kExitOk) {
+      console.PrintError(
+          absl::StrCat("error: cannot write to standard output: ", std::strerror(written), "\n"));
       code = kExitBadInput;
     }
     return code;

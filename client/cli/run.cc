@@ -239,7 +239,7 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
   }
   // The result is out before the session ends, which waits for its executor. One call ends all that was made
   // in it. A lease that ran out meanwhile takes nothing away from the result.
-  std::fflush(stdout);
+  invocation.console.Flush();
   session.Close().IgnoreError();
   return report.Matches() ? kExitOk : kExitMismatch;
 }

@@ -11,6 +11,7 @@
 #include "common/base/status.h"
 #include "common/rpc/limits.h"
 #include "server/cache/cache_transfer.h"
+#include "server/service/byte_stream.h"
 #include "server/service/wire.h"
 
 namespace trun {
@@ -146,27 +147,11 @@ grpc::ServerUnaryReactor* AdminService::GetCacheEntry(grpc::CallbackServerContex
 
 grpc::ServerWriteReactor<v1::GetCacheBlobResponse>* AdminService::GetCacheBlob(
     grpc::CallbackServerContext* call, const v1::GetCacheBlobRequest* request) {
-  struct State {
-    bool read = false;
-    std::string bytes;
-    size_t sent = 0;
-  };
-  auto state = std::make_shared<State>();
-  return PullStream<v1::GetCacheBlobResponse>::RunOn(
-      context_.workers, context_, blob_, call,
-      [this, request, state](const Caller& caller,
-                             v1::GetCacheBlobResponse* response) -> absl::StatusOr<bool> {
-        if (!state->read) {
-          TRUN_ASSIGN_OR_RETURN(const Level level, DecodeLevel(request->level(), "level"));
-          TRUN_ASSIGN_OR_RETURN(const CacheEntryInfo entry, Resolve(request->key(), caller));
-          TRUN_ASSIGN_OR_RETURN(state->bytes, context_.cache->GetBlob(entry.key, level));
-          state->read = true;
-        }
-        if (state->sent == state->bytes.size()) return false;
-        const size_t count = std::min(kMaxChunkBytes, state->bytes.size() - state->sent);
-        response->set_data(state->bytes.data() + state->sent, count);
-        state->sent += count;
-        return true;
+  return StreamBytes<v1::GetCacheBlobResponse>(
+      context_, blob_, call, [this, request](const Caller& caller) -> absl::StatusOr<std::string> {
+        TRUN_ASSIGN_OR_RETURN(const Level level, DecodeLevel(request->level(), "level"));
+        TRUN_ASSIGN_OR_RETURN(const CacheEntryInfo entry, Resolve(request->key(), caller));
+        return context_.cache->GetBlob(entry.key, level);
       });
 }
 

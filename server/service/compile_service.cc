@@ -9,6 +9,7 @@
 #include "common/ir/amd_target.h"
 #include "common/rpc/limits.h"
 #include "server/artifact/level_detection.h"
+#include "server/service/byte_stream.h"
 #include "server/service/wire.h"
 
 namespace trun {
@@ -242,32 +243,16 @@ grpc::ServerReadReactor<v1::UploadRequest>* CompileService::Upload(grpc::Callbac
 
 grpc::ServerWriteReactor<v1::GetArtifactResponse>* CompileService::GetArtifact(
     grpc::CallbackServerContext* call, const v1::GetArtifactRequest* request) {
-  struct State {
-    bool read = false;
-    std::string bytes;
-    size_t sent = 0;
-  };
-  auto state = std::make_shared<State>();
-  return PullStream<v1::GetArtifactResponse>::RunOn(
-      context_.workers, context_, get_artifact_, call,
-      [this, request, state](const Caller& caller,
-                             v1::GetArtifactResponse* response) -> absl::StatusOr<bool> {
-        if (!state->read) {
-          TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
-                                context_.sessions->Find(request->session(), caller.tenant));
-          TRUN_ASSIGN_OR_RETURN(const Level level, DecodeLevel(request->level(), "level"));
-          TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const CompiledKernel> kernel,
-                                session->FindKernel(request->kernel()));
-          const std::shared_ptr<const KernelBuild> build = context_.kernels->Find(kernel.get());
-          if (build == nullptr) return Internal("a session's kernel is not in the kernel table");
-          TRUN_ASSIGN_OR_RETURN(state->bytes, context_.pipeline->ReadArtifact(*build, level));
-          state->read = true;
-        }
-        if (state->sent == state->bytes.size()) return false;
-        const size_t count = std::min(kMaxChunkBytes, state->bytes.size() - state->sent);
-        response->set_data(state->bytes.data() + state->sent, count);
-        state->sent += count;
-        return true;
+  return StreamBytes<v1::GetArtifactResponse>(
+      context_, get_artifact_, call, [this, request](const Caller& caller) -> absl::StatusOr<std::string> {
+        TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
+                              context_.sessions->Find(request->session(), caller.tenant));
+        TRUN_ASSIGN_OR_RETURN(const Level level, DecodeLevel(request->level(), "level"));
+        TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const CompiledKernel> kernel,
+                              session->FindKernel(request->kernel()));
+        const std::shared_ptr<const KernelBuild> build = context_.kernels->Find(kernel.get());
+        if (build == nullptr) return Internal("a session's kernel is not in the kernel table");
+        return context_.pipeline->ReadArtifact(*build, level);
       });
 }
 

@@ -336,6 +336,18 @@ def test_a_daemon_that_cannot_start_is_explained_with_its_log(own_daemon: Comman
     assert "did not start" in done.stderr and "/proc/nowhere" in done.stderr
 
 
+def test_a_result_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none(trun: CommandLine) -> None:
+    words = [CLIENT, "toolchains", "list"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, env=trun.environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 3 and "cannot write to standard output: No space left" in done.stderr
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(words, env=trun.environment, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_terminal_gets_colours_and_a_pipe_does_not(trun: CommandLine) -> None:
     words = [CLIENT, "run", "absent.ttir"]
     assert "\x1b" not in subprocess.run(words, env=trun.environment, capture_output=True, text=True).stderr
@@ -353,6 +365,7 @@ def test_quickstart_is_right_fast_and_notices_a_wrong_element(tmp_path: Path) ->
     done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^cache +hit", done.stdout, re.MULTILINE) and "ok, largest error" in done.stdout
+    assert "Warning" not in done.stdout, "noise of a toolchain"
     done = subprocess.run([*script, "--corrupt"], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "MISMATCH in 1 of" in done.stdout
     assert list(tmp_path.iterdir()) == [], "the private daemon's folder is gone"

@@ -124,87 +124,79 @@ class Launching:
         assert self.session.read(self.kept.tensor) == self.data.tobytes(), "a tensor nobody wrote to has changed"
 
 
-def test_workers_killed_at_random_times(daemon: Daemon) -> None:
-    generator = random.Random(SEED)
-    session = daemon.open_session()
-    text = kernels.example("vector_add.ttir")
-    right = ptx_digest(session.compile(text, "ttir"))
-    before = len(open_descriptors(daemon.process.pid))
-    lost = [0]
+class Compiling:
+    """Compiles one kernel again and again, past the cache; a compile lost to a kill is the only excuse."""
 
-    def compile_once() -> None:
+    def __init__(self, daemon: Daemon, kernel: Any, level: str) -> None:
+        self.session = daemon.open_session()
+        self.kernel, self.level = kernel, level
+        self.right = ptx_digest(self.session.compile(kernel, level))
+        self.lost = 0
+
+    def step(self) -> None:
         try:
-            made = ptx_digest(session.compile(text, "ttir", recompile=True))
+            made = self.again()
         except CallError as error:
             assert error.reason == "WORKER_LOST", str(error)
-            lost[0] += 1
+            self.lost += 1
             return
-        assert made == right, "the same compile gave another PTX"
+        assert made == self.right, "the same compile gave another PTX"
 
-    load = Load(compile_once, compile_once)
+    def again(self) -> str:
+        return ptx_digest(self.session.compile(self.kernel, self.level, recompile=True))
+
+
+def kill_under_load(daemon: Daemon, compiling: Compiling, pause: Any, victims: Any) -> Load:
+    """Kills KILLS of victims(), pause(load) before each, while two threads compile; then all must be as before."""
+    generator = random.Random(SEED)
+    before = len(open_descriptors(daemon.process.pid))
+    load = Load(compiling.step, compiling.step)
     killed = 0
     while killed < KILLS and not load.wrong:
-        time.sleep(generator.uniform(0.0, 0.5))
-        pids = [pid for pid, command in daemon.children().items() if "trun_worker" in command]
-        if pids:
+        pause(load, generator)
+        if pids := victims():
             try:
                 os.kill(generator.choice(pids), signal.SIGKILL)
                 killed += 1
             except ProcessLookupError:
                 pass
     load.stop()
-    print(f"{killed} workers killed, {load.done} compiles checked, {lost[0]} of them lost to a kill")
-    assert ptx_digest(session.compile(text, "ttir", recompile=True)) == right
+    print(f"{killed} killed, {load.done} compiles checked, {compiling.lost} of them lost to a kill")
+    assert compiling.again() == compiling.right
     wait_until(
         lambda: len(open_descriptors(daemon.process.pid)) <= before + 8,
         f"descriptors going back to {before} (now {len(open_descriptors(daemon.process.pid))})",
     )
-    session.close()
+    compiling.session.close()
+    return load
+
+
+def test_workers_killed_at_random_times(daemon: Daemon) -> None:
+    compiling = Compiling(daemon, kernels.example("vector_add.ttir"), "ttir")
+
+    def workers() -> list[int]:
+        return [pid for pid, command in daemon.children().items() if "trun_worker" in command]
+
+    kill_under_load(daemon, compiling, lambda load, generator: time.sleep(generator.uniform(0.0, 0.5)), workers)
 
 
 def test_front_ends_killed_at_random_times(daemon: Daemon) -> None:
     """Zygotes and the children that they fork."""
-    generator = random.Random(SEED)
-    session = daemon.open_session()
-    bundle = kernels.SOURCE_BUNDLE
-    right = ptx_digest(session.compile(bundle, "python"))
-    before = len(open_descriptors(daemon.process.pid))
-    lost = [0]
+    compiling = Compiling(daemon, kernels.SOURCE_BUNDLE, "python")
 
-    def lower_once() -> None:
-        try:
-            made = ptx_digest(session.compile(bundle, "python", recompile=True))
-        except CallError as error:
-            assert error.reason == "WORKER_LOST", str(error)
-            lost[0] += 1
-            return
-        assert made == right, "the same source gave another PTX"
+    def front_ends() -> list[int]:
+        zygotes = [pid for pid, command in daemon.children().items() if "trun_frontend" in command]
+        return zygotes + [child for zygote in zygotes for child in children_of(zygote)]
 
-    load = Load(lower_once, lower_once)
-    killed = 0
-    while killed < KILLS and not load.wrong:
+    def pause(load: Load, generator: random.Random) -> None:
         # A zygote takes longer to start than to lower: between two kills something gets through, or has had time to.
-        finished, latest = load.done - lost[0], time.monotonic() + 2
-        while load.done - lost[0] == finished and not load.wrong and time.monotonic() < latest:
+        finished, latest = load.done - compiling.lost, time.monotonic() + 2
+        while load.done - compiling.lost == finished and not load.wrong and time.monotonic() < latest:
             time.sleep(0.005)
         time.sleep(generator.uniform(0.0, 0.1))
-        zygotes = [pid for pid, command in daemon.children().items() if "trun_frontend" in command]
-        pids = zygotes + [child for zygote in zygotes for child in children_of(zygote)]
-        if pids:
-            try:
-                os.kill(generator.choice(pids), signal.SIGKILL)
-                killed += 1
-            except ProcessLookupError:
-                pass
-    load.stop()
-    print(f"{killed} front ends killed, {load.done} lowerings, {lost[0]} of them lost to a kill")
-    assert load.done - lost[0] > KILLS // 2
-    assert ptx_digest(session.compile(bundle, "python", recompile=True)) == right
-    wait_until(
-        lambda: len(open_descriptors(daemon.process.pid)) <= before + 8,
-        f"descriptors going back to {before} (now {len(open_descriptors(daemon.process.pid))})",
-    )
-    session.close()
+
+    load = kill_under_load(daemon, compiling, pause, front_ends)
+    assert load.done - compiling.lost > KILLS // 2
 
 
 def children_of(pid: int) -> list[int]:
