@@ -47,6 +47,7 @@ absl::StatusOr<GeneratedTensor> ParseTensor(absl::string_view text, absl::string
   absl::StatusOr<Generator> generator = ParseGenerator(rest);
   if (!generator.ok()) return Bad(text, generator.status().message());
   tensor.generator = *generator;
+  tensor.generated = true;
   return tensor;
 }
 

@@ -27,6 +27,7 @@ struct GeneratedTensor {
   ScalarType dtype = ScalarType::kUnspecified;
   std::vector<std::string> dimensions;  // expressions
   Generator generator;
+  bool generated = false;  // a generator was given; else zeros
 };
 
 struct FileTensor {

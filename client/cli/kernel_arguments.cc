@@ -141,6 +141,8 @@ absl::StatusOr<KernelArguments> MakeArguments(const std::vector<ArgSpec>& specs,
     argument.position = i;
     argument.name = kernel.arguments[i].name.empty() ? absl::StrCat(i) : kernel.arguments[i].name;
     argument.output = spec.output;
+    const auto* made = std::get_if<GeneratedTensor>(&spec.value);
+    argument.unwritten = spec.output && made != nullptr && !made->generated;
     argument.spec = content->spec;
     result.tensors.push_back(std::move(argument));
     wanted.push_back(content->spec);

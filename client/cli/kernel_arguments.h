@@ -16,6 +16,7 @@ struct TensorArgument {
   size_t position = 0;
   std::string name;  // the kernel's name for it, else its position
   bool output = false;
+  bool unwritten = false;  // an output that no generator fills: the kernel is to write it
   TensorSpec spec;
   Tensor tensor;
 };

@@ -210,6 +210,7 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
     invocation.diagnostic.tensors.push_back(
         {tensor.tensor.handle(),
          absl::StrCat("argument ", DescribeArgument(tensor.position, info.arguments))});
+    if (tensor.unwritten) launch_options.checks.unwritten.push_back(tensor.tensor.handle());
   }
   report.uploaded_bytes = arguments.uploaded_bytes;
   report.upload_time = absl::Now() - now;

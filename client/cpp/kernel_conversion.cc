@@ -114,6 +114,7 @@ v1::LaunchRequest ToProto(Grid grid, absl::Span<const Argument> arguments, const
   if (options.checks.uninitialized) request.mutable_checks()->set_uninitialized(true);
   if (options.checks.races) request.mutable_checks()->set_races(true);
   if (options.checks.async) request.mutable_checks()->set_async(true);
+  for (const std::string& handle : options.checks.unwritten) request.mutable_checks()->add_unwritten(handle);
   if (options.trace.lines || options.trace.registers) {
     v1::LaunchTrace* const trace = request.mutable_trace();
     trace->set_lines(options.trace.lines);

@@ -193,6 +193,9 @@ struct LaunchRequest {
   absl::Span<const std::byte> parameters;
   absl::Duration deadline = absl::Seconds(30);
   CheckOptions checks;  // besides the device's own (SetChecks)
+  // With checks.uninitialized: ids of live allocations that nobody but launches and the device's own writes can
+  // have written since they were added. Every other allocation counts as written. Copied by Launch.
+  absl::Span<const uint64_t> unwritten;
   TraceOptions trace;
   std::shared_ptr<LaunchObserver> observer;  // null: none; of the device's own kind
 };
@@ -250,12 +253,6 @@ class Device {
   virtual absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) = 0;
   // NOT_FOUND for an id that is not live. Freed ranges are remembered for a while to name a use after free.
   virtual absl::Status RemoveAllocation(uint64_t id) = 0;
-  // For the check of uninitialised reads: nobody has written this live allocation since it was added, and
-  // nobody but launches will, before NoteWritten says so. Without it an allocation counts as written. Does
-  // nothing on a device without that check.
-  virtual void NoteUnwritten(uint64_t /*id*/) {}
-  // The host has written these bytes, or may write any of them from now on.
-  virtual void NoteWritten(uint64_t /*address*/, uint64_t /*bytes*/) {}
 
   // These move bytes of arenas and return when it is done. They are not ordered with launches: what a launch
   // writes is there once its `done` was called. OUT_OF_RANGE kArgument: not all in one arena. The device's

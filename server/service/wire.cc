@@ -133,6 +133,11 @@ absl::StatusOr<SessionLaunch> DecodeLaunch(const v1::LaunchRequest& wire) {
     return InvalidArgument(Reason::kArgument, absl::StrCat("a launch has at most ", kMaxArguments,
                                                            " arguments, not ", wire.arguments_size()));
   }
+  if (wire.checks().unwritten_size() > kMaxArguments) {
+    return InvalidArgument(Reason::kArgument,
+                           absl::StrCat("a launch has at most ", kMaxArguments, " unwritten tensors, not ",
+                                        wire.checks().unwritten_size()));
+  }
   SessionLaunch launch;
   launch.kernel = wire.kernel();
   // One too many is left in, so that the session says what is wrong with it.
@@ -144,6 +149,7 @@ absl::StatusOr<SessionLaunch> DecodeLaunch(const v1::LaunchRequest& wire) {
   }
   TRUN_ASSIGN_OR_RETURN(launch.deadline, DecodeDuration(wire.deadline(), "deadline", absl::Hours(1)));
   launch.checks = {wire.checks().uninitialized(), wire.checks().races(), wire.checks().async()};
+  launch.unwritten.assign(wire.checks().unwritten().begin(), wire.checks().unwritten().end());
   launch.trace.lines = wire.trace().lines();
   launch.trace.registers = wire.trace().registers();
   TRUN_RETURN_IF_ERROR(DecodeIndex(wire.trace().program(), "trace.program", &launch.trace.program));

@@ -42,6 +42,7 @@ struct SessionLaunch {
   absl::Duration deadline = absl::ZeroDuration();  // zero: 30 s; at most 1 h
   uint32_t repetitions = 1;
   device::CheckOptions checks;
+  std::vector<std::string> unwritten;  // handles of tensors that the caller vouches it has not written
   device::TraceOptions trace;
   // The caller looks at the result: its fault and printed text are not kept for the next Synchronize.
   bool observed = false;

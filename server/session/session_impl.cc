@@ -270,6 +270,10 @@ absl::Status SessionImpl::Enqueue(const SessionLaunch& launch, const SessionKern
   const KernelMetadata& metadata = kernel.compiled->metadata;
   TRUN_RETURN_IF_ERROR(EncodeArguments(kernel.compiled->signature, *kernel.passing, launch.arguments, resolve,
                                        &out->arguments));
+  for (const std::string& handle : launch.unwritten) {
+    TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> tensor, tensors_->Find(handle));
+    if (!tensor->written.load(std::memory_order_relaxed)) out->unwritten.push_back(tensor->id);
+  }
   out->sequence = ++last_sequence_;
   out->kernel = kernel.number;
   out->global_scratch_align = std::max<uint32_t>(metadata.global_scratch_align, 1);

@@ -170,6 +170,7 @@ absl::StatusOr<std::shared_ptr<const Tensor>> SessionImpl::Acquire(absl::string_
 
 absl::Status SessionImpl::Write(absl::string_view tensor, uint64_t offset, absl::Span<const char> data) {
   TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> found, Acquire(tensor, offset, data.size()));
+  found->written.store(true, std::memory_order_relaxed);
   if (!found->arena->in_host_memory()) {
     return OnDevice([&](ExecutorControl& executor, StagedTransfer& staging) {
       return staging.Write(&executor, found->info.device_address + offset, data);
@@ -198,6 +199,7 @@ absl::Status SessionImpl::Fill(absl::string_view tensor, uint64_t offset, uint64
                            absl::StrCat("a pattern of ", pattern.size(), " bytes; it has 1, 2, 4 or 8"));
   }
   TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> found, Acquire(tensor, offset, bytes));
+  found->written.store(true, std::memory_order_relaxed);
   if (bytes == 0) bytes = found->info.bytes - offset;
   if (bytes % pattern.size() != 0) {
     return InvalidArgument(
@@ -231,6 +233,7 @@ absl::Status SessionImpl::Copy(absl::string_view source, uint64_t source_offset,
       destination_offset < source_offset + bytes) {
     return InvalidArgument(Reason::kArgument, "the ranges of the copy overlap");
   }
+  to->written.store(true, std::memory_order_relaxed);
   if (!to->arena->in_host_memory()) {
     return OnDevice([&](ExecutorControl& executor, StagedTransfer&) {
       return executor.Copy(to->info.device_address + destination_offset,

@@ -466,6 +466,23 @@ TEST_F(SessionTest, ALaunchSeesItsArgumentsScratchAndAllocations) {
   EXPECT_EQ(executors_.allocations().begin()->second, (FakeExecutors::Range{tensor.device_address, 256}));
 }
 
+TEST_F(SessionTest, ATensorIsUnwrittenWhileTheCallerSaysSoAndTheSessionHasNotWrittenIt) {
+  auto session = Open();
+  const TensorInfo tensor = New(session.get()), other = New(session.get());
+  SessionLaunch launch = Store(Add(session.get(), "store", {kPointer, kValue}), tensor, 1);
+  launch.checks.uninitialized = true;
+  launch.unwritten = {tensor.handle, "t_nothing"};
+  EXPECT_EQ(GetReason(session->Launch(launch, [](LaunchResult) {}).status()), Reason::kHandle);
+  launch.unwritten = {tensor.handle, other.handle};
+  ASSERT_TRUE(Run(session.get(), launch).status.ok());
+  EXPECT_EQ(executors_.launches().at(0).unwritten.size(), 2u);
+  ASSERT_TRUE(session->Fill(other.handle, 0, 4, "1234").ok());
+  ASSERT_TRUE(Run(session.get(), launch).status.ok());
+  const std::vector<uint64_t> left = executors_.launches().at(1).unwritten;
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(left[0], executors_.launches().at(0).unwritten[0]);
+}
+
 TEST_F(SessionTest, TwoHandlesOfOneKernelAreLoadedOnce) {
   auto session = Open();
   const auto kernel = Kernel("store", "store", {kPointer, kValue});

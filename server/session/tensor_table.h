@@ -2,6 +2,7 @@
 #ifndef TRUN_SERVER_SESSION_TENSOR_TABLE_H_
 #define TRUN_SERVER_SESSION_TENSOR_TABLE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -20,14 +21,16 @@
 
 namespace trun {
 
-// One tensor. Its memory stays its own as long as somebody holds it, also after it was freed. Immutable.
+// One tensor. Its memory stays its own as long as somebody holds it, also after it was freed. Immutable, but
+// for `written`.
 struct Tensor {
   TensorInfo info;
   uint64_t id = 0;  // what the executor calls it; never used again
   std::shared_ptr<Arena> arena;
-  uint64_t offset = 0;    // in the arena
-  uint64_t reserved = 0;  // bytes of the arena, guard included
-  uint64_t charged = 0;   // against the quotas
+  uint64_t offset = 0;                       // in the arena
+  uint64_t reserved = 0;                     // bytes of the arena, guard included
+  uint64_t charged = 0;                      // against the quotas
+  mutable std::atomic<bool> written{false};  // the session has written into it for its client
 
   char* memory() const { return arena->memory() + offset; }
 };

@@ -42,6 +42,16 @@ def test_only_the_check_sees_it(daemon: Daemon, tmp_path: Path, name: str) -> No
     assert checked.returncode == 5 and f"[{reason}]" in checked.stderr, checked.stderr
 
 
+def test_an_output_without_a_generator_is_the_kernels_to_write(daemon: Daemon, tmp_path: Path) -> None:
+    words = ["--arg", "1=1", "--check", "uninit"]
+    text = run(daemon, tmp_path, "counter", "--out", "0=i32[1]", *words).stderr
+    assert "[UNINITIALIZED_READ]" in text, text
+    assert "read of 4 bytes" in text and "that is 0 bytes into it: argument 0" in text, text
+    for words_of_x in (["--out", "0=i32[1]:zeros"], ["--arg", "0=i32[1]"]):
+        done = run(daemon, tmp_path, "counter", *words_of_x, *words)
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_race_has_both_halves(daemon: Daemon, tmp_path: Path) -> None:
     words, check, _ = CHECKED["counter"]
     text = run(daemon, tmp_path, "counter", *words, "--check", check).stderr

@@ -164,6 +164,22 @@ def test_checks_and_a_trace_come_with_a_launch(live: trun.Session, tmp_path: pat
     assert kernel[1](x).trace == ""
 
 
+def test_what_nobody_wrote_into_an_empty_tensor_is_reported(live: trun.Session, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "counter.ptx").write_text(COUNTER)
+    (tmp_path / "counter.json").write_text(json.dumps({"name": "counter", "num_warps": 1, "shared": 0, "num_ctas": 1}))
+    kernel = live.load(tmp_path / "counter.ptx")
+    x = live.empty(1, np.int32)
+    with pytest.raises(trun.UninitializedReadError) as caught:
+        kernel[1](x, check="uninit")
+    assert caught.value.fault is not None and caught.value.fault.nearest_tensor == x.handle
+    kernel[1](live.zeros(1, np.int32), check="uninit")
+    kernel[1](x.fill(3), check="uninit")
+    mapped = live.empty(1, np.int32)
+    mapped.map()[:] = 4  # unseen by the daemon: the client tells
+    kernel[1](mapped, check="uninit")
+    assert x.numpy()[0] == 4 and mapped.numpy()[0] == 5
+
+
 def test_a_freed_tensor_is_refused(live: trun.Session, add: trun.Kernel) -> None:
     x, y, out = (live.tensor(v) for v in vectors(16))
     reference = x.at(0)

@@ -104,6 +104,7 @@ class EmulatorStream final : public Stream {
     queued.launch = std::make_unique<device::Launch>();
     queued.launch->program = queued.program.get();
     queued.launch->checks = checks;
+    queued.unwritten.assign(request.unwritten.begin(), request.unwritten.end());
     if (watched) {
       queued.watch = std::make_unique<LaunchWatch>(*queued.program, checks, request.trace, request.observer,
                                                    &device_->unwritten);
@@ -140,6 +141,7 @@ class EmulatorStream final : public Stream {
     std::shared_ptr<const std::string> text;
     std::unique_ptr<LaunchWatch> watch;  // null: nothing looks on
     std::unique_ptr<device::Launch> launch;
+    std::vector<uint64_t> unwritten;  // allocations
     absl::Duration deadline;
     Done done;
     uint64_t number = 0;
@@ -163,6 +165,7 @@ class EmulatorStream final : public Stream {
         limits.deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(queued.deadline);
         limits.cancelled = &cancelled_;
         limits.cancel_after = queued.number;
+        if (queued.launch->checks.uninitialized) device_->unwritten.Vouch(queued.unwritten);
         outcome = RunLaunch(queued.launch.get(), limits, &device_->pool);
         if (queued.watch != nullptr) outcome.trace = queued.watch->TakeTrace();
         // What nobody looked on at may have written anything.
@@ -229,24 +232,19 @@ class EmulatorDevice final : public Device {
   }
 
   absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) override {
-    return state_->memory->Add(id, address, bytes);
+    TRUN_RETURN_IF_ERROR(state_->memory->Add(id, address, bytes));
+    state_->unwritten.Add(id, address, bytes);
+    return absl::OkStatus();
   }
   absl::Status RemoveAllocation(uint64_t id) override {
-    if (const auto range = state_->memory->RangeOf(id)) state_->unwritten.Remove(range->begin);
+    state_->unwritten.Remove(id);
     return state_->memory->Remove(id);
-  }
-  void NoteUnwritten(uint64_t id) override {
-    if (const auto range = state_->memory->RangeOf(id))
-      state_->unwritten.Add(range->begin, range->end - range->begin);
-  }
-  void NoteWritten(uint64_t address, uint64_t bytes) override {
-    state_->unwritten.MarkWritten(address, bytes);
   }
 
   absl::Status WriteMemory(uint64_t address, absl::Span<const char> from) override {
     TRUN_ASSIGN_OR_RETURN(const HostRange to, Find(address, from.size()));
     if (!from.empty()) std::memcpy(to.host, from.data(), from.size());
-    NoteWritten(address, from.size());
+    state_->unwritten.MarkWritten(address, from.size());
     return absl::OkStatus();
   }
   absl::Status ReadMemory(uint64_t address, absl::Span<char> to) override {
@@ -259,7 +257,7 @@ class EmulatorDevice final : public Device {
     TRUN_ASSIGN_OR_RETURN(const HostRange to, Find(address, bytes));
     for (uint64_t i = 0; i < bytes; i += pattern.size())
       std::memcpy(to.host + i, pattern.data(), pattern.size());
-    NoteWritten(address, bytes);
+    state_->unwritten.MarkWritten(address, bytes);
     return absl::OkStatus();
   }
   absl::Status CopyMemory(uint64_t to, uint64_t from, uint64_t bytes) override {
@@ -267,7 +265,7 @@ class EmulatorDevice final : public Device {
     TRUN_ASSIGN_OR_RETURN(const HostRange target, Find(to, bytes));
     TRUN_ASSIGN_OR_RETURN(const HostRange source, Find(from, bytes));
     if (bytes > 0) std::memcpy(target.host, source.host, bytes);
-    NoteWritten(to, bytes);
+    state_->unwritten.MarkWritten(to, bytes);
     return absl::OkStatus();
   }
   absl::Status PinMemory(absl::Span<char> memory) override { return absl::OkStatus(); }

@@ -77,6 +77,7 @@ LaunchOutcome TestLauncher::Launch(const Kernel* kernel, const LaunchDimensions&
   request.dimensions = dimensions;
   request.parameters = parameters.bytes();
   request.deadline = deadline;
+  request.unwritten = unwritten_;
   std::mutex mutex;
   std::condition_variable ready;
   bool done = false;

@@ -71,6 +71,9 @@ class TestLauncher {
   LaunchOutcome Launch(const Kernel* kernel, const LaunchDimensions& dimensions,
                        const TestParameters& parameters, absl::Duration deadline = absl::Seconds(30));
 
+  // Of the next launches: allocations for which nobody but launches has written (LaunchRequest::unwritten).
+  void SetUnwritten(std::vector<uint64_t> ids) { unwritten_ = std::move(ids); }
+
   Device& device() { return *device_; }
   Stream& stream() { return *stream_; }
 
@@ -78,6 +81,7 @@ class TestLauncher {
   std::unique_ptr<Device> device_;
   std::unique_ptr<Arena> arena_;
   std::vector<std::unique_ptr<Module>> modules_;
+  std::vector<uint64_t> unwritten_;
   std::unique_ptr<Stream> stream_;
   uint8_t* host_ = nullptr;
   size_t arena_bytes_ = 0;

@@ -38,6 +38,7 @@ struct ExecutorLaunch {
   uint32_t repetitions = 1;  // more than one: a benchmark, one device time each
   // UNIMPLEMENTED kArgument on a device that has none.
   device::CheckOptions checks;
+  std::vector<uint64_t> unwritten;  // allocations (device::LaunchRequest)
   device::TraceOptions trace;
 };
 

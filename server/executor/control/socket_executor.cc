@@ -317,7 +317,7 @@ void SocketExecutor::Launch(ExecutorLaunch launch, std::function<void(ExecutorLa
   out->set_deadline_ns(
       static_cast<uint64_t>(std::max<int64_t>(absl::ToInt64Nanoseconds(launch.deadline), 0)));
   out->set_repetitions(repetitions);
-  EncodeWatch(launch.checks, launch.trace, out);
+  EncodeWatch(launch.checks, launch.unwritten, launch.trace, out);
 
   Pending pending;
   pending.check = IsLaunch;

@@ -194,12 +194,13 @@ absl::StatusOr<device::FaultReport> DecodeFault(const internal::v1::Fault& in) {
   return fault;
 }
 
-void EncodeWatch(const device::CheckOptions& checks, const device::TraceOptions& trace,
-                 internal::v1::LaunchRequest* out) {
+void EncodeWatch(const device::CheckOptions& checks, absl::Span<const uint64_t> unwritten,
+                 const device::TraceOptions& trace, internal::v1::LaunchRequest* out) {
   if (checks.any()) {
     out->mutable_checks()->set_uninitialized(checks.uninitialized);
     out->mutable_checks()->set_races(checks.races);
     out->mutable_checks()->set_late_async(checks.late_async);
+    for (const uint64_t id : unwritten) out->mutable_checks()->add_unwritten(id);
   }
   if (trace.any()) {
     out->mutable_trace()->set_lines(trace.lines);

@@ -31,9 +31,9 @@ absl::StatusOr<device::KernelAttributes> DecodeKernelAttributes(const internal::
 void EncodeFault(const device::FaultReport& fault, internal::v1::Fault* out);
 absl::StatusOr<device::FaultReport> DecodeFault(const internal::v1::Fault& in);
 
-// The checks and the trace of a launch.
-void EncodeWatch(const device::CheckOptions& checks, const device::TraceOptions& trace,
-                 internal::v1::LaunchRequest* out);
+// The checks, with the allocations that are unwritten, and the trace of a launch.
+void EncodeWatch(const device::CheckOptions& checks, absl::Span<const uint64_t> unwritten,
+                 const device::TraceOptions& trace, internal::v1::LaunchRequest* out);
 device::CheckOptions DecodeChecks(const internal::v1::LaunchRequest& in);
 absl::StatusOr<device::TraceOptions> DecodeTrace(const internal::v1::LaunchRequest& in);
 

@@ -332,6 +332,7 @@ absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRe
   request.deadline = absl::Nanoseconds(static_cast<int64_t>(std::min<uint64_t>(
       launch.deadline_ns(), static_cast<uint64_t>(absl::ToInt64Nanoseconds(absl::Hours(24))))));
   request.checks = DecodeChecks(launch);
+  request.unwritten = launch.checks().unwritten();
   request.trace = trace;
   for (uint32_t i = 0; i < repetitions; ++i) {
     stream_->Launch(request, [this, job, number, stream = stream_.get()](device::LaunchOutcome outcome) {

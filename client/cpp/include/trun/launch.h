@@ -81,6 +81,10 @@ struct LaunchChecks {
   bool uninitialized = false;  // a value that nothing wrote decides a branch, is an address, or is stored
   bool races = false;          // two accesses to one place that nothing orders
   bool async = false;          // asynchronous copies and wgmma that nothing waited for
+  // With `uninitialized`: handles of tensors that this program has not written since it allocated them, with
+  // Write, Fill, CopyFrom or through Map. They count as uninitialised but for what launches have written; all
+  // others count as written.
+  std::vector<std::string> unwritten;
 };
 
 // What to write down of one thread of a launch; the emulator only.

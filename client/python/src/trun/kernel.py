@@ -299,6 +299,7 @@ class _Call:
     wire: list[launch_pb2.LaunchArgument] = field(default_factory=list)
     arrays: list[tuple[int, npt.NDArray[Any]]] = field(default_factory=list)  # argument, what it points to
     staged: list[Tensor] = field(default_factory=list)  # one for each array
+    unwritten: set[str] = field(default_factory=set)  # handles of tensors that this program has not written
 
 
 class Launcher:
@@ -324,8 +325,9 @@ class Launcher:
         deadline: seconds, the daemon's 30 s where not given. wait=False queues the launch: only device tensors then,
         and session.synchronize() reports its fault.
 
-        On the emulator: check="uninit,race,async" looks for values that nothing wrote, accesses that nothing orders,
-        and copies and wgmma that nothing waited for, many times slower; trace=Trace(...) fills in result.trace.
+        On the emulator: check="uninit,race,async" looks for values that nothing wrote (what Session.empty() gave counts
+        as unwritten until this program or a launch writes it), accesses that nothing orders, and copies and wgmma that
+        nothing waited for, many times slower; trace=Trace(...) fills in result.trace.
         """
         session = self._kernel._session
         call = self._bind(arguments, named)
@@ -337,6 +339,7 @@ class Launcher:
             request = self._request(call, programs, deadline, wait)
             if check is not None:
                 request.checks.CopyFrom(launch_pb2.LaunchChecks(**checks_of(check)))
+                request.checks.unwritten.extend(sorted(call.unwritten))
             if trace is not None:
                 request.trace.CopyFrom(
                     launch_pb2.LaunchTrace(
@@ -455,9 +458,13 @@ class Launcher:
             if tensor._session is not session:
                 raise wrong("the tensor belongs to another session")
             wire.tensor.tensor = tensor.handle
+            if not tensor._written:
+                call.unwritten.add(tensor.handle)
             wire.tensor.offset = 0 if isinstance(value, Tensor) else value.offset
         elif isinstance(value, TensorDescriptor):
             self._encode_descriptor(value, wire)
+            if not value.base._written:
+                call.unwritten.add(value.base.handle)
         elif isinstance(value, np.ndarray):
             if declared.kind == "scalar":
                 raise wrong("an array is not a number")

@@ -370,14 +370,22 @@ class Session:
     def tensor(self, array: npt.ArrayLike, dtype: Any = None) -> Tensor:
         """A new tensor with an array's values, shape and element type."""
         values = np.asarray(array, dtype=None if dtype is None else _dtypes.to_dtype(dtype))
-        return self.empty(values.shape, values.dtype).copy_from(values)
+        return self.zeros(values.shape, values.dtype).copy_from(values)
 
     def empty(self, shape: int | Sequence[int], dtype: Any = np.float32) -> Tensor:
-        """A new tensor. The daemon hands out zeroed memory; empty() and zeros() are the same."""
+        """A new tensor that a kernel is to write.
+
+        The daemon hands out zeroed memory, so it holds what zeros() does; a launch with check="uninit" reports reads
+        of what neither this program nor a launch has written of it.
+        """
+        tensor = self.zeros(shape, dtype)
+        tensor._written = False
+        return tensor
+
+    def zeros(self, shape: int | Sequence[int], dtype: Any = np.float32) -> Tensor:
+        """A new tensor of zeros."""
         extents = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         return self._allocate([(_dtypes.to_dtype(dtype), tuple(int(n) for n in extents))])[0]
-
-    zeros = empty
 
     def _allocate(self, specs: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> list[Tensor]:
         self._free_abandoned()

@@ -108,6 +108,7 @@ class Tensor:
         self.device_address: int = info.device_address
         self._memory: Memory | None = None
         self._unmappable = False
+        self._written = True  # by this program, as far as it can tell; False: only launches have
 
     def __del__(self) -> None:
         # No call from here: this may run at any time on any thread. The session frees it with its next call.
@@ -155,6 +156,7 @@ class Tensor:
                 "and copy_from()",
                 code="FAILED_PRECONDITION",
             )
+        self._written = True
         self._session._fence(self)
         return memory.array(self.dtype, self.shape)
 
@@ -163,6 +165,7 @@ class Tensor:
         if isinstance(source, Tensor):
             if source.nbytes != self.nbytes or source._session is not self._session:
                 raise argument_error("tensors can be copied within a session, to one with as many bytes")
+            self._written = True
             request = tensor_pb2.CopyRequest(
                 session=self._session.id,
                 source=source.handle,
@@ -180,6 +183,7 @@ class Tensor:
 
     def fill(self, value: Any) -> Tensor:
         """Sets every element to ``value``."""
+        self._written = True
         pattern = np.asarray(value).astype(self.dtype).tobytes()
         request = tensor_pb2.FillRequest(session=self._session.id, tensor=self.handle, pattern=pattern)
         self._session._call("TensorService.Fill", request, timeout=None)
@@ -232,6 +236,7 @@ class Tensor:
         return self._memory
 
     def _write(self, data: memoryview) -> None:
+        self._written = True
         if self._memory is not None or len(data) >= MAP_BYTES:
             memory = self._shared_memory()
             if memory is not None:

@@ -45,7 +45,7 @@ class ChecksTest : public ::testing::Test {
 
   TestTensor Fresh(size_t bytes) {
     const TestTensor x = launcher_.Allocate(bytes);
-    launcher_.device().NoteUnwritten(x.id);
+    launcher_.SetUnwritten({x.id});
     return x;
   }
 
@@ -105,9 +105,10 @@ TEST_F(ChecksTest, GlobalMemoryIsUndefinedOnlyWhileNothingCanHaveWrittenIt) {
   const std::string copy = Ptx("ld.global.u32 %r3, [%d2];\nst.global.u32 [%d2+128], %r3;");
   const TestTensor x = Fresh(256);
   EXPECT_EQ(GetReason(Run(copy, x, kUninit).status), Reason::kUninitializedRead);
-  launcher_.device().NoteWritten(x.address, 124);
+  const std::vector<char> bytes(124);
+  ASSERT_TRUE(launcher_.device().WriteMemory(x.address, bytes).ok());
   EXPECT_EQ(Run(copy, x, kUninit).fault.thread[0], 31u);
-  launcher_.device().NoteWritten(x.address + 124, 4);
+  ASSERT_TRUE(launcher_.device().FillMemory(x.address + 124, 4, absl::string_view("\0", 1)).ok());
   EXPECT_TRUE(Run(copy, x, kUninit).status.ok());
   // What a kernel stored is defined, and what a launch without the check may have stored.
   const TestTensor y = Fresh(256);
@@ -117,8 +118,39 @@ TEST_F(ChecksTest, GlobalMemoryIsUndefinedOnlyWhileNothingCanHaveWrittenIt) {
   EXPECT_EQ(GetReason(Run(copy, z, kUninit).status), Reason::kUninitializedRead);
   EXPECT_TRUE(Run(Ptx(""), z, {}).status.ok());
   EXPECT_TRUE(Run(copy, z, kUninit).status.ok());
+  // Nor does it help to vouch again for what an earlier launch without the check may have written.
+  const TestTensor w = launcher_.Allocate(256);
+  EXPECT_TRUE(Run(Ptx(""), w, {}).status.ok());
+  launcher_.SetUnwritten({w.id});
+  EXPECT_TRUE(Run(copy, w, kUninit).status.ok());
   // An allocation that nobody vouched for counts as written.
   EXPECT_TRUE(Run(copy, launcher_.Allocate(256), kUninit).status.ok());
+}
+
+TEST_F(ChecksTest, TheReportNamesTheAllocationThatNobodyWrote) {
+  const TestTensor out = launcher_.Allocate(128);
+  const TestTensor x = Fresh(128);
+  const LaunchOutcome outcome =
+      Run(Ptx(absl::StrCat("mov.u64 %d4, ", out.address,
+                           "; add.s64 %d4, %d4, %d1;\nld.global.u32 %r3, [%d2];\nadd.u32 %r3, %r3, "
+                           "1;\nst.global.u32 [%d4], %r3;")),
+          x, kUninit);
+  EXPECT_EQ(GetReason(outcome.status), Reason::kUninitializedRead) << outcome.status;
+  EXPECT_EQ(outcome.fault.nearest_allocation, x.id);
+  EXPECT_EQ(outcome.fault.nearest_allocation_bytes, 128u);
+  EXPECT_EQ(outcome.fault.other.ptx_line, 12u);
+  EXPECT_NE(outcome.fault.message.find(absl::StrCat("of allocation ", x.id, " of 128 bytes")),
+            std::string::npos)
+      << outcome.fault.message;
+}
+
+TEST_F(ChecksTest, AnAtomicOnMemoryThatNobodyWroteIsReportedAndAnExchangeIsNot) {
+  EXPECT_EQ(GetReason(Run(Ptx("red.global.add.u32 [%d2], 1;"), Fresh(128), kUninit).status),
+            Reason::kUninitializedRead);
+  const LaunchOutcome outcome = Run(Ptx("atom.global.exch.b32 %r3, [%d2], 1;\nld.global.u32 %r4, [%d2];\n"
+                                        "st.global.u32 [%d2], %r4;"),
+                                    Fresh(128), kUninit);
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
 }
 
 TEST_F(ChecksTest, ValuesOfMaskedOffLanesMayBeComputedWith) {

@@ -104,6 +104,16 @@ bool UninitializedCheck::Report(const WatchedStep& step, uint32_t lane, const Op
     other = {"read from memory that nothing has written", origin, step.warp.cta->index,
              ThreadOf(step.warp, lane)};
   }
+  // The allocation that nobody wrote is worth more than the one that it was going to be stored to.
+  const auto read = origin == kNowhere ? unwritten_reads_.end() : unwritten_reads_.find(origin);
+  if (read != unwritten_reads_.end()) {
+    access = &read->second;
+    const AllocationRange* range = step.warp.worker->memory->Find(access->address, access->address + 1);
+    if (range != nullptr) {
+      absl::StrAppend(&message, ", which came from byte ", access->address - range->begin, " of allocation ",
+                      range->id, " of ", range->end - range->begin, " bytes");
+    }
+  }
   RaiseWithOther(step.warp, lane, Reason::kUninitializedRead, message, access,
                  origin == kNowhere ? nullptr : &other);
   return false;
@@ -229,6 +239,11 @@ void UninitializedCheck::Load(const WatchedStep& step, const NotedAccess& access
   const uint8_t* undefined = Undefined(step, access);
   const std::vector<const OperandRef*> list = ListOf(step, true);
   if (list.empty() || !HasUndefined(undefined, access.bytes)) return;
+  if (access.space == Space::kGlobal) {
+    const auto* first = std::find_if(undefined, undefined + access.bytes, [](uint8_t b) { return b != 0; });
+    const auto before = static_cast<uint32_t>(first - undefined);
+    unwritten_reads_[step.pc] = {access.address + before, access.bytes - before, "global", false};
+  }
   const uint32_t element = access.bytes / static_cast<uint32_t>(list.size());
   for (size_t k = 0; k < list.size(); ++k) {
     const RegisterInfo& info = step.info(*list[k]);
@@ -268,6 +283,13 @@ bool UninitializedCheck::Atomic(const WatchedStep& step, const NotedAccess& acce
   RegisterDefinedness& registers = StateOf(*step.warp.cta).warps[step.warp.index];
   const uint8_t* undefined = Undefined(step, access);
   const bool memory = HasUndefined(undefined, access.bytes);
+  const bool replaces = program_.sites[step.pc].text.find(".exch") != absl::string_view::npos;
+  if (memory && !replaces && access.space == Space::kGlobal) {
+    const AccessFault fault = {access.address, access.bytes, "global", true};
+    RaiseWithOther(step.warp, access.lane, Reason::kUninitializedRead,
+                   "an atomic operation on global memory that nothing has written", &fault, nullptr);
+    return false;
+  }
   bool value = false;
   for (const OperandRef* ref : ListOf(step, false)) {
     const RegisterInfo& info = step.info(*ref);
@@ -286,7 +308,6 @@ bool UninitializedCheck::Atomic(const WatchedStep& step, const NotedAccess& acce
     registers.undefined[info.cell][access.lane] = AllBytes(info.width);
     registers.origin[info.cell][access.lane] = step.pc;
   }
-  const bool replaces = program_.sites[step.pc].text.find(".exch") != absl::string_view::npos;
   const std::vector<uint8_t> after(access.bytes, value || (memory && !replaces) ? 1 : 0);
   SetUndefined(step, access, after.data());
   return true;

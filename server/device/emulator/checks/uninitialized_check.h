@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "server/device/emulator/checks/definedness.h"
 #include "server/device/emulator/exec/instrument.h"
 #include "server/device/emulator/memory/unwritten_memory.h"
@@ -68,7 +69,8 @@ class UninitializedCheck final : public Watcher {
   std::vector<Rule> rules_;
   std::map<const Cta*, std::unique_ptr<CtaState>> ctas_;
   std::vector<std::unique_ptr<CtaState>> spare_;
-  std::vector<FlowResult> pending_;   // of the step between Before and After
+  absl::flat_hash_map<uint32_t, AccessFault> unwritten_reads_;  // of global memory: the last, by instruction
+  std::vector<FlowResult> pending_;                             // of the step between Before and After
   std::vector<LaneBytes> fragments_;  // of mma: the sources' definedness, in the order of the operands
   std::vector<uint8_t> bytes_;
 };

@@ -141,13 +141,6 @@ absl::Status AllocationTable::Remove(uint64_t id) {
   return absl::OkStatus();
 }
 
-absl::optional<AllocationRange> AllocationTable::RangeOf(uint64_t id) {
-  MutexLock lock(&mu_);
-  auto it = begin_of_id_.find(id);
-  if (it == begin_of_id_.end()) return absl::nullopt;
-  return ranges_.find(it->second)->second;
-}
-
 void AllocationTable::AddModuleRange(uint64_t address, uint64_t bytes, bool read_only) {
   MutexLock lock(&mu_);
   const std::shared_ptr<const HostMapping> mapping = MappingOf(address, bytes);

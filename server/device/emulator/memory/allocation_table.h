@@ -63,8 +63,6 @@ class AllocationTable {
   // As Device::AddAllocation.
   absl::Status Add(uint64_t id, uint64_t address, uint64_t bytes);
   absl::Status Remove(uint64_t id);
-  // The live allocation of that id; nullopt when there is none.
-  absl::optional<AllocationRange> RangeOf(uint64_t id);
   // A module's variable; its memory is a mapping of its own. Id 0.
   void AddModuleRange(uint64_t address, uint64_t bytes, bool read_only);
   void RemoveModuleRange(uint64_t address);
