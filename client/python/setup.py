@@ -1,4 +1,7 @@
-"""Builds the package: what pyproject.toml cannot say is generating trun/v1 from the repository's .proto files."""
+"""Builds the package: what pyproject.toml cannot say is generating trun/v1 from the repository's .proto files, and the
+native launcher of programs on a GPU (native/), which works without, too: then Triton's own launches.
+
+In a checkout:  python setup.py build_ext --inplace  makes src/trun/triton/_native.abi3.so."""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import shutil
 import sys
 from typing import Any
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
@@ -39,6 +42,22 @@ class SdistWithProtos(sdist):
         shutil.rmtree(base / "src" / "trun" / "v1", ignore_errors=True)
 
 
+def native_launcher() -> Extension:
+    """In Python's stable ABI and with nothing but the C library: one file for every Python from 3.10 on."""
+    native = HERE / "native"
+    return Extension(
+        "trun.triton._native",
+        sources=sorted(f"native/{file.name}" for file in native.glob("*.cc")),
+        depends=sorted(f"native/{file.name}" for file in native.glob("*.h")),
+        include_dirs=["."],
+        language="c++",
+        extra_compile_args=["-std=c++20", "-O2", "-g0", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden"],
+        extra_link_args=["-Wl,--as-needed", "-s"],
+        py_limited_api=True,
+        optional=True,
+    )
+
+
 def dependencies() -> list[str]:
     return ["grpcio>=1.51", f"protobuf>={generate_stubs.runtime_version()}", "numpy>=1.24", "ml_dtypes>=0.3"]
 
@@ -48,4 +67,6 @@ def dependencies() -> list[str]:
 setup(
     cmdclass={"build_py": BuildWithStubs, "sdist": SdistWithProtos},
     install_requires=dependencies(),
+    ext_modules=[native_launcher()],
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

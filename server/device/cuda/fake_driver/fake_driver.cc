@@ -25,6 +25,7 @@
 
 #include "server/artifact/cubin_facts.h"
 #include "server/device/cuda/fake_driver/fake_kernels.h"
+#include "server/device/cuda/fake_driver/fake_program.h"
 #include "server/device/cuda/fake_driver/fake_streams.h"
 
 using trun::fake_cuda::Context;
@@ -156,6 +157,9 @@ CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice
       {CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X, 0x7fffffff},
       {CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y, 65535},
       {CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z, 65535},
+      {CU_DEVICE_ATTRIBUTE_WARP_SIZE, 32},
+      {CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK, 65536},
+      {CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, 5120},
       {CU_DEVICE_ATTRIBUTE_CLOCK_RATE, 1980000},
       {CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, 3201000},
   };
@@ -173,10 +177,6 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice) {
 CUresult cuDevicePrimaryCtxRelease(CUdevice) {
   ENTER();
   Context::Get().Release();
-  return CUDA_SUCCESS;
-}
-CUresult cuCtxSetCurrent(CUcontext) {
-  ENTER();
   return CUDA_SUCCESS;
 }
 CUresult cuCtxSynchronize() {
@@ -212,7 +212,9 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* 
 }
 CUresult cuFuncGetAttribute(int* value, CUfunction_attribute attribute, CUfunction) {
   ENTER_CONTEXT();
-  *value = attribute == CU_FUNC_ATTRIBUTE_NUM_REGS ? 16 : 0;
+  *value = attribute == CU_FUNC_ATTRIBUTE_NUM_REGS                ? 16
+           : attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? 1024
+                                                                  : 0;
   return CUDA_SUCCESS;
 }
 CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) {
@@ -404,7 +406,8 @@ CUresult cuEventElapsedTime(float* milliseconds, CUevent begin, CUevent end) {
   *milliseconds = static_cast<float>(AsEvent(end)->milliseconds() - AsEvent(begin)->milliseconds());
   return CUDA_SUCCESS;
 }
-CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void**, void** extra) {
+CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters,
+                          void** extra) {
   ENTER_CONTEXT();
   const Function& kernel = *AsFunction(function);
   KernelLaunch launch;
@@ -413,9 +416,17 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, voi
   if (extra != nullptr) {
     const char* const bytes = static_cast<const char*>(extra[1]);
     launch.parameters.assign(bytes, bytes + *static_cast<const size_t*>(extra[3]));
+  } else if (parameters != nullptr) {
+    launch.parameters.resize(kernel.entry.parameter_bytes);
+    for (size_t i = 0; i < kernel.entry.parameters.size(); ++i) {
+      const trun::CubinParameter& parameter = kernel.entry.parameters[i];
+      std::memcpy(launch.parameters.data() + parameter.offset, parameters[i], parameter.bytes);
+    }
   }
+  trun::fake_cuda::NoteLaunch(kernel.entry.name, *config, launch);
   const auto run = FindKernel(kernel.entry.name);
   if (run == nullptr) return CUDA_ERROR_NOT_FOUND;
+  if (config->hStream == nullptr) return run(launch);
   return AsStream(config->hStream)->Push([run, launch = std::move(launch)] { return run(launch); });
 }
 CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType, cuuint32_t rank, void* address,

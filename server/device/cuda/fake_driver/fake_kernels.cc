@@ -64,6 +64,9 @@ CUresult Chase(const KernelLaunch& launch) {
   return Store(target, value + 1) ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
 }
 
+// Takes any parameters and does nothing: trunFakeCudaLastLaunch() tells how it was launched.
+CUresult Note(const KernelLaunch&) { return CUDA_SUCCESS; }
+
 CUresult Canary(const KernelLaunch& launch) {
   const auto scratch = Parameter<uint64_t>(launch, 8);
   for (uint32_t i = 0; i < 32; ++i) {
@@ -78,7 +81,7 @@ KernelFunction FindKernel(const std::string& name) {
   static const auto* const kernels = new std::map<std::string, KernelFunction>{
       {"fill", Fill},   {"forever", Forever}, {"illegal", Illegal}, {"misaligned", Misaligned},
       {"trap", Trap},   {"assert", Assert},   {"print", Print},     {"canary", Canary},
-      {"chase", Chase},
+      {"chase", Chase}, {"note", Note},
   };
   const auto it = kernels->find(name);
   return it == kernels->end() ? nullptr : it->second;

@@ -3,13 +3,14 @@
     import trun.triton
     trun.triton.install()          # before the first launch; or: python -m trun.triton script.py
 
-On a machine with a GPU (placement "in-process") the daemon compiles and caches, and Triton's launcher launches in the
+On a machine with a GPU (placement "in-process") the daemon compiles and caches, and our launcher launches in the
 program's own context and stream. Without one the kernels run on the daemon's emulator, on CPU tensors. See
 docs/unchanged-programs.md.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import trun
 from trun.errors import TrunError
 from trun.session import Device, Session
+from trun.triton._cuda import native, program_driver
 from trun.triton._launcher import LaunchCounter
 from trun.triton._memory import HostMemory
 from trun.triton._stages import (
@@ -27,9 +29,11 @@ from trun.triton._stages import (
     daemon_backend,
 )
 
-__all__ = ["LaunchCounter", "ProgramCompileError", "install", "installed", "session", "uninstall"]
+__all__ = ["LaunchCounter", "ProgramCompileError", "install", "installed", "launcher", "session", "uninstall"]
 
 PLACEMENTS = ("emulator", "in-process", "daemon")
+LAUNCHERS = ("native", "triton")
+KNOWN_VERSIONS = ((3, 0), (3, 9))
 
 
 class _Installed:
@@ -42,6 +46,7 @@ class _Installed:
         self.cpu_as_cuda: Any = None
         self.compiler: DaemonCompiler | None = None
         self.backend_before: Any = None
+        self.launcher = "emulator"
         self._lock = threading.Lock()
         self._pid = 0
         self._session: Session | None = None
@@ -91,6 +96,13 @@ def installed() -> bool:
     return _state is not None
 
 
+def launcher() -> str:
+    """Who launches: "emulator", "native", or "triton" and why. REQUIRES: install()."""
+    if _state is None:
+        raise TrunError("trun.triton.install() was not called", code="FAILED_PRECONDITION")
+    return _state.launcher
+
+
 def session() -> Session:
     """The session that the program's kernels run in. REQUIRES: install()."""
     if _state is None:
@@ -115,6 +127,7 @@ def install(
     arch: str | None = None,
     cpu_as_cuda: bool | None = None,
     compile: str | None = None,
+    launcher: str | None = None,
     address: str | None = None,
 ) -> None:
     """Makes the daemon the driver of this process's Triton.
@@ -126,6 +139,8 @@ def install(
         device="cuda" runs unchanged. None: TRUN_CPU_AS_CUDA=1.
     compile: "daemon" (the default) or "local": this process's Triton makes the PTX and the daemon only runs it.
         None: TRUN_COMPILE.
+    launcher: in-process, "native" (ours, the default where its module is) or "triton" (Triton's own, which needs a C
+        compiler on this machine). None: TRUN_LAUNCHER.
     address: as trun.connect() takes it.
     """
     global _state
@@ -133,6 +148,7 @@ def install(
     from triton.backends import backends
     from triton.runtime.driver import driver as triton_driver
 
+    _check_version(triton.__version__)
     placement = placement or os.environ.get("TRUN_PLACEMENT") or ("in-process" if _has_gpu() else "emulator")
     if placement not in PLACEMENTS:
         raise ValueError(f"placement is one of {', '.join(PLACEMENTS)}, not {placement!r}")
@@ -156,6 +172,9 @@ def install(
         cpu_as_cuda = placement == "emulator" and os.environ.get("TRUN_CPU_AS_CUDA", "") not in ("", "0")
     if cpu_as_cuda and placement != "emulator":
         raise ValueError("cpu_as_cuda needs the placement 'emulator'")
+    launcher = launcher or os.environ.get("TRUN_LAUNCHER") or ""
+    if launcher and launcher not in LAUNCHERS:
+        raise ValueError(f"launcher is one of {', '.join(LAUNCHERS)}, not {launcher!r}")
     uninstall()
 
     state = _Installed(address, placement, arch or os.environ.get("TRUN_EMULATOR_ARCH"))
@@ -179,8 +198,45 @@ def install(
             state.cpu_as_cuda = CudaOnCpu(state.memory, device)
             state.cpu_as_cuda.install()
     else:
-        backends["nvidia"] = type(before)(compiler=backend, driver=before.driver)
+        module, why = (None, "asked for") if launcher == "triton" else native()
+        if module is None and launcher == "native":
+            raise TrunError(
+                f"there is no native launcher here ({why}): install trun's wheel for this platform, or build it with "
+                "client/python/setup.py build_ext --inplace",
+                code="FAILED_PRECONDITION",
+            )
+        state.launcher = "native" if module is not None else f"triton ({why})"
+        ours = program_driver(before.driver, module) if module is not None else before.driver
+        backends["nvidia"] = type(before)(compiler=backend, driver=ours)
+        _forget_driver(triton_driver)
+        if module is not None and importlib.util.find_spec("torch") is None:
+            triton_driver.set_active(ours())  # where other backends cannot even be asked whether they are active
     _state = state
+
+
+def _check_version(version: str) -> None:
+    """What install() stands on differs from version to version; another would fail somewhere in the middle."""
+    numbers = version.split(".")[:2]
+    known = (
+        all(part.isdigit() for part in numbers) and KNOWN_VERSIONS[0] <= tuple(map(int, numbers)) <= KNOWN_VERSIONS[1]
+    )
+    if not known:
+        first, last = (".".join(map(str, pair)) for pair in KNOWN_VERSIONS)
+        raise TrunError(
+            f"this process has Triton {version}; programs run unchanged with {first} to {last}. Run the program in an "
+            "environment with one of these, or give the daemon its kernels through trun.Session",
+            reason="UNSUPPORTED_TARGET",
+            code="FAILED_PRECONDITION",
+        )
+
+
+def _forget_driver(config: Any) -> None:
+    """Triton's driver is made again when it is asked for."""
+    if isinstance(getattr(type(config), "active", None), property):
+        config._active = config._default = None
+    else:  # up to 3.4: a proxy that makes it
+        config.default._obj = None
+        config.active = config.default
 
 
 def uninstall() -> None:
@@ -195,7 +251,7 @@ def uninstall() -> None:
     if state.cpu_as_cuda is not None:
         state.cpu_as_cuda.uninstall()
     backends["nvidia"] = state.backend_before
-    triton_driver._active = None  # made again when it is asked for
+    _forget_driver(triton_driver)
     _serve_cubins(None)
 
 

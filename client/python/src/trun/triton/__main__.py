@@ -12,7 +12,7 @@ import pathlib
 import runpy
 import sys
 
-from trun.triton import PLACEMENTS, install
+from trun.triton import LAUNCHERS, PLACEMENTS, install
 
 
 def main() -> None:
@@ -23,12 +23,13 @@ def main() -> None:
         "--cpu-as-cuda", action="store_true", default=None, help="torch's cuda devices are the emulator"
     )
     parser.add_argument("--compile", choices=("daemon", "local"), help="who compiles below the first level")
+    parser.add_argument("--launcher", choices=LAUNCHERS, help="who launches on a GPU, in-process")
     parser.add_argument("--address", help="unix:/path of the daemon's socket")
     parser.add_argument("-m", dest="module", action="store_true", help="the program is a module, as with python -m")
     parser.add_argument("script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     given = parser.parse_args()
-    names = ("placement", "arch", "cpu_as_cuda", "compile", "address")
+    names = ("placement", "arch", "cpu_as_cuda", "compile", "launcher", "address")
     options = {name: value for name in names if (value := getattr(given, name)) is not None}
     install(**options)
     _hand_on(options)

@@ -16,7 +16,7 @@ _SERVER_LIMIT_S = 600.0
 _FLOATS = ("fp16", "bf16", "fp32", "f32", "fp64", "f64")
 
 
-def _signature_entries(src: Any) -> tuple[list[Any], set[int]]:
+def signature_entries(src: Any) -> tuple[list[Any], set[int]]:
     """The types of the arguments that a launch is called with, and which positions are compiled in (up to 3.2)."""
     signature: dict[Any, Any] = dict(src.signature)
     if "constexpr" in signature.values() or not hasattr(src, "fn"):
@@ -57,7 +57,7 @@ class EmulatorLauncher:
     memory_of: Callable[[], HostMemory]  # set by the driver
 
     def __init__(self, src: Any, metadata: Any) -> None:
-        self._types, self._fixed = _signature_entries(src)
+        self._types, self._fixed = signature_entries(src)
 
     def __call__(
         self,
