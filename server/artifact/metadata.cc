@@ -248,7 +248,7 @@ absl::Status SettleCluster(const FileFacts& file, const MetadataJson& json, Kern
 absl::Status SettleTarget(const FileFacts& file, bool in_json, KernelMetadata& metadata) {
   if (file.arch == 0) return absl::OkStatus();
   if (in_json && metadata.target.arch != file.arch) {
-    return Contradiction("target", metadata.target.arch, "the file is for sm_", file.arch);
+    return Contradiction("target", metadata.target.arch, "the architecture of the file is", file.arch);
   }
   metadata.target.arch = file.arch;
   return absl::OkStatus();

@@ -61,3 +61,13 @@ def test_what_stands_in_no_module_comes_from_the_metadata(worker: Worker) -> Non
         for key in FROM_MODULE + FROM_METADATA:
             if key in wanted:
                 assert got.get(key) == wanted[key], (worker.version, name, key)
+
+
+def test_ptx_of_an_older_architecture_becomes_machine_code_of_the_target(worker: Worker) -> None:
+    """With its metadata, whose `arch` is that of the file: the kernel's is the target's."""
+    text = (ROOT / "examples/kernels/vector_add.ttir").read_bytes()
+    old = worker.compile(text, "ttir", "ptx", 80)
+    new = worker.compile(old.artifacts["ptx"], "ptx", "cubin", 90, metadata=old.metadata)
+    assert new.metadata["target"]["arch"] == 90 and new.metadata.get("arch") in (None, "sm90")
+    flags = int.from_bytes(new.artifacts["cubin"][48:52], "little")  # e_flags of the ELF header
+    assert 90 in (flags & 0xFF, flags >> 8 & 0xFF), hex(flags)

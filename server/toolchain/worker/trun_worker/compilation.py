@@ -12,7 +12,7 @@ from typing import Any
 from trun_worker.channel import Channel, Log
 from trun_worker.diagnostics import first_diagnostic, place
 from trun_worker.errors import CompileError
-from trun_worker.options import choose_options
+from trun_worker.options import FIXED_OPTIONS, choose_options
 from trun_worker.passes import PassTap, find_pass, list_passes
 from trun_worker.ptxas import PtxasLog, ptxas_error, threads_of
 from trun_worker.toolchain import Toolchain
@@ -196,7 +196,8 @@ class Compilation:
         names = dict(options.__dict__)
         if self.level not in MODULE_LEVELS:
             names = {k: v for k, v in names.items() if k in LATE_OPTIONS or k in self.asked}
-            names = {**names, **{k: v for k, v in self.given.items() if k not in self.asked}}
+            given = {k: v for k, v in self.given.items() if k not in self.asked and k not in FIXED_OPTIONS}
+            names = {**names, **given}  # a file may be made for an older target than it is compiled for
         digest = hashlib.sha256()
         for part in (self.toolchain.version, self.level, backend.hash(), options.hash()):
             digest.update(str(part).encode() + b"\0")
