@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """The two case studies, again: their tables, and the older version's kernel in the place of the newer one's.
 
-    case_studies.py tables [--check]    writes the tables of README.md anew, or says how they differ (exit code 1)
+    case_studies.py tables [--check]    writes the tables of README.md anew, or says how they differ
     case_studies.py limit               what sm_86 makes of each version's attention backward, on an emulator of it
     case_studies.py pack FOLDER         every version's machine code for sm_90, from its own IR and from its sm_80 PTX
     case_studies.py run FOLDER          runs and times that on TRUN_DEVICE (cuda:0); FOLDER/times.md is the table
 
 Needs a running daemon (TRUN_ADDRESS, else the user's own) and the trun package; all but `run` need the Triton versions
-and trun-client too (TRUN_CLIENT, else in PATH). `limit` needs a daemon with --emulator sm_86. Exit code 1: a number is
-wrong.
+and trun-client too (TRUN_CLIENT, else in PATH). `limit` needs a daemon with --emulator sm_86. --versions 3.2.0,3.9.0 looks at
+these alone. Exit code 1: a number is wrong.
 """
 
 from __future__ import annotations
@@ -132,11 +132,11 @@ def matrix_table(study: Study, versions: list[str]) -> str:
     return table(rows)
 
 
-def tables(check: bool) -> int:
+def tables(check: bool, asked: list[str]) -> int:
     page = HERE / "README.md"
     text = page.read_text()
     there = {line["name"] for line in json.loads(client("toolchains", "list", "--json"))["toolchains"]}
-    versions = [version for version in VERSIONS if version in there]
+    versions = [version for version in asked if version in there]
     if not check and versions != VERSIONS:
         sys.exit(f"the tables need every version; missing: {sorted(set(VERSIONS) - there)}")
     differences = 0
@@ -171,7 +171,7 @@ def compiled(study: Study, version: str, target: str, to: str, folder: Path) -> 
     return folder / f"{study.name}.{to}"
 
 
-def limit() -> int:
+def limit(asked: list[str]) -> int:
     """On sm_86 a CTA has 101,376 bytes of shared memory, as on an A10G."""
     import trun
 
@@ -185,7 +185,7 @@ def limit() -> int:
         text = {"file": study.source, "source": (HERE / f"{study.name}.py").read_text(), "function": study.name}
         bundle = json.dumps({"format": 1, "text": text, "arguments": described(study)}).encode()
         there = {toolchain.name for toolchain in session.toolchains()}
-        for version in (v for v in VERSIONS if v in there):
+        for version in (v for v in asked if v in there):
             launch = study.launch(256)
             try:
                 kernel = session.load(bundle, level="python", options=study.options, toolchain=version)
@@ -295,12 +295,16 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("tables").add_argument("--check", action="store_true")
     commands.add_parser("limit")
+    for command in commands.choices.values():
+        command.add_argument("--versions", default=",".join(VERSIONS))
     for name in ("pack", "run"):
         commands.add_parser(name).add_argument("folder", type=Path)
     options = parser.parse_args()
     if options.command == "tables":
-        return tables(options.check)
-    return {"limit": limit, "pack": lambda: pack(options.folder), "run": lambda: run(options.folder)}[options.command]()
+        return tables(options.check, options.versions.split(","))
+    if options.command == "limit":
+        return limit(options.versions.split(","))
+    return pack(options.folder) if options.command == "pack" else run(options.folder)
 
 
 if __name__ == "__main__":
