@@ -5,8 +5,9 @@
 #
 # TESTS: a folder of pytest's tests that know nothing of trun, such as Triton's own. They run with Triton alone and
 # through the daemon, at the same time, and what passes is compared; SAMPLE=N takes each N-th of them, JOBS (4) is how
-# many processes each side gets. Needs a python3 with torch, Triton, NumPy and grpcio (pytest and pytest-xdist for
-# TESTS), and a GPU. Writes to a temporary folder only.
+# many processes each side gets. STEPS: only the steps whose names match that pattern. ROUNDS (3): of the measurement.
+# Needs a python3 with torch, Triton, NumPy and grpcio (pytest and pytest-xdist for TESTS), and a GPU. Writes to a
+# temporary folder only.
 set -uo pipefail
 tests=${1:+$(readlink -f "$1")}
 cd "$(dirname "$(readlink -f "$0")")/../.."
@@ -21,6 +22,7 @@ failed=0
 stop() { trun-client daemon stop >/dev/null 2>&1; rm -rf "$home"; }
 trap stop EXIT
 step() {
+  [[ $1 =~ ${STEPS:-.} ]] || return 0
   echo
   echo "== $1 ($SECONDS s)"; shift
   "$@" 2>&1 || { echo "FAILED: exit $?"; failed=$((failed + 1)); }
@@ -94,9 +96,13 @@ END
 
 step "the box" python3 -c 'import torch, triton
 print("torch", torch.__version__, "triton", triton.__version__, torch.cuda.get_device_name(0))'
+step "who launches" python3 -c 'import trun.triton
+trun.triton.install(placement="in-process")
+print(trun.triton.launcher())'
 step "with Triton alone" env TRITON_CACHE_DIR="$home/alone" bash -c "$(declare -f program); program"
 step "in-process, compiled by the daemon" through_trun --placement in-process
 step "again, from the caches" through_trun
+step "what a launch costs the caller" python3 bench/gpu/launch_in_process.py --rounds "${ROUNDS:-3}"
 step "what the daemon has" compiled_by_the_daemon
 step "on the emulator of the same box" through_trun --placement emulator --arch sm_90 --cpu-as-cuda
 step "placement daemon is refused with the reason" refused
