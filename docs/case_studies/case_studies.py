@@ -7,8 +7,8 @@
     case_studies.py run FOLDER          runs and times that on TRUN_DEVICE (cuda:0); FOLDER/times.md is the table
 
 Needs a running daemon (TRUN_ADDRESS, else the user's own) and the trun package; all but `run` need the Triton versions
-and trun-client too (TRUN_CLIENT, else in PATH). `limit` needs a daemon with --emulator sm_86. --versions 3.2.0,3.9.0 looks at
-these alone. Exit code 1: a number is wrong.
+and trun-client too (TRUN_CLIENT, else in PATH). `limit` needs a daemon with --emulator sm_86. `--versions 3.2.0,3.9.0`
+looks at these alone. Exit code 1: a number is wrong.
 """
 
 from __future__ import annotations
