@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from footprint import descendants
 from google.rpc import error_details_pb2, status_pb2
 from trun.v1 import (
     admin_pb2,
@@ -124,25 +124,7 @@ class Daemon:
     def children(self) -> dict[int, str]:
         """Process id and command line of every live descendant."""
         assert self.process is not None
-        found: dict[int, str] = {}
-        parents = {self.process.pid}
-        table = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-                    if fields[0] != "Z":
-                        command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                        table.append((int(entry.name), int(fields[1]), command))
-        grew = True
-        while grew:
-            grew = False
-            for pid, parent, command in table:
-                if parent in parents and pid not in found:
-                    found[pid] = command
-                    parents.add(pid)
-                    grew = True
-        return found
+        return descendants(self.process.pid)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -258,14 +240,6 @@ def argument(value: Any) -> launch_pb2.LaunchArgument:
         return launch_pb2.LaunchArgument(float_value=value)
     handle = value if isinstance(value, str) else value.tensor
     return launch_pb2.LaunchArgument(tensor=launch_pb2.TensorReference(tensor=handle))
-
-
-def open_descriptors(pid: int) -> list[str]:
-    links = []
-    for entry in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(OSError):
-            links.append(os.readlink(f"/proc/{pid}/fd/{entry}"))
-    return links
 
 
 def wait_until(condition: Any, what: str, timeout: float = 15.0) -> None:
