@@ -12,7 +12,11 @@ def test_every_reason_of_the_api_has_a_class() -> None:
     reasons = {name.removeprefix("ERROR_REASON_") for name in error_pb2.ErrorReason.keys()}
     assert reasons - set(CLASSES) == {"UNSPECIFIED", "NUMERIC_MISMATCH"}
     assert set(CLASSES) <= reasons
-    assert set(NEXT_STEPS) <= reasons
+
+
+def test_every_reason_that_has_a_class_has_a_next_step() -> None:
+    assert set(NEXT_STEPS) == set(CLASSES)
+    assert all(make_error("m", reason=reason, code="INTERNAL").next_step for reason in CLASSES)
 
 
 def test_an_unknown_reason_is_still_a_trun_error() -> None:

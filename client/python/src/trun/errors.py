@@ -118,7 +118,7 @@ class TrunError(Exception):
 
     @property
     def next_step(self) -> str:
-        """What to do about it; empty where nothing general can be said."""
+        """What to do about it; empty for a reason that this version does not know."""
         return NEXT_STEPS.get(self.reason, "")
 
     def __str__(self) -> str:
@@ -329,6 +329,7 @@ CLASSES: dict[str, type[TrunError]] = {
 
 _FAULT_STEP = "the tensors are intact: correct the kernel, its arguments or the mask, and launch again"
 
+# One for each reason of CLASSES.
 NEXT_STEPS: dict[str, str] = {
     "INVALID_IR": "correct the file at the line named, or name its level with level=...",
     "COMPILE_FAILED": "read the end of the compiler's log above; another toolchain=... may take the file",
@@ -336,23 +337,36 @@ NEXT_STEPS: dict[str, str] = {
     "COMPILE_OUT_OF_MEMORY": "use smaller blocks, or raise the daemon's limit for compile workers",
     "UNKNOWN_OPTION": "session.describe_toolchain(NAME) lists the options",
     "UNSUPPORTED_LEVEL": "load an earlier level of the same kernel (PTX or above runs on the emulator)",
+    "UNSUPPORTED_INSTRUCTION": "open the session on a device that has the instruction: session.devices() lists them",
+    "UNSUPPORTED_TARGET": "compile for the session's own device (no target=...), or take a newer toolchain=...",
     "METADATA": "give Triton's JSON of this very file with metadata=...",
     "ARGUMENT": "compare with kernel.signature",
     "HANDLE": "make the tensor or kernel anew in this session",
+    "LAUNCH_SHAPE": "keep the grid between 1 and the device's limit; smaller blocks or fewer stages use less shared memory",
+    "TOO_LARGE": "send less at once: the message names the limit",
     "QUOTA": "free tensors that are no longer used, or close other sessions",
     "OUT_OF_MEMORY": "free tensors that are no longer used",
     "ILLEGAL_ADDRESS": _FAULT_STEP,
     "MISALIGNED_ADDRESS": _FAULT_STEP,
     "USE_AFTER_FREE": _FAULT_STEP,
     "UNINITIALIZED_READ": _FAULT_STEP,
+    "RACE": "the tensors are intact: put a barrier or an atomic between the two accesses, and launch again",
+    "DEVICE_ASSERT": "the tensors are intact: look at the assertion at the line named, and at what the kernel was given",
+    "BARRIER_DIVERGENCE": "the tensors are intact: move the barrier to where every thread of the program comes by",
     "HUNG_KERNEL": "the tensors are intact: give a longer deadline=..., or look for a loop or barrier that never ends",
     "CONTEXT_LOST": "launch again: the next launch gets a new context",
     "EXECUTOR_LOST": "launch again: the tensors are intact and a new executor is started",
     "WORKER_LOST": "try again: the compile pool is whole",
     "TOOLCHAIN_NOT_FOUND": "trun-client toolchains install VERSION; session.toolchains() lists what is there",
+    "TOOLCHAIN_BROKEN": "trun-client toolchains remove NAME, then install or adopt it again; or take another toolchain=...",
     "SESSION_EXPIRED": "trun.connect() opens a new session",
+    "NOT_PERMITTED": "do it as the daemon's own user; source of kernels may not open files, connect or start processes",
     "UNAVAILABLE": "trun-client doctor says what is wrong; TRUN_ADDRESS and TRUN_TRUND name the daemon",
     "DRAINING": "trun.connect() again in a moment reaches, or starts, the next daemon",
+    "CACHE_LOCKED": "use the daemon that holds the cache folder, or give this one another --cache-dir",
+    "CORRUPT": "try again: bad cache entries are made anew; send or export a damaged file once more",
+    "PROTOCOL": "use client and daemon of one version: trun-client version prints both",
+    "CANCELLED": "call again if the result is still wanted",
     "INTERNAL": "please report it, with the daemon's log",
 }
 
