@@ -20,7 +20,7 @@ sys.path.insert(0, str(HERE))
 import generate_stubs  # noqa: E402
 
 
-class BuildWithStubs(build_py):
+class BuildWithStubs(build_py):  # type: ignore[misc]  # setuptools has no types
     """Generates into the source tree first, so that setuptools finds the package where it expects it."""
 
     def run(self) -> None:
@@ -28,7 +28,7 @@ class BuildWithStubs(build_py):
         super().run()
 
 
-class SdistWithProtos(sdist):
+class SdistWithProtos(sdist):  # type: ignore[misc]
     """Takes the .proto files along: a source distribution is built where there is no repository."""
 
     def make_release_tree(self, base_dir: str, files: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,15 @@ def test_a_shell_snippet_runs(environment: dict[str, str], checkout: Path, text:
 def test_a_python_snippet_runs(environment: dict[str, str], checkout: Path, text: str) -> None:
     (checkout / "snippet.py").write_text(text)
     run_shell("python snippet.py", environment, checkout)
+
+
+def test_a_type_checker_takes_the_installed_client_as_typed(environment: dict[str, str], checkout: Path) -> None:
+    program = "import trun\nwith trun.connect() as session:\n    kernel: int = session.load('k.ttir')\n"
+    (checkout / "typed.py").write_text(program)
+    mypy = [sys.executable, "-m", "mypy", "--python-executable", "build/client/bin/python", "typed.py"]
+    done = subprocess.run(mypy, env=environment, cwd=checkout, capture_output=True, text=True, timeout=120)
+    assert 'typed.py:3: error: Incompatible types in assignment (expression has type "Kernel"' in done.stdout
+    assert "Found 1 error" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("note", "text"), snippets("cpp"))

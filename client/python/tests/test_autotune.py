@@ -184,7 +184,7 @@ def test_milliseconds_of_warmup_and_repetitions_become_launches(daemon: str) -> 
                 asked.append((request.warmup, request.repetitions))
             return call(name, request, **options)
 
-        session._call = watched  # type: ignore[method-assign]
+        session._call = watched  # type: ignore[assignment, method-assign]
         kernel[lambda meta: (128 // meta["BLOCK"],)](out, 5)
     assert len(asked) == 4 and asked[0] == asked[2] == (1, 1)
     assert all(repetitions > warmup > 1 for warmup, repetitions in (asked[1], asked[3]))

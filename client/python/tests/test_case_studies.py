@@ -34,7 +34,7 @@ def run(daemon: str, folder: pathlib.Path, *words: str) -> subprocess.CompletedP
         "PYTHONPATH": source,
         "TRUN_CLIENT": str(BUILD / "bin/trun-client"),
     }
-    command = [sys.executable, folder / "case_studies.py", *words]
+    command = [sys.executable, str(folder / "case_studies.py"), *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 

@@ -36,10 +36,10 @@ def level_name(number: int) -> str:
     return str(kernel_pb2.Level.Name(number)).removeprefix("LEVEL_").lower()
 
 
-LEVELS: dict[str, int] = {level_name(number): number for number in kernel_pb2.Level.values() if number}
+LEVELS: dict[str, kernel_pb2.Level] = {level_name(number): number for number in kernel_pb2.Level.values() if number}
 
 
-def level_number(name: str) -> int:
+def level_number(name: str) -> kernel_pb2.Level:
     if name not in LEVELS:
         raise argument_error(f"'{name}' is not a level; the levels are {', '.join(LEVELS)}")
     return LEVELS[name]
@@ -138,13 +138,15 @@ class Trace:
 CHECKS = {"uninit": "uninitialized", "race": "races", "async": "async"}
 
 
-def checks_of(given: str | Sequence[str]) -> dict[str, bool]:
-    """Fields of LaunchChecks, of "uninit,race" or a sequence of such names."""
+def checks_of(given: str | Sequence[str]) -> launch_pb2.LaunchChecks:
+    """Of "uninit,race", or of a sequence of such names."""
+    checks = launch_pb2.LaunchChecks()
     names = given.split(",") if isinstance(given, str) else list(given)
     for name in names:
         if name not in CHECKS:
             raise argument_error(f"'{name}' is not a check; the checks are {', '.join(CHECKS)}")
-    return {CHECKS[name]: True for name in names}
+        setattr(checks, CHECKS[name], True)
+    return checks
 
 
 @dataclass(frozen=True)
@@ -338,7 +340,7 @@ class Launcher:
         with session._staged(call):
             request = self._request(call, programs, deadline, wait)
             if check is not None:
-                request.checks.CopyFrom(launch_pb2.LaunchChecks(**checks_of(check)))
+                request.checks.CopyFrom(checks_of(check))
                 request.checks.unwritten.extend(sorted(call.unwritten))
             if trace is not None:
                 request.trace.CopyFrom(

@@ -52,6 +52,7 @@ from trun.tensor import Memory, Tensor, raw_memory
 from trun.v1 import (
     compile_pb2,
     device_pb2,
+    kernel_pb2,
     launch_pb2,
     session_pb2,
     tensor_pb2,
@@ -291,13 +292,13 @@ class Session:
         level = level or _level_of_name(path)
         request = compile_pb2.CompileRequest(
             session=self.id,
-            level=level_number(level) if level else 0,
+            level=level_number(level) if level else kernel_pb2.LEVEL_UNSPECIFIED,
             file_name=path,
             metadata_json=read_metadata(metadata, path, level),
             target=target or "",
             toolchain=toolchain or "",
             options={key: json.dumps(value) for key, value in (options or {}).items()},
-            last_level=level_number(to) if to else 0,
+            last_level=level_number(to) if to else kernel_pb2.LEVEL_UNSPECIFIED,
             kernel_name=kernel_name or "",
             recompile=recompile,
             record_passes=passes,
