@@ -61,16 +61,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server/main": ("common", "server"),
     "client": ("common",),
 }
-# Only these folders may include headers of a library.
-LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
-    r"<grpcpp/|<grpc/": ("common/rpc", "server/service", "server/main", "client/cpp", "client/cli", "tests", "bench"),
-    r"<rocksdb/": ("server/cache/rocksdb",),
-    r"<cuda(_runtime)?\.h>": ("server/device/cuda",),
+# Only these folders may include such headers, in quotes or in angle brackets. Tests may include what they test.
+HEADER_HOMES: dict[str, tuple[str, ...]] = {
+    r"grpc(pp)?/|(?!trun/).*\.grpc\.pb\.h": ("common/rpc", "server/service", "server/main", "client/cpp"),
+    r"trun/v\d+/": ("common/rpc", "server/service", "client/cpp"),  # messages and stubs of the public API
+    r"trun/internal/": ("server/executor",),  # what trund and an executor say to each other
+    r"rocksdb/": ("server/cache/rocksdb",),
+    r"(cuda|cuda_runtime|cuda_runtime_api|driver_types)\.h": ("server/device/cuda",),
 }
 MAX_SOURCE_LINES = 800
 MAX_TEST_LINES = 1000
 FORBIDDEN_NAME = re.compile(r"(^|_)(util|utils|helper|helpers|core|engine|manager)(_|\.|$)")
-FORK_OR_EXEC = re.compile(r"(?<![\w.:>])(?:::)?(?:fork|vfork|execve|execv|execvp|posix_spawn)\s*\(")
+FORK_OR_EXEC = re.compile(r"(?<![\w.:>])(?:::)?(?:v?fork|f?exec[vl]p?e?|posix_spawnp?|popen|system|clone3?)\s*\(")
 
 
 def room_of(path: str) -> str | None:
@@ -79,6 +81,10 @@ def room_of(path: str) -> str | None:
         if path.startswith(room + "/") and (best is None or len(room) > len(best)):
             best = room
     return best
+
+
+def lies_in(path: str, folders: tuple[str, ...]) -> bool:
+    return any(path.startswith(folder + "/") for folder in folders)
 
 
 def is_test(path: str) -> bool:
@@ -101,18 +107,20 @@ def check_file(root: Path, path: str) -> list[str]:
         return problems
     room = room_of(path)
     for number, line in enumerate(text.splitlines(), 1):
-        if room and not is_test(path):
-            match = re.match(r'\s*#include\s+"((?:common|server|client)/[^"]+)"', line)
+        if is_test(path):
+            break
+        if room:
+            match = re.match(r'\s*#\s*include\s*[<"]((?:common|server|client)/[^">]+)[">]', line)
             if match:
                 target = match.group(1)
                 allowed = (room, *ALLOWED[room])
                 if not any(target.startswith(prefix + "/") for prefix in allowed):
                     problems.append(f"{path}:{number}: {room} may not include {target}")
-        for pattern, homes in LIBRARY_HOMES.items():
-            if re.search(r"#include\s+(" + pattern + ")", line) and not path.startswith(homes) and not is_test(path):
-                problems.append(f"{path}:{number}: only {', '.join(homes)} may include this library")
+        for pattern, homes in HEADER_HOMES.items():
+            if re.match(r'\s*#\s*include\s*[<"](' + pattern + ")", line) and not lies_in(path, homes):
+                problems.append(f"{path}:{number}: only {', '.join(homes)} may include this header")
         code = line.split("//")[0]
-        if FORK_OR_EXEC.search(code) and not path.startswith("common/subprocess/") and not is_test(path):
+        if FORK_OR_EXEC.search(code) and not lies_in(path, ("common/subprocess",)):
             problems.append(f"{path}:{number}: fork and exec belong to common/subprocess")
     return problems
 
