@@ -49,6 +49,8 @@ def data(name: str) -> bytes:
             out += b"".join(SINGLE[(r >> (8 * i)) % 9][2:] for i in range(4))
         elif kind == "small_f32":
             out += SINGLE[r % 9] + SINGLE[(r >> 8) % 9]
+        elif kind == "small_f64":
+            out += DOUBLE[r % 9]
         elif kind == "small_e4m3":
             out += bytes(E4M3[(r >> (8 * i)) % 9] for i in range(8))
         elif kind == "small_e5m2":
@@ -92,7 +94,7 @@ def whole(exponent: int, mantissa: int, size: int) -> list[bytes]:
     return found
 
 
-HALF, SINGLE = whole(5, 10, 2), whole(8, 23, 4)
+HALF, SINGLE, DOUBLE = whole(5, 10, 2), whole(8, 23, 4), whole(11, 52, 8)
 E4M3, E5M2 = [b[0] for b in whole(4, 3, 1)], [b[0] for b in whole(5, 2, 1)]
 
 REGISTERS = [

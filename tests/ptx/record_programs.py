@@ -1,4 +1,4 @@
-"""Runs the programs of memory_forms.py and random_programs.py on the first GPU and writes what it answered.
+"""Runs the programs of programs.py on the first GPU and writes what it answered.
 
 usage: python record_programs.py OUT.xz
 Needs the NVIDIA driver (its own compiler takes the PTX) and nothing else. Programs run in a process of their own, so

@@ -326,5 +326,47 @@ TEST_F(InstructionsTest, AsynchronousCopiesFillWhatTheyDoNotRead) {
   for (U32 value : result) EXPECT_EQ(value, in.a[0]);
 }
 
+// stmatrix of bytes, ldmatrix of packed elements: 8 rows of 16 bytes at 16 x row, lanes 0 to 7 point to them.
+TEST_F(InstructionsTest, MatricesOfBytesAndOfPackedElements) {
+  Inputs in;
+  for (U32 i = 0; i < 32; ++i) {
+    in.a.push_back(i * 0x04040404 + 0x03020100);  // byte e of lane l: 4 l + e
+    in.b.push_back(i);
+    in.c.push_back(0);
+  }
+  const std::string address =
+      "and.b32 %r1, %t, 7; shl.b32 %r1, %r1, 4; mov.u32 %r2, s; add.u32 %r1, %r1, %r2;\n";
+  const std::string own = "shl.b32 %r3, %t, 2; add.u32 %r3, %r3, %r2;\n";
+  const std::vector<U32> stored = Run(address + own +
+                                          "stmatrix.sync.aligned.m16n8.x1.trans.shared.b8 [%r1], {%a};\n"
+                                          "bar.warp.sync -1; ld.shared.u32 %d, [%r3];",
+                                      in);
+  for (U32 row = 0; row < 8; ++row) {
+    for (U32 column = 0; column < 16; ++column) {
+      const U32 lane = column % 8 * 4 + row / 2, byte = row % 2 + 2 * (column / 8);
+      EXPECT_EQ(stored[4 * row + column / 4] >> (8 * (column % 4)) & 0xff, 4 * lane + byte)
+          << row << ", " << column;
+    }
+  }
+  for (const int bits : {4, 6}) {
+    const std::vector<U32> loaded =
+        Run(address + own + "st.shared.u32 [%r3], %a; bar.warp.sync -1;\n" +
+                absl::StrCat("ldmatrix.sync.aligned.m8n16.x1.shared.b8x16.",
+                             bits == 4 ? "b4x16_p64" : "b6x16_p32", " {%d}, [%r1];"),
+            in);
+    for (U32 lane = 0; lane < 32; ++lane) {
+      for (U32 e = 0; e < 4; ++e) {
+        const U32 row = lane / 4, at = (lane % 4 * 4 + e) * static_cast<U32>(bits);
+        U32 code = 0;
+        for (U32 bit = 0; bit < static_cast<U32>(bits); ++bit) {
+          const U32 byte = 16 * row + (at + bit) / 8;  // the memory holds 0, 1, 2 …
+          code |= (byte >> ((at + bit) % 8) & 1) << bit;
+        }
+        EXPECT_EQ(loaded[lane] >> (8 * e) & 0xff, bits == 4 ? code << 2 : code) << bits << ", " << lane;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace trun::device

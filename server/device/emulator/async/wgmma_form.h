@@ -13,7 +13,7 @@ struct WgmmaForm {
   int accumulators = 0;
 
   // Slots of the operands; A's registers are kA … kA + 3.
-  static constexpr int kB = 0, kScale = 1, kA = 2, kAccumulators = 7;
+  static constexpr int kB = 0, kScale = 1, kA = 2, kMetadata = 6, kAccumulators = 7;
 };
 
 }  // namespace trun::device

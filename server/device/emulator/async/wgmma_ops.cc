@@ -42,6 +42,7 @@ Step Multiply(Warp& last, const Instruction& in) {
   for (uint32_t w = 0; w < 4; ++w) {
     Warp& warp = last.cta->warps[first + w];
     for (int r = 0; r < f.accumulators; ++r) operands.d[w][r] = warp.U32(in.list[r]);
+    if (f.shape.sparse) operands.metadata[w] = warp.U32(in.operand[WgmmaForm::kMetadata]);
     for (int r = 0; f.shape.a_in_registers && r < 4; ++r) operands.a[w][r] = warp.U32(in.operand[kA + r]);
   }
   operands.b_descriptor = last.U64(in.operand[kB])[0];
@@ -108,7 +109,7 @@ bool IntegerColumns(int n) { return n == 8 || n == 16 || n == 24 || (n % 16 == 0
 
 Operation DecodeMultiply(Form& form) {
   WgmmaForm f;
-  if (form.Take("sp")) return form.Unsupported("sparse wgmma");
+  f.shape.sparse = form.Take("sp");
   if (!form.Take("sync") || !form.Take("aligned")) return form.Malformed("it lacks .sync.aligned");
   f.shape.satfinite = form.Take("satfinite");
   const bool bits = form.Take("and");
@@ -122,10 +123,14 @@ Operation DecodeMultiply(Form& form) {
     return true;
   };
   if (!element(&f.shape.d) || !element(&f.shape.a) || !element(&f.shape.b)) return nullptr;
-  // Operands: D, A or its descriptor, B's descriptor, then scale-d, and for floats imm-scale-a, imm-scale-b
-  // and for 16-bit types imm-trans-a (where A is in memory), imm-trans-b.
+  // Operands: D, A or its descriptor, B's descriptor, sparse ones' metadata and selector, then scale-d, and
+  // for floats imm-scale-a, imm-scale-b and for 16-bit types imm-trans-a (where A is in memory), imm-trans-b.
   f.shape.a_in_registers = form.IsVector(1);
   int next = 3;
+  if (f.shape.sparse) {
+    form.Source(WgmmaForm::kMetadata, next++, Type::kB32);
+    f.shape.selector = static_cast<int>(form.Integer(next++) & 0xff);
+  }
   if (form.operands() > next) {
     const ptx::Operand& scale = form.operand(next);
     if (scale.kind == ptx::OperandKind::kInteger) {
@@ -150,7 +155,7 @@ Operation DecodeMultiply(Form& form) {
     flag(&f.shape.transpose_b);
   }
   if (form.operands() > next) return form.Malformed("it has too many operands");
-  if (!numerics::IsValidWgmma(f.shape) || k != numerics::WgmmaDepth(f.shape.a) ||
+  if (!numerics::IsValidWgmma(f.shape) || k != numerics::WgmmaDepth(f.shape.a) * (f.shape.sparse ? 2 : 1) ||
       (f.shape.d == numerics::Type::kS32 && !IntegerColumns(f.shape.n)) ||
       bits != (f.shape.a == numerics::Type::kB1)) {
     return form.Unsupported("not a shape and types of wgmma");

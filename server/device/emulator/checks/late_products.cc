@@ -58,6 +58,7 @@ void LateProducts::Make(const Cta& cta, Product* product) {
     }
     product->inputs[w].clear();
     for (int r = 0; r < product->form->accumulators; ++r) operands.d[w][r] = product->d[w].data() + r * 32;
+    operands.metadata[w] = product->metadata[w].data();
     for (size_t r = 0; r < product->a[w].size() / 32; ++r) operands.a[w][r] = product->a[w].data() + r * 32;
   }
   // The operands' bounds have been checked by the operation.
@@ -174,6 +175,10 @@ void LateProducts::Issue(const WatchedStep& step, Warpgroup* group) {
   for (uint32_t w = 0; w < 4; ++w) {
     Warp& warp = last.cta->warps[last.index / 4 * 4 + w];
     auto& late = group->warps[w].late;
+    if (f.shape.sparse) {
+      const uint32_t* from = warp.U32(in.operand[WgmmaForm::kMetadata]);
+      product->metadata[w].assign(from, from + 32);
+    }
     for (int r = 0; f.shape.a_in_registers && r < 4; ++r) {
       const uint32_t* from = warp.U32(in.operand[WgmmaForm::kA + r]);
       product->a[w].insert(product->a[w].end(), from, from + 32);

@@ -46,9 +46,9 @@ class LateProducts final : public Watcher {
     const WgmmaForm* form = nullptr;
     uint64_t a_descriptor = 0, b_descriptor = 0;
     bool scale_d = true;
-    uint64_t number = 0;                        // in its warpgroup
-    std::array<std::vector<uint32_t>, 4> a, d;  // by warp: registers of 32 lanes
-    std::array<std::vector<Part>, 4> inputs;    // accumulators that earlier products have still to give
+    uint64_t number = 0;                                  // in its warpgroup
+    std::array<std::vector<uint32_t>, 4> a, metadata, d;  // by warp: registers of 32 lanes
+    std::array<std::vector<Part>, 4> inputs;  // accumulators that earlier products have still to give
   };
   struct WarpState {
     absl::flat_hash_map<uint32_t, Part> late;  // by place in the register file

@@ -52,7 +52,7 @@ UninitializedCheck::Rule UninitializedCheck::RuleOf(const Program& program, uint
   rule.is_load = op == "ld" || op == "ldu";
   rule.is_store = op == "st";
   rule.is_atomic = op == "atom" || op == "red";
-  rule.is_matrix = op == "ldmatrix" || op == "stmatrix";
+  rule.is_matrix = (op == "ldmatrix" || op == "stmatrix") && !words.Has("m8n16") && !words.Has("m16n8");
   rule.is_bulk = op == "cp" && (words.Has("bulk") || words.Has("reduce"));
   rule.is_cp_async = op == "cp" && !rule.is_bulk && words.Has("async") && words.Has("global");
   rule.address = rule.is_load || rule.is_store || rule.is_atomic || rule.is_matrix;

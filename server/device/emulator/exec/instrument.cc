@@ -9,8 +9,9 @@ namespace {
 
 // Operations that may wait, or merge lanes: the interpreter looks at their guard.
 bool KeepsGuard(absl::string_view text) {
-  for (const absl::string_view opcode : {"shfl", "vote", "match", "redux", "elect", "bar", "barrier", "mma",
-                                         "wgmma", "ldmatrix", "stmatrix", "movmatrix", "activemask"}) {
+  for (const absl::string_view opcode :
+       {"shfl", "vote", "match", "redux", "elect", "bar", "barrier", "mma", "wmma", "wgmma", "ldmatrix",
+        "stmatrix", "movmatrix", "activemask"}) {
     if (text.substr(0, opcode.size()) == opcode &&
         (text.size() == opcode.size() || text[opcode.size()] == '.')) {
       return true;

@@ -42,6 +42,13 @@ struct WatchedStep {
 
   const InstructionSite& site() const { return warp.program->sites[pc]; }
   absl::Span<const OperandRef> operands() const { return warp.program->operands->At(pc); }
+  // The source in a slot; null: there is none.
+  const OperandRef* Source(uint32_t slot) const {
+    for (const OperandRef& ref : operands()) {
+      if (!ref.is_definition && ref.slot == slot) return &ref;
+    }
+    return nullptr;
+  }
   const RegisterInfo& info(const OperandRef& ref) const { return warp.program->operands->values[ref.value]; }
 };
 

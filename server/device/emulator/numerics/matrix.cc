@@ -35,6 +35,27 @@ void LoadByteMatrices(int count, const uint8_t* const* rows, uint32_t* const* re
   }
 }
 
+void ExpandRow(int bits, const uint8_t* row, uint8_t* bytes) {
+  for (int i = 0; i < 16; ++i) {
+    const int at = i * bits;
+    const unsigned pair = row[at / 8] | static_cast<unsigned>(at / 8 + 1 < 16 ? row[at / 8 + 1] : 0) << 8;
+    const unsigned code = pair >> (at % 8) & ((1u << bits) - 1);
+    bytes[i] = static_cast<uint8_t>(bits == 4 ? code << 2 : code);
+  }
+}
+
+// Lane 4g + t holds rows 2t and 2t + 1 of column g, then of column g + 8: what it has of an accumulator.
+void StoreByteMatrices(int count, const uint32_t* const* registers, uint8_t* const* rows) {
+  for (int m = 0; m < count; ++m) {
+    for (int lane = 0; lane < 32; ++lane) {
+      for (int e = 0; e < 4; ++e) {
+        rows[8 * m + 2 * (lane % 4) + e % 2][lane / 4 + 8 * (e / 2)] =
+            static_cast<uint8_t>(registers[m][lane] >> (8 * e));
+      }
+    }
+  }
+}
+
 void StoreMatrices(int count, bool transpose, const uint32_t* const* registers, uint8_t* const* rows) {
   for (int m = 0; m < count; ++m) {
     uint16_t tile[8][8];

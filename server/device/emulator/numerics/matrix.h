@@ -14,6 +14,11 @@ namespace trun::device::numerics {
 void LoadMatrices(int count, bool transpose, const uint8_t* const* rows, uint32_t* const* registers);
 // m16n16 of bytes, transposed: 16 rows and two registers a matrix; `count` is the registers.
 void LoadByteMatrices(int count, const uint8_t* const* rows, uint32_t* const* registers);
+// Rows of 16 elements of 6 or 4 bits, packed at their start (.b6x16_p32, .b4x16_p64), to bytes: 6 bits in the
+// lower ones, 4 bits in the middle, as mma takes them.
+void ExpandRow(int bits, const uint8_t* row, uint8_t* bytes);
+// m16n8 of bytes, transposed: 8 rows of 16 bytes and a register a matrix.
+void StoreByteMatrices(int count, const uint32_t* const* registers, uint8_t* const* rows);
 void StoreMatrices(int count, bool transpose, const uint32_t* const* registers, uint8_t* const* rows);
 
 }  // namespace trun::device::numerics

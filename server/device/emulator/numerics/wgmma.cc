@@ -1,5 +1,7 @@
 #include "server/device/emulator/numerics/wgmma.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 
@@ -7,6 +9,7 @@
 #include <emmintrin.h>
 #endif
 
+#include "server/device/emulator/numerics/sparse.h"
 #include "server/device/emulator/numerics/variant.h"
 
 namespace trun::device::numerics {
@@ -19,10 +22,10 @@ constexpr int kDepthBytes = 32;
 // Tiles as bytes: K-major operands line by line (32 bytes each), MN-major ones k by k.
 struct Scratch {
   alignas(64) uint8_t a[kRows * kDepthBytes];
-  alignas(64) uint8_t b[kMaxColumns * kDepthBytes];
+  alignas(64) uint8_t b[kMaxColumns * 2 * kDepthBytes];
   alignas(64) float af[kRows * 32];
-  alignas(64) float bf[32 * kMaxColumns];
-  alignas(64) float line[kMaxColumns * 32];
+  alignas(64) float bf[64 * kMaxColumns];
+  alignas(64) float line[kMaxColumns * 64];
   alignas(64) uint32_t c[kRows * kMaxColumns];  // accumulators as bits
   alignas(64) float cf[kRows * kMaxColumns];    // and as floats
 };
@@ -32,11 +35,12 @@ Scratch& ThreadScratch() {
   return *scratch;
 }
 
-// Copies an operand of `lines` rows (K-major) or columns' worth of units (MN-major) out of shared memory.
+// Copies an operand of `lines` rows (K-major) or columns' worth of units (MN-major) out of shared memory;
+// `units` of 16 bytes are `depth` elements.
 absl::optional<uint32_t> Gather(const MatrixDescriptor& descriptor, bool transposed, int lines, int depth,
-                                absl::Span<const uint8_t> shared, uint8_t* out) {
+                                uint32_t units, absl::Span<const uint8_t> shared, uint8_t* out) {
   const uint32_t line_count = transposed ? static_cast<uint32_t>(depth) : static_cast<uint32_t>(lines);
-  const uint32_t unit_count = transposed ? static_cast<uint32_t>(lines) / 8 : 2;
+  const uint32_t unit_count = transposed ? static_cast<uint32_t>(lines) / 8 : units;
   for (uint32_t line = 0; line < line_count; ++line) {
     for (uint32_t unit = 0; unit < unit_count; ++unit) {
       const uint32_t address = MatrixUnitAddress(descriptor, transposed, line, unit);
@@ -66,11 +70,12 @@ absl::optional<uint32_t> GatherOperands(const WgmmaShape& shape, const WgmmaOper
   if (shape.a_in_registers) {
     GatherRegisters(operands, s.a);
   } else if (auto bad = Gather(DecodeMatrixDescriptor(operands.a_descriptor), shape.transpose_a, kRows, depth,
-                               shared, s.a)) {
+                               2, shared, s.a)) {
     return bad;
   }
-  return Gather(DecodeMatrixDescriptor(operands.b_descriptor), shape.transpose_b, shape.n, depth, shared,
-                s.b);
+  const int more = shape.sparse ? 2 : 1;
+  return Gather(DecodeMatrixDescriptor(operands.b_descriptor), shape.transpose_b, shape.n, depth * more,
+                static_cast<uint32_t>(2 * more), shared, s.b);
 }
 
 // Lane 4g + t of register 4j + i holds row g + 8 (i / 2), column 8j + 2t + i % 2 of the warp's 16 rows:
@@ -186,12 +191,12 @@ void WidenB(const WgmmaShape& shape, int depth, Scratch& s) {
   }
 }
 
+int Byte(Type type, uint8_t code) { return type == Type::kS8 ? static_cast<int8_t>(code) : code; }
+
 int32_t DotBytes(Type a_type, const uint8_t* a, Type b_type, const uint8_t* b) {
   int32_t sum = 0;
   for (int k = 0; k < kDepthBytes; ++k) {
-    const int x = a_type == Type::kS8 ? static_cast<int8_t>(a[k]) : a[k];
-    const int y = b_type == Type::kS8 ? static_cast<int8_t>(b[k]) : b[k];
-    sum += x * y;
+    sum += Byte(a_type, a[k]) * Byte(b_type, b[k]);
   }
   return sum;
 }
@@ -205,6 +210,41 @@ int32_t DotBits(const uint8_t* a, const uint8_t* b) {
     sum += __builtin_popcountll(x & y);
   }
   return sum;
+}
+
+// Row by row over the elements of A that are there.
+void RunSparse(const WgmmaShape& shape, const WgmmaOperands& operands, Scratch& s) {
+  const int depth = WgmmaDepth(shape.a), n = shape.n;
+  const SparseLayout layout = {BitsOf(shape.a), 2 * depth, shape.selector};
+  const bool integers = shape.d == Type::kS32;
+  if (!integers) {
+    WidenA(shape, shape.transpose_a && !shape.a_in_registers, depth, s);
+    WidenB(shape, 2 * depth, s);
+  }
+  LoadAccumulators(shape, operands, s.c);
+  if (!integers) std::memcpy(s.cf, s.c, sizeof(float) * static_cast<size_t>(kRows * n));
+  for (int i = 0; i < kRows; ++i) {
+    int64_t sums[kMaxColumns] = {};
+    ForEachSparseElement(layout, operands.metadata[i / 16], i % 16, [&](int k, int e) {
+      if (integers) {
+        const int x = Byte(shape.a, s.a[i * kDepthBytes + e]);
+        for (int j = 0; j < n; ++j) sums[j] += x * Byte(shape.b, s.b[j * 2 * kDepthBytes + k]);
+        return;
+      }
+      const float x = s.af[i * depth + e];
+      for (int j = 0; j < n; ++j) s.cf[i * n + j] = std::fma(x, s.bf[k * n + j], s.cf[i * n + j]);
+    });
+    for (int j = 0; integers && j < n; ++j) {
+      const int64_t sum = static_cast<int32_t>(s.c[i * n + j]) + sums[j];
+      s.c[i * n + j] =
+          static_cast<uint32_t>(shape.satfinite ? std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX) : sum);
+    }
+  }
+  if (integers) {
+    StoreWords(shape, operands, s.c);
+  } else {
+    StoreFloats(shape, operands, s.cf, s.c);
+  }
 }
 
 void RunIntegers(const WgmmaShape& shape, const WgmmaOperands& operands, Scratch& s) {
@@ -243,7 +283,8 @@ uint32_t MatrixUnitAddress(const MatrixDescriptor& d, bool transposed, uint32_t 
   if (!transposed) {
     offset = d.swizzle == Swizzle::kNone
                  ? line % 8 * 16 + line / 8 * d.stride_offset + unit * d.leading_offset
-                 : line % 8 * width * 16 + line / 8 * d.stride_offset + unit * 16;
+                 : line % 8 * width * 16 + line / 8 * d.stride_offset + unit % width * 16 +
+                       unit / width * d.leading_offset;
   } else {
     offset = d.swizzle == Swizzle::kNone
                  ? line % 8 * 16 + line / 8 * d.leading_offset + unit * d.stride_offset
@@ -254,6 +295,10 @@ uint32_t MatrixUnitAddress(const MatrixDescriptor& d, bool transposed, uint32_t 
 }
 
 bool IsValidWgmma(const WgmmaShape& s) {
+  if (s.sparse && (s.a == Type::kB1 || s.selector < 0 ||
+                   s.selector > SparseLayout{BitsOf(s.a), 2 * WgmmaDepth(s.a), 0}.max_selector())) {
+    return false;
+  }
   if (s.n < 8 || s.n > kMaxColumns || s.n % 8 != 0) return false;
   const bool half = s.a == Type::kF16 || s.a == Type::kBf16;
   if ((s.transpose_a && (!half || s.a_in_registers)) || (s.transpose_b && !half)) return false;
@@ -287,6 +332,10 @@ absl::optional<uint32_t> Wgmma(const WgmmaShape& shape, const WgmmaOperands& ope
                                absl::Span<const uint8_t> shared) {
   Scratch& s = ThreadScratch();
   if (const auto bad = GatherOperands(shape, operands, shared, s)) return bad;
+  if (shape.sparse) {
+    RunSparse(shape, operands, s);
+    return absl::nullopt;
+  }
   if (shape.d == Type::kS32) {
     RunIntegers(shape, operands, s);
     return absl::nullopt;

@@ -55,11 +55,13 @@ struct WgmmaShape {
   bool transpose_a = false, transpose_b = false;  // 16-bit types only
   bool negate_a = false, negate_b = false;        // imm-scale-a, imm-scale-b of -1; floats only
   bool satfinite = false;                         // integers
+  bool sparse = false;                            // half of A's elements, with metadata; K is twice as long
+  int selector = 0;                               // of the lanes with metadata
 
   friend bool operator==(const WgmmaShape&, const WgmmaShape&) = default;
 };
 
-// Elements along K: 32 bytes.
+// Elements of A along K: 32 bytes. A sparse product has twice as many of B.
 constexpr int WgmmaDepth(Type a) { return 256 / BitsOf(a); }
 // Registers of D a thread: n / 2 of 32 bits, or n / 4 that hold two f16.
 constexpr int WgmmaAccumulators(const WgmmaShape& s) { return s.d == Type::kF16 ? s.n / 4 : s.n / 2; }
@@ -69,8 +71,9 @@ bool IsValidWgmma(const WgmmaShape& shape);
 struct WgmmaOperands {
   const uint32_t* a[4][4] = {};  // [warp][register], where A is in registers
   uint64_t a_descriptor = 0, b_descriptor = 0;
-  uint32_t* d[4][128] = {};  // [warp][register]; the accumulator and the result
-  bool scale_d = true;       // false: D = A · B
+  const uint32_t* metadata[4] = {};  // [warp]: a register of 32 lanes, where the product is sparse
+  uint32_t* d[4][128] = {};          // [warp][register]; the accumulator and the result
+  bool scale_d = true;               // false: D = A · B
 };
 
 // Runs it for all four warps. `shared` is the CTA's shared memory from address 0 of its window. Returns the

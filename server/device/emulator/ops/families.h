@@ -17,6 +17,7 @@ void RegisterAtomics(FamilyTable* table);     // atomics.cc: atom, red, fence, m
 void RegisterWarp(FamilyTable* table);  // warp_collectives.cc: shfl, vote, match, redux, activemask, elect
 void RegisterBarriers(FamilyTable* table);   // barriers.cc: bar, barrier, griddepcontrol, nanosleep …
 void RegisterMatrix(FamilyTable* table);     // matrix.cc: mma, ldmatrix, stmatrix, movmatrix
+void RegisterWmma(FamilyTable* table);       // wmma.cc: wmma
 void RegisterAsyncCopy(FamilyTable* table);  // async_copy.cc: cp.async
 
 // Parts of cp that have files of their own: after cp.async and cp.reduce.async.

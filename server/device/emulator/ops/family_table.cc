@@ -22,6 +22,7 @@ class Table final : public FamilyTable {
     RegisterWarp(this);
     RegisterBarriers(this);
     RegisterMatrix(this);
+    RegisterWmma(this);
     RegisterAsyncCopy(this);
     RegisterMbarrier(this);
     RegisterTensorMap(this);

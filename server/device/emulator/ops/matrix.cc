@@ -103,7 +103,8 @@ Operation Mma(Form& form) {
 
 struct MatrixData {
   int count = 1;       // registers; each has eight rows
-  bool bytes = false;  // m16n16 of bytes
+  bool bytes = false;  // m16n16 of bytes, m16n8 for stmatrix
+  int packed = 0;      // bits of elements that become bytes
   bool transpose = false;
   bool address32 = true;
   bool generic = false;
@@ -139,7 +140,16 @@ Step RunMatrixAccess(Warp& warp, const Instruction& in, uint32_t mask) {
   if (!Rows(warp, in, data, kStore, rows)) return Step::kFault;
   uint32_t* registers[4];
   for (int k = 0; k < data.count; ++k) registers[k] = warp.U32(in.list[k]);
-  if constexpr (kStore) {
+  uint8_t expanded[32][16];
+  if (data.packed != 0) {
+    for (int i = 0; i < 8 * data.count; ++i) {
+      numerics::ExpandRow(data.packed, rows[i], expanded[i]);
+      rows[i] = expanded[i];
+    }
+  }
+  if (kStore && data.bytes) {
+    numerics::StoreByteMatrices(data.count, registers, rows);
+  } else if constexpr (kStore) {
     numerics::StoreMatrices(data.count, data.transpose, registers, rows);
   } else if (data.bytes) {
     numerics::LoadByteMatrices(data.count, rows, registers);
@@ -153,14 +163,23 @@ template <bool kStore>
 Operation MatrixAccess(Form& form) {
   if (!form.Take("sync") || !form.Take("aligned")) return form.Malformed("it needs .sync.aligned");
   MatrixData data;
-  data.bytes = !kStore && form.Take("m16n16");
-  if (!data.bytes && !form.Take("m8n8")) return form.Unsupported("shapes other than .m8n8");
+  data.bytes = form.Take(kStore ? "m16n8" : "m16n16");
+  const bool wide = !kStore && form.Take("m8n16");
+  if (!data.bytes && !wide && !form.Take("m8n8")) return form.Unsupported("this shape");
   data.count = form.Take("x4") ? 4 : form.Take("x2") ? 2 : 1;
   form.Take("x1");
   data.transpose = form.Take("trans");
   data.generic = form.TakeSpace() == Space::kGeneric;
-  if (form.TakeType() != (data.bytes ? Type::kB8 : Type::kB16)) return form.Unsupported("these elements");
-  if (data.bytes) {
+  if (!kStore && form.Take("b8x16")) {
+    data.packed = form.Take("b6x16_p32") ? 6 : form.Take("b4x16_p64") ? 4 : 0;
+    if (data.packed == 0 || !(data.bytes || wide))
+      return form.Malformed("it does not say what becomes bytes");
+  } else if (wide || form.TakeType() != (data.bytes ? Type::kB8 : Type::kB16)) {
+    return form.Unsupported("these elements");
+  }
+  if (wide && data.transpose) return form.Malformed("m8n16 has no .trans");
+  if (kStore && data.bytes && !data.transpose) return form.Malformed("m16n8 needs .trans");
+  if (!kStore && data.bytes) {
     if (!data.transpose || data.count > 2) return form.Unsupported("m16n16 without .trans, or of four");
     data.count *= 2;
   }

@@ -8,6 +8,7 @@
 
 #include "server/device/emulator/exec/control.h"
 #include "server/device/emulator/numerics/convert.h"
+#include "server/device/emulator/numerics/sparse.h"
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ops/float_operation.h"
 #include "server/device/emulator/ptx/ast.h"
@@ -98,38 +99,12 @@ class Multiplication {
     return ElementValue(s_, s_.b, Word(kListB, block, column * 4 + inside / per), inside % per);
   }
 
-  // Four bits of metadata for chunk `j` of A's row.
-  uint32_t Metadata(int row, int j, int chunks) const {
-    const int group = row % 8 * 4, selector = static_cast<int>(s_.selector);
-    if (chunks == 4) return Slot(kMetadata, group + selector) >> (16 * (row / 8) + 4 * j) & 15;
-    if (chunks == 16) return Slot(kMetadata, group + 2 * (j / 8) + row / 8) >> (4 * (j % 8)) & 15;
-    if (s_.bits >= 16) {
-      return Slot(kMetadata, group + 2 * selector + j / 4) >> (16 * (row / 8) + 4 * (j % 4)) & 15;
-    }
-    return Slot(kMetadata, group + 2 * selector + row / 8) >> (4 * j) & 15;
-  }
-
-  // The nonzero elements of A's row, in order of k.
+  // The elements of A's row that are there, in order of k.
   int SparseRow(int row, Product* products) const {
     int count = 0;
-    if (s_.bits == 32) {  // one of two
-      for (int j = 0; j < s_.k / 2; ++j) {
-        const int at = static_cast<int>(Metadata(row, j, s_.k / 2) & 3) >> 1;
-        products[count++] = {2 * j + at, A(row, j)};
-      }
-      return count;
-    }
-    const int unit = s_.bits == 4 ? 2 : 1;  // two of four, in units of so many elements
-    const int chunks = s_.k / (4 * unit);
-    for (int j = 0; j < chunks; ++j) {
-      const uint32_t where = Metadata(row, j, chunks);
-      for (int half = 0; half < 2; ++half) {
-        const int at = static_cast<int>(where >> (2 * half) & 3);
-        for (int u = 0; u < unit; ++u) {
-          products[count++] = {4 * unit * j + unit * at + u, A(row, unit * (2 * j + half) + u)};
-        }
-      }
-    }
+    numerics::ForEachSparseElement({s_.bits, s_.k, static_cast<int>(s_.selector)},
+                                   warp_.U32(in_.operand[kMetadata]), row,
+                                   [&](int k, int e) { products[count++] = {k, A(row, e)}; });
     return count;
   }
 
@@ -296,11 +271,6 @@ bool IsKnown(const Special& s) {
   }
 }
 
-uint32_t MaxSelector(const Special& s) {
-  const int chunks = s.bits == 32 ? s.k / 2 : s.k / (s.bits == 4 ? 8 : 4);
-  return chunks == 4 ? 3 : chunks == 8 ? 1 : 0;
-}
-
 // {byte, thread} of a scale factor.
 void TakeScale(Form& form, int operand, int slot, int byte_slot, int thread_slot) {
   form.Source(slot, operand, Type::kB32);
@@ -374,7 +344,8 @@ Operation DecodeSpecialMma(Form& form, MmaKind kind, int m, int n, int k) {
   if (kind == MmaKind::kSparse) {
     form.Source(kMetadata, 4, kWord);
     s.selector = static_cast<uint32_t>(form.Integer(5));
-    if (s.selector > MaxSelector(s)) return form.Malformed("the sparsity selector is too large");
+    if (static_cast<int>(s.selector) > numerics::SparseLayout{s.bits, s.k, 0}.max_selector())
+      return form.Malformed("the sparsity selector is too large");
   } else if (s.scales != 0) {
     TakeScale(form, 4, kScaleA, kByteA, kThreadA);
     TakeScale(form, 6, kScaleB, kByteB, kThreadB);
