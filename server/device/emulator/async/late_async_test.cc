@@ -154,6 +154,20 @@ struct Mutant {
   std::string ptx;
 };
 
+// One text for each proxy fence that something goes through: not those of tensor maps.
+std::vector<Mutant> WithoutOneProxyFence(const std::string& ptx) {
+  std::vector<std::string> lines = absl::StrSplit(ptx, '\n');
+  std::vector<Mutant> mutants;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const std::string line = lines[i];
+    if (!absl::StartsWith(absl::StripLeadingAsciiWhitespace(line), "fence.proxy.async")) continue;
+    lines[i] = "";
+    mutants.push_back({absl::StrCat("line ", i + 1), absl::StrJoin(lines, "\n")});
+    lines[i] = line;
+  }
+  return mutants;
+}
+
 // One text for each wait that waits for something, without it. Triton's .read waits behind the making of a
 // tensor map have no bulk copy to wait for.
 std::vector<Mutant> WithoutOneWait(const std::string& ptx) {
@@ -225,6 +239,51 @@ INSTANTIATE_TEST_SUITE_P(Triton, MissingWaitTest,
                                          MutantCase{"tma_matmul_cluster", 128, 128, 0},
                                          MutantCase{"specialised_matmul", 128, 128, 2}),
                          [](const auto& info) { return std::string(info.param.name); });
+
+// --- proxies
+
+TEST_F(LateAsyncTest, AProxyFenceTakenOutOfAMatmulIsReportedWhereStoresGoThroughIt) {
+  CheckOptions checks;
+  checks.races = true;
+  ASSERT_TRUE(device().SetChecks(checks).ok());
+  struct Case {
+    const char* name;
+    std::vector<uint64_t> sizes;
+    size_t without_stores;  // fences with copies of cp.async alone before them
+  };
+  for (const Case& c : {Case{"tma_matmul_fp16", {64, 128, 64}, 0},
+                        Case{"wgmma_fp16", {64, 64, 64, 64, 64}, 0}, Case{"attention", {}, 1}}) {
+    const std::string name = absl::StrCat("testdata/", c.name);
+    const nlohmann::json metadata = nlohmann::json::parse(ReadText(name + ".json"));
+    const auto run = [&](const std::string& ptx) {
+      LaunchDimensions dimensions;
+      dimensions.block = {metadata["num_warps"].get<uint32_t>() * 32, 1, 1};
+      dimensions.dynamic_shared_bytes = metadata["shared"].get<uint32_t>();
+      std::vector<uint64_t> arguments = {Ones(256 * 64), Ones(256 * 64), Ones(256 * 64)};
+      arguments.insert(arguments.end(), c.sizes.begin(), c.sizes.end());
+      if (c.sizes.empty())
+        arguments = {arguments[0], arguments[1], arguments[2], Allocate(256 * 64 * 4), 0, 256};
+      const uint64_t scratch = metadata["global_scratch_size"].get<uint64_t>();
+      arguments.push_back(scratch != 0 ? Allocate(scratch) : 0);
+      arguments.push_back(0);
+      return RunText(ptx, dimensions, arguments);
+    };
+    const std::string ptx = ReadText(name + ".ptx");
+    const LaunchOutcome whole = run(ptx);
+    ASSERT_TRUE(whole.status.ok()) << c.name << whole.status;
+    size_t silent = 0;
+    for (const Mutant& mutant : WithoutOneProxyFence(ptx)) {
+      const LaunchOutcome outcome = run(mutant.ptx);
+      if (outcome.status.ok()) {
+        ++silent;
+        continue;
+      }
+      EXPECT_EQ(GetReason(outcome.status), Reason::kRace) << c.name << " " << mutant.what;
+      EXPECT_THAT(outcome.fault.message, testing::HasSubstr("fence.proxy.async")) << mutant.what;
+    }
+    EXPECT_EQ(silent, c.without_stores) << c.name;
+  }
+}
 
 }  // namespace
 }  // namespace trun::device

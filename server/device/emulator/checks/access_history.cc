@@ -3,20 +3,38 @@
 namespace trun::device {
 namespace {
 
-bool Conflict(const AccessRecord& a, const AccessRecord& b) {
-  using R = AccessRecord;
-  if ((a.bytes & b.bytes) == 0 || a.agent == b.agent) return false;
-  if (!a.Is(R::kWrite) && !b.Is(R::kWrite)) return false;
+using R = AccessRecord;
+
+bool IsGenericWrite(const R& r) { return r.Is(R::kWrite) && !r.Is(R::kAsync); }
+
+Conflict ConflictOf(const R& before, const R& now, bool ordered, const AccessContext& context) {
+  if ((before.bytes & now.bytes) == 0) return Conflict::kNone;
+  if (context.through_async_proxy && IsGenericWrite(before) && ordered &&
+      context.known.fenced.Get(before.agent) < before.step) {
+    return Conflict::kProxy;
+  }
+  if (before.agent == now.agent) {
+    const bool apart = context.lanes_since != 0 && IsGenericWrite(before) && !before.Is(R::kAtomic) &&
+                       !now.Is(R::kAtomic) && !now.Is(R::kAsync) && before.lane != R::kSeveralLanes &&
+                       before.lane != now.lane && before.pc != now.pc && before.step >= context.lanes_since;
+    return apart ? Conflict::kLanes : Conflict::kNone;
+  }
+  if (ordered || (!before.Is(R::kWrite) && !now.Is(R::kWrite))) return Conflict::kNone;
   // Two copies to one place are the same copy made twice, as far as kernels do that at all.
-  if (a.Is(R::kAsync) && b.Is(R::kAsync) && a.Is(R::kWrite) && b.Is(R::kWrite)) return false;
-  if (a.Is(R::kAtomic) && b.Is(R::kAtomic)) return false;
-  return true;
+  if (before.Is(R::kAsync) && now.Is(R::kAsync) && before.Is(R::kWrite) && now.Is(R::kWrite)) {
+    return Conflict::kNone;
+  }
+  if (before.Is(R::kAtomic) && now.Is(R::kAtomic)) {
+    const bool narrow = before.Is(R::kCtaScope) || now.Is(R::kCtaScope);
+    return narrow && !context.same_program(before.agent, now.agent) ? Conflict::kUnordered : Conflict::kNone;
+  }
+  return Conflict::kUnordered;
 }
 
 }  // namespace
 
-bool AccessCell::Add(const AccessRecord& access, const VectorClock& clock, AccessRecord* conflict) {
-  bool found = false;
+Conflict AccessCell::Add(const AccessRecord& access, const AccessContext& context, AccessRecord* before) {
+  Conflict found = Conflict::kNone;
   AccessRecord* own = nullptr;
   AccessRecord* spare = nullptr;
   AccessRecord* read = nullptr;
@@ -25,10 +43,10 @@ bool AccessCell::Add(const AccessRecord& access, const VectorClock& clock, Acces
       spare = &r;
       continue;
     }
-    const bool ordered = clock.Get(r.agent) >= r.step;
-    if (!found && !ordered && Conflict(r, access)) {
-      *conflict = r;
-      found = true;
+    const bool ordered = context.known.Get(r.agent) >= r.step;
+    if (found == Conflict::kNone) {
+      found = ConflictOf(r, access, ordered, context);
+      if (found != Conflict::kNone) *before = r;
     }
     if (r.agent == access.agent && r.flags == access.flags) own = &r;
     if (ordered && (spare == nullptr || spare->step != 0) && (access.bytes & r.bytes) == r.bytes &&
@@ -38,9 +56,12 @@ bool AccessCell::Add(const AccessRecord& access, const VectorClock& clock, Acces
     if (!r.Is(AccessRecord::kWrite)) read = &r;
   }
   if (own != nullptr) {
-    const uint8_t bytes = own->step == access.step ? own->bytes | access.bytes : access.bytes;
+    const bool same_step = own->step == access.step;
+    const uint8_t bytes = same_step ? own->bytes | access.bytes : access.bytes;
+    const bool parts = same_step && own->lane != access.lane && bytes != access.bytes;
     *own = access;
     own->bytes = bytes;
+    if (parts) own->lane = AccessRecord::kSeveralLanes;
     return found;
   }
   if (spare == nullptr) spare = read != nullptr ? read : &records[access.pc % records.size()];

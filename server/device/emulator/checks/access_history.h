@@ -8,22 +8,40 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "server/device/emulator/checks/vector_clock.h"
 
 namespace trun::device {
 
 struct AccessRecord {
   static constexpr uint8_t kWrite = 1, kAtomic = 2, kCtaScope = 4, kAsync = 8;
+  static constexpr uint8_t kSeveralLanes = 0xff;
 
   uint32_t agent = 0xffffffff;  // nobody
   uint32_t step = 0;
   uint32_t pc = 0;
   uint8_t bytes = 0;  // of the word
   uint8_t flags = 0;
-  uint8_t lane = 0;
+  uint8_t lane = 0;                // kSeveralLanes: each wrote a part of the word
   uint32_t own_read = 0xffffffff;  // of a write: where its agent read the word before, if it did
 
   bool Is(uint8_t flag) const { return (flags & flag) != 0; }
+};
+
+// How an access conflicts with an earlier one.
+enum class Conflict : uint8_t {
+  kNone,
+  kUnordered,  // nothing orders them
+  kLanes,      // of two lanes of one warp, without bar.warp.sync
+  kProxy,      // in order, but for the async proxy
+};
+
+// What an access knows when it is made.
+struct AccessContext {
+  const Knowledge& known;
+  uint32_t lanes_since = 0;  // the warp's step since which its lanes have not met; 0: they are not told apart
+  bool through_async_proxy = false;
+  absl::FunctionRef<bool(uint32_t agent, uint32_t other)> same_program;
 };
 
 // The last accesses to one word of 4 bytes. A few are kept: one that is pushed out may hide a race, never
@@ -31,9 +49,8 @@ struct AccessRecord {
 struct AccessCell {
   std::array<AccessRecord, 3> records;
 
-  // Notes `access`, which knows `clock`. What it is not ordered behind and conflicts with is copied to
-  // `conflict`; false: nothing.
-  bool Add(const AccessRecord& access, const VectorClock& clock, AccessRecord* conflict);
+  // Notes `access`. What it conflicts with is copied to `before`.
+  Conflict Add(const AccessRecord& access, const AccessContext& context, AccessRecord* before);
 };
 
 // The cells of global memory, made where something is accessed. Thread-compatible.

@@ -261,6 +261,68 @@ TEST_F(ChecksTest, ABulkCopyThatNothingWaitedForIsReported) {
   }
 }
 
+TEST_F(ChecksTest, LanesOfOneStoreMayWriteOneValueOnlyToOnePlace) {
+  const TestTensor x = launcher_.Allocate(128);
+  const LaunchOutcome outcome = Run(Ptx("st.global.u32 [%d0+8], %r1;"), x, kRaces);
+  EXPECT_EQ(GetReason(outcome.status), Reason::kRace) << outcome.status;
+  EXPECT_EQ(outcome.fault.other.role, "the other lane");
+  EXPECT_NE(outcome.fault.thread, outcome.fault.other.thread);
+  EXPECT_TRUE(Run(Ptx("mov.u32 %r2, 7; st.global.u32 [%d0+8], %r2;"), x, kRaces).status.ok());
+  EXPECT_TRUE(Run(Ptx("st.global.u32 [%d2], %r1;"), x, kRaces).status.ok());
+  // Places that overlap in part.
+  EXPECT_EQ(GetReason(Run(Ptx("shr.u64 %d4, %d1, 1; and.b64 %d4, %d4, -4; add.s64 %d4, %d4, %d0;\n"
+                              "st.global.u32 [%d4], %r1;"),
+                          x, kRaces)
+                          .status),
+            Reason::kRace);
+}
+
+TEST_F(ChecksTest, LanesThatExchangeThroughSharedMemoryHaveToMeet) {
+  const TestTensor x = launcher_.Allocate(128);
+  const auto kernel = [](const std::string& meet, const std::string& other) {
+    return Ptx(
+        absl::StrCat("mov.u32 %r2, s; shl.b32 %r3, %r1, 2; add.u32 %r4, %r2, %r3; add.u32 %r7, %r1, 1;\n"
+                     "st.shared.u32 [%r4], %r7;\n",
+                     meet, "\nxor.b32 %r5, %r3, ", other,
+                     "; add.u32 %r5, %r5, %r2;\nld.shared.u32 %r6, [%r5]; st.global.u32 [%d2], %r6;"),
+        kShared);
+  };
+  for (const char* meet : {"bar.warp.sync -1;", "bar.sync 0;"}) {
+    EXPECT_TRUE(Run(kernel(meet, "4"), x, kRaces).status.ok()) << meet;
+  }
+  EXPECT_TRUE(Run(kernel("", "0"), x, kRaces).status.ok());  // each lane its own
+  const LaunchOutcome outcome = Run(kernel("", "4"), x, kRaces);
+  EXPECT_EQ(GetReason(outcome.status), Reason::kRace) << outcome.status;
+  EXPECT_NE(outcome.fault.message.find("bar.warp.sync"), std::string::npos) << outcome.fault.message;
+  EXPECT_NE(outcome.fault.thread, outcome.fault.other.thread);
+}
+
+TEST_F(ChecksTest, ACtaScopeReachesNoOtherProgram) {
+  const TestTensor x = launcher_.Upload(std::vector<uint32_t>(8));
+  const auto reason = [&](const std::string& body, uint32_t threads, uint32_t grid) {
+    return GetReason(Run(Ptx(body), x, kRaces, threads, grid).status);
+  };
+  for (const char* scope : {"cta", "gpu"}) {
+    const bool narrow = absl::string_view(scope) == "cta";
+    const std::string add = absl::StrCat("red.relaxed.", scope, ".global.add.u32 [%d0], 1;");
+    EXPECT_EQ(reason(add, 64, 2), narrow ? Reason::kRace : Reason::kUnspecified) << scope;
+    EXPECT_EQ(reason(add, 64, 1), Reason::kUnspecified) << scope;
+    // Warp (program) 0 writes and raises a flag, the other waits for it and reads.
+    const auto flag = [&](const char* who, uint32_t first) {
+      return absl::StrCat("mov.u32 %r2, ", who, "; setp.ge.u32 %p1, %r2, ", first,
+                          "; @%p1 bra $wait;\nst.global.u32 [%d0+4], 7;\nfence.acq_rel.", scope,
+                          ";\nst.relaxed.gpu.global.u32 [%d0+8], 1;\nbra $end;\n"
+                          "$wait: ld.relaxed.gpu.global.u32 %r3, [%d0+8];\nfence.acq_rel.",
+                          scope,
+                          ";\nsetp.eq.u32 %p2, %r3, 0; @%p2 bra $wait;\nld.global.u32 %r4, [%d0+4];\n$end:");
+    };
+    std::memset(x.host, 0, x.bytes);
+    EXPECT_EQ(reason(flag("%ctaid.x", 1), 1, 2), narrow ? Reason::kRace : Reason::kUnspecified) << scope;
+    std::memset(x.host, 0, x.bytes);
+    EXPECT_EQ(reason(flag("%tid.x", 32), 64, 1), Reason::kUnspecified) << scope;
+  }
+}
+
 // --- kernels of Triton with something taken out
 
 class SeededBugTest : public ChecksTest {

@@ -14,15 +14,6 @@
 namespace trun::device {
 namespace {
 
-using R = AccessRecord;
-
-const OperandRef* SourceAt(const WatchedStep& step, uint32_t slot) {
-  for (const OperandRef& ref : step.operands()) {
-    if (!ref.is_definition && ref.slot == slot) return &ref;
-  }
-  return nullptr;
-}
-
 // Values of the cluster's barrier and of places in shared memory go away with the CTAs; their keys may come
 // again with other CTAs, which then know a little too much.
 const void* ClusterOf(const Cta& cta) {
@@ -33,7 +24,10 @@ const void* ClusterOf(const Cta& cta) {
 
 RaceCheck::RaceCheck(const Program& program, bool all) : program_(program), all_(all) {
   rules_.reserve(program.code.size());
-  for (uint32_t pc = 0; pc < program.code.size(); ++pc) rules_.push_back(RuleOf(program, pc));
+  for (uint32_t pc = 0; pc < program.code.size(); ++pc) {
+    rules_.push_back(RuleOf(program, pc));
+    narrow_scopes_ |= rules_.back().cta_scope;
+  }
   agents_.emplace_back();  // 0 is nobody
 }
 
@@ -66,7 +60,7 @@ bool RaceCheck::Before(const WatchedStep& step) {
   Warp& warp = step.warp;
   if (rule.kind == Kind::kBarrier) {
     was_waiting_ = warp.barrier >= 0;
-    const OperandRef* id = SourceAt(step, 0);
+    const OperandRef* id = step.Source(0);
     barrier_ = id == nullptr ? 0 : warp.U32(step.info(*id).offset)[__builtin_ctz(step.mask | 1u << 31)];
     if (barrier_ < 16) generation_ = warp.cta->barriers[barrier_].generation;
   }
@@ -138,9 +132,15 @@ bool RaceCheck::After(const WatchedStep& step) {
     case Kind::kAtomic:
       return step.result == Step::kWait || Access(step, rule);
     case Kind::kFence:
-      state.clock.Join(state.seen_relaxed);
-      state.released_by_fence = state.clock;
+      Fence(&state, rule);
+      return true;
+    case Kind::kProxyFence:
+      state.clock.fenced.Join(state.clock.seen);
       Tick(state);
+      return true;
+    case Kind::kWarpBarrier:
+      Tick(state);
+      state.lanes_since = state.step;
       return true;
     case Kind::kBarrier:
       Barrier(step, rule);
@@ -203,6 +203,16 @@ bool RaceCheck::After(const WatchedStep& step) {
   return true;
 }
 
+void RaceCheck::Fence(WarpState* state, const Rule& rule) {
+  state->clock.Join(state->seen_relaxed_in_program);
+  if (!rule.cta_scope) {
+    state->clock.Join(state->seen_relaxed);
+    state->released = state->clock;
+  }
+  state->released_in_program = state->clock;
+  Tick(*state);
+}
+
 void RaceCheck::Wait(WarpState& state, Pipe& pipe, const Rule& rule) {
   const uint32_t left = rule.all_groups ? 0 : rule.groups;
   if (rule.all_groups && pipe.agent != 0) state.clock.Raise(pipe.agent, pipe.step);
@@ -225,7 +235,10 @@ void RaceCheck::Barrier(const WatchedStep& step, const Rule& rule) {
     barrier.completed = std::move(barrier.arrived);
     barrier.arrived.Clear();
   }
-  if (step.result == Step::kNext && !rule.arrives_only) state.clock.Join(barrier.completed);
+  if (step.result == Step::kNext && !rule.arrives_only) {
+    state.clock.Join(barrier.completed);
+    state.lanes_since = state.step;
+  }
 }
 
 void RaceCheck::Cluster(const WatchedStep& step, const Rule& rule) {
@@ -240,10 +253,11 @@ void RaceCheck::Cluster(const WatchedStep& step, const Rule& rule) {
     }
   } else if (step.result == Step::kNext) {
     state.clock.Join(barrier.completed);
+    state.lanes_since = state.step;
   }
 }
 
-RaceCheck::MbarrierState& RaceCheck::Arrive(const uint8_t* word, const VectorClock* clock, const Pipe* pipe) {
+RaceCheck::MbarrierState& RaceCheck::Arrive(const uint8_t* word, const Knowledge* clock, const Pipe* pipe) {
   MbarrierState& state = mbarriers_[word];
   if (clock != nullptr) state.arrived.Join(*clock);
   if (pipe != nullptr && pipe->agent != 0) state.arrived.Raise(pipe->agent, pipe->step);
@@ -261,7 +275,7 @@ RaceCheck::MbarrierState& RaceCheck::Arrive(const uint8_t* word, const VectorClo
 void RaceCheck::Mbarrier(const WatchedStep& step, const Rule& rule) {
   WarpState& state = StateOf(step.warp);
   uint32_t ended = 0;
-  const OperandRef* phase = SourceAt(step, 2);
+  const OperandRef* phase = step.Source(2);
   for (const OperandRef& ref : step.operands()) {
     if (ref.is_definition && ref.slot == 0 && rule.kind == Kind::kMbarrierWait) {
       ended = step.warp.Predicate(step.info(ref).offset);
@@ -279,210 +293,10 @@ void RaceCheck::Mbarrier(const WatchedStep& step, const Rule& rule) {
     const bool parity = rule.parity ? (step.warp.U32(at)[access.lane] & 1) != 0
                                     : trun::device::Mbarrier::Decode(step.warp.U64(at)[access.lane]).parity;
     state.clock.Join(mbarrier.completed[parity ? 1 : 0]);
+    Tick(state);
+    state.lanes_since = state.step;
   }
   if (rule.kind == Kind::kMbarrierArrive) Tick(state);
-}
-
-bool RaceCheck::Access(const WatchedStep& step, const Rule& rule) {
-  WarpState& state = StateOf(step.warp);
-  bool published = false;
-  for (const NotedAccess& access : step.accesses) {
-    if (access.space != Space::kGlobal && access.space != Space::kShared) continue;
-    if (rule.strong) {
-      VectorClock& place = places_[access.host];
-      const bool reads = !access.is_write || rule.kind == Kind::kAtomic;
-      if (reads) (rule.acquires ? state.clock : state.seen_relaxed).Join(place);
-      if (access.is_write) {
-        place.Join(rule.releases ? state.clock : state.released_by_fence);
-        published |= rule.releases;
-      }
-    } else if (access.is_write &&
-               std::memcmp(access.host, step.old_bytes + access.old_at, access.bytes) == 0) {
-      continue;
-    }
-    AccessRecord record;
-    record.agent = state.agent;
-    record.step = state.step;
-    record.pc = step.pc;
-    record.lane = static_cast<uint8_t>(access.lane);
-    record.flags = static_cast<uint8_t>((access.is_write ? R::kWrite : 0) | (rule.strong ? R::kAtomic : 0));
-    if (!Note(step, access, record, state.clock)) return false;
-  }
-  if (published) Tick(state);
-  return true;
-}
-
-bool RaceCheck::Copy(const WatchedStep& step) {
-  WarpState& state = StateOf(step.warp);
-  Pipe& pipe = Use(step.warp, &state.copies, "an asynchronous copy");
-  ++pipe.step;
-  for (const NotedAccess& access : step.accesses) {
-    AccessRecord record;
-    record.agent = access.is_write ? pipe.agent : state.agent;
-    record.step = access.is_write ? pipe.step : state.step;
-    record.pc = step.pc;
-    record.lane = static_cast<uint8_t>(access.lane);
-    record.flags = access.is_write ? R::kWrite | R::kAsync : 0;
-    if (!Note(step, access, record, state.clock)) return false;
-  }
-  return true;
-}
-
-bool RaceCheck::Bulk(const WatchedStep& step) {
-  WarpState& state = StateOf(step.warp);
-  Pipe& reads = Use(step.warp, &state.bulk_reads, "a bulk copy");
-  Pipe& writes = Use(step.warp, &state.bulk_writes, "a bulk copy");
-  ++reads.step;
-  ++writes.step;
-  std::vector<const NotedAccess*> loaded;
-  for (const NotedAccess& access : step.accesses) {
-    if (access.space == Space::kShared && access.is_write && access.bytes == 8) {
-      // The mbarrier of what was loaded so far: copies are of 16 bytes and more.
-      Pipe& pipe = Use(step.warp, &state.loads[access.host], "a bulk copy");
-      ++pipe.step;
-      for (const NotedAccess* load : loaded) {
-        AccessRecord record{
-            pipe.agent, pipe.step, step.pc, 0, R::kWrite | R::kAsync, static_cast<uint8_t>(load->lane),
-            0xffffffff};
-        if (!Note(step, *load, record, state.clock)) return false;
-      }
-      loaded.clear();
-      Arrive(access.host, &state.clock, &pipe);
-    } else if (access.space == Space::kShared && access.is_write) {
-      loaded.push_back(&access);
-    } else if (access.space == Space::kShared || access.is_write) {
-      if (!access.is_write) state.stores[access.lane] = {reads.step, step.pc};
-      const Pipe& pipe = access.is_write ? writes : reads;
-      AccessRecord record{pipe.agent,
-                          pipe.step,
-                          step.pc,
-                          0,
-                          static_cast<uint8_t>(R::kAsync | (access.is_write ? R::kWrite : 0)),
-                          static_cast<uint8_t>(access.lane),
-                          0xffffffff};
-      if (!Note(step, access, record, state.clock)) return false;
-    }
-  }
-  Tick(state);
-  return true;
-}
-
-bool RaceCheck::Wgmma(const WatchedStep& step) {
-  Warp& warp = step.warp;
-  WarpState& state = StateOf(warp);
-  if (step.result != Step::kNext) {
-    state.waits_for_wgmma = true;
-    return true;
-  }
-  CtaState& cta = StateOf(*warp.cta);
-  const uint32_t first = warp.index / 4 * 4;
-  Pipe& pipe = Use(warp, &cta.warps[first].products, "a wgmma");
-  bool fine = true;
-  if (!state.waits_for_wgmma) {
-    // The last warp of the four: the product reads its operands from now on.
-    ++pipe.step;
-    VectorClock clock;
-    for (uint32_t w = first; w < first + 4 && w < warp.cta->warp_count; ++w) clock.Join(cta.warps[w].clock);
-    const AccessRecord record{pipe.agent, pipe.step, step.pc, 0, R::kAsync, 0, 0xffffffff};
-    const WgmmaForm& form = *static_cast<const WgmmaForm*>(program_.original->code[step.pc].data);
-    const auto read = [&](uint32_t slot, bool transposed, uint32_t rows) {
-      const OperandRef* ref = SourceAt(step, slot);
-      if (ref == nullptr) return true;
-      // K-major: two units of 16 bytes a row; else 16 lines along K, of units along M or N.
-      return ReadOperand(step, warp.U64(step.info(*ref).offset)[0], transposed, transposed ? 16 : rows,
-                         transposed ? rows / 8 : 2, record, clock);
-    };
-    if (!form.shape.a_in_registers) fine = read(WgmmaForm::kA, form.shape.transpose_a, 64);
-    fine = fine && read(WgmmaForm::kB, form.shape.transpose_b, static_cast<uint32_t>(form.shape.n));
-  }
-  state.waits_for_wgmma = false;
-  for (const OperandRef& ref : step.operands()) {
-    if (ref.is_definition) state.in_flight[ref.value] = pipe.step;
-    const bool of_a = ref.slot >= WgmmaForm::kA && ref.slot < WgmmaForm::kA + 4;
-    const auto& form = *static_cast<const WgmmaForm*>(program_.original->code[step.pc].data);
-    if (of_a && form.shape.a_in_registers) state.read_in_flight[ref.value] = pipe.step;
-  }
-  return fine;
-}
-
-bool RaceCheck::ReadOperand(const WatchedStep& step, uint64_t descriptor, bool transposed, uint32_t lines,
-                            uint32_t units, const AccessRecord& record, const VectorClock& clock) {
-  Cta& cta = *step.warp.cta;
-  const numerics::MatrixDescriptor matrix = numerics::DecodeMatrixDescriptor(descriptor);
-  for (uint32_t line = 0; line < lines; ++line) {
-    for (uint32_t unit = 0; unit < units; ++unit) {
-      const uint32_t address = numerics::MatrixUnitAddress(matrix, transposed, line, unit);
-      if (address + 16 > cta.shared_bytes) continue;
-      NotedAccess access;
-      access.space = Space::kShared;
-      access.owner = &cta;
-      access.address = address;
-      access.host = cta.shared + address;
-      access.bytes = 16;
-      if (!Note(step, access, record, clock)) return false;
-    }
-  }
-  return true;
-}
-
-bool RaceCheck::Note(const WatchedStep& step, const NotedAccess& access, AccessRecord record,
-                     const VectorClock& clock) {
-  const bool shared = access.space == Space::kShared;
-  if (!shared && access.space != Space::kGlobal) return true;
-  const uint64_t begin = shared ? static_cast<uint64_t>(access.host - access.owner->shared) : access.address;
-  CtaState* const owner = shared ? &StateOf(*access.owner) : nullptr;
-  for (uint64_t word = begin / 4; word * 4 < begin + access.bytes; ++word) {
-    record.bytes = 0xf;
-    if (word * 4 < begin) record.bytes &= static_cast<uint8_t>(0xf << (begin - word * 4));
-    if (word * 4 + 4 > begin + access.bytes)
-      record.bytes &= static_cast<uint8_t>(0xf >> (word * 4 + 4 - begin - access.bytes));
-    AccessCell& cell = shared ? owner->shared[word] : global_.At(word);
-    if (!shared && IsCopyOfRead(&cell, &record)) continue;
-    AccessRecord before;
-    if (cell.Add(record, clock, &before) && (all_ || record.Is(R::kAsync) || before.Is(R::kAsync))) {
-      return Report(step, access, record, before);
-    }
-  }
-  return true;
-}
-
-// Every warp of a program makes the program's scalar loads, and one of them its scalar stores: what the
-// program reads and then writes is in order for the program. So of one load by several warps the lowest
-// warp's counts, and none that comes behind a store by a warp that has made the same load before.
-bool RaceCheck::IsCopyOfRead(AccessCell* cell, AccessRecord* record) const {
-  for (AccessRecord& r : cell->records) {
-    if (r.step == 0) continue;
-    if (record->Is(R::kWrite)) {
-      if (r.agent == record->agent && !r.Is(R::kWrite)) record->own_read = r.pc;
-      continue;
-    }
-    if (r.agent == record->agent || agents_[r.agent].program != agents_[record->agent].program) continue;
-    if (r.Is(R::kWrite) && r.own_read == record->pc) return true;
-    if (r.Is(R::kWrite) || r.pc != record->pc || r.flags != record->flags) continue;
-    if (r.agent < record->agent) return true;
-    r = AccessRecord();
-  }
-  return false;
-}
-
-bool RaceCheck::Report(const WatchedStep& step, const NotedAccess& access, const AccessRecord& record,
-                       const AccessRecord& before) {
-  const Agent& now = agents_[record.agent];
-  const Agent& then = agents_[before.agent];
-  const char* const space = access.space == Space::kShared ? "shared" : "global";
-  const bool missing_wait = then.name != nullptr && then.program == step.warp.cta->index;
-  std::string message =
-      absl::StrCat(now.name != nullptr ? now.name : "", now.name != nullptr ? ", with " : "",
-                   record.Is(R::kWrite) ? "a write of " : "a read of ", access.bytes, " bytes at 0x",
-                   absl::Hex(access.address), " of ", space, " memory, races with ",
-                   before.Is(R::kWrite) ? "a write" : "a read",
-                   then.name != nullptr ? absl::StrCat(" of ", then.name) : "", " that ",
-                   missing_wait ? "nothing has waited for" : "nothing orders before it");
-  const AccessFault fault = {access.address, access.bytes, space, record.Is(R::kWrite)};
-  const OtherSite other = {before.Is(R::kWrite) ? "earlier write" : "earlier read", before.pc, then.program,
-                           then.first_thread + before.lane};
-  RaiseWithOther(step.warp, access.lane, Reason::kRace, message, &fault, &other);
-  return false;
 }
 
 }  // namespace trun::device

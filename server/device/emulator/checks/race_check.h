@@ -1,12 +1,15 @@
 // --check=race and --check=async: accesses to one place that nothing orders.
 //
-// Happens-before with vector clocks. An agent is a warp (its lanes run together), or what a warp has under
-// way: cp.async, bulk copies, wgmma. Barriers, mbarriers, atomics and fences order what they order in PTX; a
-// copy is ordered before what comes after its wait, and before nothing else. Every launch begins anew. A
-// plain store that changes no byte counts as no access: kernels store one value from several warps. Of a load
-// of global memory that several warps of a program make of one place, one counts.
+// Happens-before with vector clocks. An agent is a warp, or what a warp has under way: cp.async, bulk copies,
+// wgmma. Lanes of a warp are told apart where one reads or writes in shared memory what another has written.
+// Barriers, mbarriers, atomics and fences order what they order in PTX; a copy is ordered before what comes
+// after its wait, and before nothing else. Every launch begins anew. A plain store that changes no byte
+// counts as no access: kernels store one value from several warps. Of a load of global memory that several
+// warps of a program make of one place, one counts.
 //
-// What is not modelled orders things (fewer reports, no wrong ones): scopes wider than needed, proxy fences.
+// .cta scopes order the warps of one program only. What is not modelled orders things (fewer reports, no
+// wrong ones): proxies but for stores to shared memory that an asynchronous copy or wgmma reads, and the
+// order between lanes elsewhere.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
 
@@ -41,6 +44,8 @@ class RaceCheck final : public Watcher {
     kAccess,  // ld, st, ldmatrix, stmatrix, tensormap
     kAtomic,
     kFence,
+    kProxyFence,
+    kWarpBarrier,
     kBarrier,
     kClusterArrive,
     kClusterWait,
@@ -78,7 +83,11 @@ class RaceCheck final : public Watcher {
   struct WarpState {
     uint32_t agent = 0;
     uint32_t step = 1;
-    VectorClock clock, released_by_fence, seen_relaxed;
+    uint32_t lanes_since = 1;  // the step since which its lanes have not met
+    Knowledge clock;
+    // By fences, and by relaxed accesses that a fence then makes known; among the warps of a program, and of
+    // all.
+    Knowledge released, seen_relaxed, released_in_program, seen_relaxed_in_program;
     Pipe copies, bulk_reads, bulk_writes, products;
     std::map<const uint8_t*, Pipe> loads;               // by mbarrier
     absl::flat_hash_map<uint32_t, uint32_t> in_flight;  // values that a wgmma has still to write, by its step
@@ -90,12 +99,16 @@ class RaceCheck final : public Watcher {
     std::map<uint32_t, Store> stores;  // by lane: the last bulk copy that reads shared memory
   };
   struct BarrierState {
-    VectorClock arrived, completed;
+    Knowledge arrived, completed;
   };
   struct MbarrierState {
-    VectorClock arrived;                   // in the current phase
-    std::array<VectorClock, 2> completed;  // by the last phase of each parity
-    bool parity = false;                   // of the current phase
+    Knowledge arrived;                   // in the current phase
+    std::array<Knowledge, 2> completed;  // by the last phase of each parity
+    bool parity = false;                 // of the current phase
+  };
+  struct Place {
+    Knowledge published;
+    std::map<uint64_t, Knowledge> in_program;  // by CTA, where scopes are narrow
   };
   struct CtaState {
     std::vector<WarpState> warps;
@@ -119,30 +132,34 @@ class RaceCheck final : public Watcher {
   void Cluster(const WatchedStep& step, const Rule& rule);
   void Mbarrier(const WatchedStep& step, const Rule& rule);
   // Something of `clock` arrives in the mbarrier's phase, which may end with it; null: look whether it has.
-  MbarrierState& Arrive(const uint8_t* word, const VectorClock* clock, const Pipe* pipe);
+  MbarrierState& Arrive(const uint8_t* word, const Knowledge* clock, const Pipe* pipe);
+  void Fence(WarpState* state, const Rule& rule);
+  void Synchronize(const WatchedStep& step, const Rule& rule, const NotedAccess& access);
   bool Access(const WatchedStep& step, const Rule& rule);
+  // Lanes of one store that write different values to one place: false after a fault.
+  bool StoreOfLanes(const WatchedStep& step);
   bool Copy(const WatchedStep& step);
   bool Exit(const WatchedStep& step);
   bool Bulk(const WatchedStep& step);
   bool Wgmma(const WatchedStep& step);
   bool ReadOperand(const WatchedStep& step, uint64_t descriptor, bool transposed, uint32_t lines,
-                   uint32_t units, const AccessRecord& record, const VectorClock& clock);
+                   uint32_t units, const AccessRecord& record, const Knowledge& clock);
   void Wait(WarpState& state, Pipe& pipe, const Rule& rule);
 
   bool IsCopyOfRead(AccessCell* cell, AccessRecord* record) const;
   // Notes `access` as `record`; false after the fault of a race.
-  bool Note(const WatchedStep& step, const NotedAccess& access, AccessRecord record,
-            const VectorClock& clock);
+  bool Note(const WatchedStep& step, const NotedAccess& access, AccessRecord record, const Knowledge& clock);
   bool Report(const WatchedStep& step, const NotedAccess& access, const AccessRecord& record,
-              const AccessRecord& before);
+              const AccessRecord& before, Conflict conflict);
 
   const Program& program_;
   const bool all_;
+  bool narrow_scopes_ = false;  // something in the program is .cta
   std::vector<Rule> rules_;
   std::vector<Agent> agents_;
   std::map<const Cta*, std::unique_ptr<CtaState>> ctas_;
-  std::map<const void*, BarrierState> clusters_;             // by table of the cluster, or CTA
-  absl::flat_hash_map<const uint8_t*, VectorClock> places_;  // what atomics have published
+  std::map<const void*, BarrierState> clusters_;       // by table of the cluster, or CTA
+  absl::flat_hash_map<const uint8_t*, Place> places_;  // what atomics have published
   std::map<const uint8_t*, MbarrierState> mbarriers_;
   AccessPages global_;
   // Of the step between Before and After.

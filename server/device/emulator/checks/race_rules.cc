@@ -24,7 +24,11 @@ RaceCheck::Rule RaceCheck::RuleOf(const Program& program, uint32_t pc) {
     rule.strong = true;
     rule.acquires = op == "atom" && (words.Has("acquire") || words.Has("acq_rel"));
     rule.releases = words.Has("release") || words.Has("acq_rel");
-  } else if ((op == "fence" && !words.Has("proxy")) || op == "membar") {
+  } else if (op == "fence" && words.Has("proxy")) {
+    if (words.Has("async")) rule.kind = Kind::kProxyFence;
+  } else if (op == "bar" && words.Has("warp")) {
+    rule.kind = Kind::kWarpBarrier;
+  } else if (op == "fence" || op == "membar") {
     rule.kind = Kind::kFence;
   } else if ((op == "bar" && !words.Has("warp")) || op == "barrier") {
     rule.kind = Kind::kBarrier;

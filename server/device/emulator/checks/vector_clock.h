@@ -55,6 +55,23 @@ class VectorClock {
   std::vector<std::pair<uint32_t, uint32_t>> steps_;  // by agent
 };
 
+// What a thread knows of the others: what it has seen, and what of that stood before a proxy fence, so that
+// the async proxy sees it, too.
+struct Knowledge {
+  VectorClock seen, fenced;
+
+  uint32_t Get(uint32_t agent) const { return seen.Get(agent); }
+  void Raise(uint32_t agent, uint32_t step) { seen.Raise(agent, step); }
+  void Join(const Knowledge& other) {
+    seen.Join(other.seen);
+    fenced.Join(other.fenced);
+  }
+  void Clear() {
+    seen.Clear();
+    fenced.Clear();
+  }
+};
+
 }  // namespace trun::device
 
 #endif  // TRUN_SERVER_DEVICE_EMULATOR_CHECKS_VECTOR_CLOCK_H_

@@ -1,0 +1,295 @@
+// RaceCheck: what accesses to memory are, and which of them conflict.
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/device/emulator/async/wgmma_form.h"
+#include "server/device/emulator/checks/race_check.h"
+#include "server/device/emulator/numerics/wgmma.h"
+#include "server/device/emulator/program/register_allocation.h"
+
+namespace trun::device {
+namespace {
+
+using R = AccessRecord;
+
+}  // namespace
+
+bool RaceCheck::Access(const WatchedStep& step, const Rule& rule) {
+  WarpState& state = StateOf(step.warp);
+  bool published = false;
+  if (all_ && !rule.strong && !StoreOfLanes(step)) return false;
+  for (const NotedAccess& access : step.accesses) {
+    if (access.space != Space::kGlobal && access.space != Space::kShared) continue;
+    if (rule.strong) {
+      Synchronize(step, rule, access);
+      published |= access.is_write && rule.releases;
+    } else if (access.is_write &&
+               std::memcmp(access.host, step.old_bytes + access.old_at, access.bytes) == 0) {
+      continue;
+    }
+    AccessRecord record;
+    record.agent = state.agent;
+    record.step = state.step;
+    record.pc = step.pc;
+    record.lane = static_cast<uint8_t>(access.lane);
+    record.flags = static_cast<uint8_t>((access.is_write ? R::kWrite : 0) | (rule.strong ? R::kAtomic : 0) |
+                                        (rule.strong && rule.cta_scope ? R::kCtaScope : 0));
+    if (!Note(step, access, record, state.clock)) return false;
+  }
+  if (published) Tick(state);
+  return true;
+}
+
+void RaceCheck::Synchronize(const WatchedStep& step, const Rule& rule, const NotedAccess& access) {
+  WarpState& state = StateOf(step.warp);
+  Place& place = places_[access.host];
+  Knowledge* const in_program = narrow_scopes_ ? &place.in_program[step.warp.cta->linear] : nullptr;
+  if (!access.is_write || rule.kind == Kind::kAtomic) {
+    if (!rule.cta_scope) (rule.acquires ? state.clock : state.seen_relaxed).Join(place.published);
+    if (in_program != nullptr) {
+      (rule.acquires ? state.clock : state.seen_relaxed_in_program).Join(*in_program);
+    }
+  }
+  if (!access.is_write) return;
+  if (!rule.cta_scope) place.published.Join(rule.releases ? state.clock : state.released);
+  if (in_program != nullptr) in_program->Join(rule.releases ? state.clock : state.released_in_program);
+}
+
+bool RaceCheck::StoreOfLanes(const WatchedStep& step) {
+  std::vector<const NotedAccess*> writes;
+  for (const NotedAccess& access : step.accesses) {
+    if (access.is_write && (access.space == Space::kGlobal || access.space == Space::kShared)) {
+      writes.push_back(&access);
+    }
+  }
+  if (writes.size() < 2) return true;
+  std::vector<const OperandRef*> values;
+  for (const OperandRef& ref : step.operands()) {
+    if (!ref.is_definition && ref.slot >= 7 && ref.slot != kGuardSlot) values.push_back(&ref);
+  }
+  if (values.empty()) return true;  // no plain store
+  std::sort(writes.begin(), writes.end(), [](const NotedAccess* a, const NotedAccess* b) {
+    return std::pair(a->host, a->lane) < std::pair(b->host, b->lane);
+  });
+  const uint32_t bits = writes[0]->bytes * 8 / static_cast<uint32_t>(values.size());
+  for (size_t i = 1; i < writes.size(); ++i) {
+    const NotedAccess &one = *writes[i - 1], &two = *writes[i];
+    if (one.host + one.bytes <= two.host) continue;
+    bool differ = one.host != two.host;
+    for (const OperandRef* ref : values) {
+      const RegisterInfo& info = step.info(*ref);
+      const auto value = [&](uint32_t lane) -> uint64_t {
+        return info.width == Width::k64 ? step.warp.U64(info.offset)[lane] : step.warp.U32(info.offset)[lane];
+      };
+      if (info.width == Width::k128 || info.width == Width::kPredicate) continue;
+      const uint64_t mask = bits >= 64 ? ~uint64_t{0} : (uint64_t{1} << bits) - 1;
+      differ = differ || ((value(one.lane) ^ value(two.lane)) & mask) != 0;
+    }
+    if (!differ) continue;
+    const OtherSite other = {"the other lane", step.pc, step.warp.cta->index, ThreadOf(step.warp, one.lane)};
+    const char* const space = two.space == Space::kShared ? "shared" : "global";
+    const AccessFault fault = {two.address, two.bytes, space, true};
+    RaiseWithOther(
+        step.warp, two.lane, Reason::kRace,
+        absl::StrCat("a write of ", two.bytes, " bytes at 0x", absl::Hex(two.address), " of ", space,
+                     " memory, to which another lane of the same instruction writes another value"),
+        &fault, &other);
+    return false;
+  }
+  return true;
+}
+
+bool RaceCheck::Copy(const WatchedStep& step) {
+  WarpState& state = StateOf(step.warp);
+  Pipe& pipe = Use(step.warp, &state.copies, "an asynchronous copy");
+  ++pipe.step;
+  for (const NotedAccess& access : step.accesses) {
+    AccessRecord record;
+    record.agent = access.is_write ? pipe.agent : state.agent;
+    record.step = access.is_write ? pipe.step : state.step;
+    record.pc = step.pc;
+    record.lane = static_cast<uint8_t>(access.lane);
+    record.flags = access.is_write ? R::kWrite | R::kAsync : 0;
+    if (!Note(step, access, record, state.clock)) return false;
+  }
+  return true;
+}
+
+bool RaceCheck::Bulk(const WatchedStep& step) {
+  WarpState& state = StateOf(step.warp);
+  Pipe& reads = Use(step.warp, &state.bulk_reads, "a bulk copy");
+  Pipe& writes = Use(step.warp, &state.bulk_writes, "a bulk copy");
+  ++reads.step;
+  ++writes.step;
+  std::vector<const NotedAccess*> loaded;
+  for (const NotedAccess& access : step.accesses) {
+    if (access.space == Space::kShared && access.is_write && access.bytes == 8) {
+      // The mbarrier of what was loaded so far: copies are of 16 bytes and more.
+      Pipe& pipe = Use(step.warp, &state.loads[access.host], "a bulk copy");
+      ++pipe.step;
+      for (const NotedAccess* load : loaded) {
+        AccessRecord record{
+            pipe.agent, pipe.step, step.pc, 0, R::kWrite | R::kAsync, static_cast<uint8_t>(load->lane),
+            0xffffffff};
+        if (!Note(step, *load, record, state.clock)) return false;
+      }
+      loaded.clear();
+      Arrive(access.host, &state.clock, &pipe);
+    } else if (access.space == Space::kShared && access.is_write) {
+      loaded.push_back(&access);
+    } else if (access.space == Space::kShared || access.is_write) {
+      if (!access.is_write) state.stores[access.lane] = {reads.step, step.pc};
+      const Pipe& pipe = access.is_write ? writes : reads;
+      AccessRecord record{pipe.agent,
+                          pipe.step,
+                          step.pc,
+                          0,
+                          static_cast<uint8_t>(R::kAsync | (access.is_write ? R::kWrite : 0)),
+                          static_cast<uint8_t>(access.lane),
+                          0xffffffff};
+      if (!Note(step, access, record, state.clock)) return false;
+    }
+  }
+  Tick(state);
+  return true;
+}
+
+bool RaceCheck::Wgmma(const WatchedStep& step) {
+  Warp& warp = step.warp;
+  WarpState& state = StateOf(warp);
+  if (step.result != Step::kNext) {
+    state.waits_for_wgmma = true;
+    return true;
+  }
+  CtaState& cta = StateOf(*warp.cta);
+  const uint32_t first = warp.index / 4 * 4;
+  Pipe& pipe = Use(warp, &cta.warps[first].products, "a wgmma");
+  bool fine = true;
+  if (!state.waits_for_wgmma) {
+    // The last warp of the four: the product reads its operands from now on.
+    ++pipe.step;
+    Knowledge clock;
+    for (uint32_t w = first; w < first + 4 && w < warp.cta->warp_count; ++w) clock.Join(cta.warps[w].clock);
+    const AccessRecord record{pipe.agent, pipe.step, step.pc, 0, R::kAsync, 0, 0xffffffff};
+    const WgmmaForm& form = *static_cast<const WgmmaForm*>(program_.original->code[step.pc].data);
+    const auto read = [&](uint32_t slot, bool transposed, uint32_t rows, uint32_t depth, uint32_t units) {
+      const OperandRef* ref = step.Source(slot);
+      if (ref == nullptr) return true;
+      // K-major: units of 16 bytes a row; else lines along K, of units along M or N.
+      return ReadOperand(step, warp.U64(step.info(*ref).offset)[0], transposed, transposed ? depth : rows,
+                         transposed ? rows / 8 : units, record, clock);
+    };
+    const auto depth = static_cast<uint32_t>(numerics::WgmmaDepth(form.shape.a));
+    const uint32_t more = form.shape.sparse ? 2 : 1;
+    if (!form.shape.a_in_registers) fine = read(WgmmaForm::kA, form.shape.transpose_a, 64, depth, 2);
+    fine = fine && read(WgmmaForm::kB, form.shape.transpose_b, static_cast<uint32_t>(form.shape.n),
+                        depth * more, 2 * more);
+  }
+  state.waits_for_wgmma = false;
+  for (const OperandRef& ref : step.operands()) {
+    if (ref.is_definition) state.in_flight[ref.value] = pipe.step;
+    const bool of_a = ref.slot >= WgmmaForm::kA && ref.slot < WgmmaForm::kA + 4;
+    const auto& form = *static_cast<const WgmmaForm*>(program_.original->code[step.pc].data);
+    if (of_a && form.shape.a_in_registers) state.read_in_flight[ref.value] = pipe.step;
+  }
+  return fine;
+}
+
+bool RaceCheck::ReadOperand(const WatchedStep& step, uint64_t descriptor, bool transposed, uint32_t lines,
+                            uint32_t units, const AccessRecord& record, const Knowledge& clock) {
+  Cta& cta = *step.warp.cta;
+  const numerics::MatrixDescriptor matrix = numerics::DecodeMatrixDescriptor(descriptor);
+  for (uint32_t line = 0; line < lines; ++line) {
+    for (uint32_t unit = 0; unit < units; ++unit) {
+      const uint32_t address = numerics::MatrixUnitAddress(matrix, transposed, line, unit);
+      if (address + 16 > cta.shared_bytes) continue;
+      NotedAccess access;
+      access.space = Space::kShared;
+      access.owner = &cta;
+      access.address = address;
+      access.host = cta.shared + address;
+      access.bytes = 16;
+      if (!Note(step, access, record, clock)) return false;
+    }
+  }
+  return true;
+}
+
+bool RaceCheck::Note(const WatchedStep& step, const NotedAccess& access, AccessRecord record,
+                     const Knowledge& clock) {
+  const bool shared = access.space == Space::kShared;
+  if (!shared && access.space != Space::kGlobal) return true;
+  const uint64_t begin = shared ? static_cast<uint64_t>(access.host - access.owner->shared) : access.address;
+  CtaState* const owner = shared ? &StateOf(*access.owner) : nullptr;
+  const bool async = record.Is(R::kAsync);
+  const auto same_program = [this](uint32_t a, uint32_t b) {
+    return agents_[a].program == agents_[b].program;
+  };
+  const AccessContext context = {clock, shared && !async && all_ ? StateOf(step.warp).lanes_since : 0,
+                                 shared && async && !record.Is(R::kWrite), same_program};
+  for (uint64_t word = begin / 4; word * 4 < begin + access.bytes; ++word) {
+    record.bytes = 0xf;
+    if (word * 4 < begin) record.bytes &= static_cast<uint8_t>(0xf << (begin - word * 4));
+    if (word * 4 + 4 > begin + access.bytes)
+      record.bytes &= static_cast<uint8_t>(0xf >> (word * 4 + 4 - begin - access.bytes));
+    AccessCell& cell = shared ? owner->shared[word] : global_.At(word);
+    if (!shared && IsCopyOfRead(&cell, &record)) continue;
+    AccessRecord before;
+    const Conflict conflict = cell.Add(record, context, &before);
+    if (conflict != Conflict::kNone && (all_ || async || before.Is(R::kAsync))) {
+      return Report(step, access, record, before, conflict);
+    }
+  }
+  return true;
+}
+
+// Every warp of a program makes the program's scalar loads, and one of them its scalar stores: what the
+// program reads and then writes is in order for the program. So of one load by several warps the lowest
+// warp's counts, and none that comes behind a store by a warp that has made the same load before.
+bool RaceCheck::IsCopyOfRead(AccessCell* cell, AccessRecord* record) const {
+  for (AccessRecord& r : cell->records) {
+    if (r.step == 0) continue;
+    if (record->Is(R::kWrite)) {
+      if (r.agent == record->agent && !r.Is(R::kWrite)) record->own_read = r.pc;
+      continue;
+    }
+    if (r.agent == record->agent || agents_[r.agent].program != agents_[record->agent].program) continue;
+    if (r.Is(R::kWrite) && r.own_read == record->pc) return true;
+    if (r.Is(R::kWrite) || r.pc != record->pc || r.flags != record->flags) continue;
+    if (r.agent < record->agent) return true;
+    r = AccessRecord();
+  }
+  return false;
+}
+
+bool RaceCheck::Report(const WatchedStep& step, const NotedAccess& access, const AccessRecord& record,
+                       const AccessRecord& before, Conflict conflict) {
+  const Agent& now = agents_[record.agent];
+  const Agent& then = agents_[before.agent];
+  const char* const space = access.space == Space::kShared ? "shared" : "global";
+  const bool missing_wait = then.name != nullptr && then.program == step.warp.cta->index;
+  std::string message = absl::StrCat(
+      now.name != nullptr ? now.name : "", now.name != nullptr ? ", with " : "",
+      record.Is(R::kWrite) ? "a write of " : "a read of ", access.bytes, " bytes at 0x",
+      absl::Hex(access.address), " of ", space, " memory, races with ",
+      before.Is(R::kWrite) ? "a write" : "a read",
+      then.name != nullptr ? absl::StrCat(" of ", then.name) : "", " that ",
+      conflict == Conflict::kProxy   ? "no fence.proxy.async stands behind"
+      : conflict == Conflict::kLanes ? "another lane of the warp made, without bar.warp.sync between"
+      : missing_wait                 ? "nothing has waited for"
+                                     : "nothing orders before it");
+  if (conflict == Conflict::kUnordered && before.Is(R::kAtomic) && record.Is(R::kAtomic)) {
+    absl::StrAppend(&message, " (a .cta scope does not reach other programs)");
+  }
+  const AccessFault fault = {access.address, access.bytes, space, record.Is(R::kWrite)};
+  const OtherSite other = {before.Is(R::kWrite) ? "earlier write" : "earlier read", before.pc, then.program,
+                           then.first_thread + (before.lane == R::kSeveralLanes ? 0 : before.lane)};
+  RaiseWithOther(step.warp, access.lane, Reason::kRace, message, &fault, &other);
+  return false;
+}
+
+}  // namespace trun::device
