@@ -198,6 +198,18 @@ def prints(x_ptr):
 
 
 @trun.jit
+def prints_while_it_is_compiled(x_ptr, BLOCK: tl.constexpr):
+    tl.static_print("compiled for", BLOCK)
+    tl.store(x_ptr + tl.arange(0, BLOCK), 1.0)
+
+
+@trun.jit
+def wrong_after_printing(x_ptr, BLOCK: tl.constexpr):
+    tl.static_print("seen", BLOCK)
+    tl.static_assert(BLOCK == 1)
+
+
+@trun.jit
 def wrong(x_ptr, n):
     x = tl.load(x_ptr)
     tl.store(x_ptr, x.no_such_attribute)

@@ -300,6 +300,19 @@ def test_prints_reach_the_caller(tc: str, capsys: pytest.CaptureFixture[str]) ->
     assert "42.0" in capsys.readouterr().out
 
 
+def test_what_is_printed_while_a_kernel_is_compiled_reaches_the_caller_once(
+    tc: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.zeros(64, np.float32)
+    for block, expected in ((64, "compiled for 64\n"), (64, ""), (32, "compiled for 32\n")):
+        k.prints_while_it_is_compiled[(1,)](x, BLOCK=block, toolchain=tc)
+        assert capsys.readouterr().out == expected
+    again = trun.jit(k.prints_while_it_is_compiled.fn)[(1,)](x, BLOCK=64, toolchain=tc)  # from the daemon's cache
+    assert again.cached and capsys.readouterr().out == "compiled for 64\n"
+    with pytest.raises(trun.CompileError, match="printed: seen 64"):
+        k.wrong_after_printing[(1,)](x, BLOCK=64, toolchain=tc)
+
+
 def test_a_grid_with_a_zero_launches_nothing(tc: str) -> None:
     out = values(4)
     kernel = k.add[(0,)](values(4), values(4), out, 4, toolchain=tc)

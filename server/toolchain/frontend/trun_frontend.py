@@ -7,9 +7,11 @@ tenant never lies in a process that a later tenant's is forked from. Its answer 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import inspect
+import io
 import json
 import os
 import signal
@@ -44,7 +46,28 @@ TYPES = {
     "f8e4m3fnuz": "fp8e4b8",
     "f8e5m2fnuz": "fp8e5b16",
 }
+MAX_PRINTED = 16 << 10
 REFUSED = "the front end runs a kernel's source without files, network, processes and signals"
+
+
+class Printed(io.TextIOBase):
+    """What a source prints while it is lowered (tl.static_print): its beginning, as lines of the compile's log."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._text += text[: MAX_PRINTED + 1 - len(self._text)]
+        return len(text)
+
+    def log(self) -> str:
+        lines = self._text[:MAX_PRINTED].splitlines()
+        if len(self._text) > MAX_PRINTED:
+            lines.append(f"(more than {MAX_PRINTED} characters)")
+        return "\n".join(f"printed: {line}" for line in lines)
 
 
 class OneTarget:
@@ -156,15 +179,21 @@ def lower(toolchain: Toolchain, request: dict[str, Any], bundle: bytes, log: Log
             "INVALID_IR", f"not a source bundle ({error}): Python source is sent by @trun.jit of the Python client"
         ) from error
     source = Source(parsed)
+    printed = Printed()
     try:
-        module, metadata = build(toolchain, source, parsed, backend, options, request, wanted, is_gluon)
+        with contextlib.redirect_stdout(printed):
+            module, metadata = build(toolchain, source, parsed, backend, options, request, wanted, is_gluon)
     except (CompileError, MemoryError):
         raise
     except Exception as error:
-        raise explain(error, source, parsed, log) from error
+        explained = explain(error, source, parsed, log)
+        if said := printed.log():
+            explained.args = (f"{explained}\n{said}",)
+        raise explained from error
     text = json.dumps(metadata, sort_keys=True, separators=(",", ":"), default=plain_value)
     spent = time.perf_counter_ns() - started
-    return {"op": "stage", "level": wanted, "ns": spent, "metadata": text}, str(module).encode()
+    answer = {"op": "stage", "level": wanted, "ns": spent, "metadata": text, "log": printed.log()}
+    return answer, str(module).encode()
 
 
 def build(

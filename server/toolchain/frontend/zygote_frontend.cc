@@ -19,6 +19,7 @@
 namespace trun {
 namespace {
 
+constexpr size_t kMaxLogBytes = 64 << 10;
 constexpr uint64_t kTritonMemoryBytes = uint64_t{2} << 30;  // what the zygote and its copy have anyhow
 
 absl::Status FromErrorFrame(const nlohmann::json& header) {
@@ -141,6 +142,7 @@ absl::StatusOr<StageResult> ZygoteFrontend::LowerOnce(const nlohmann::json& head
   result.bytes = std::move(answer->body);
   result.metadata_json = CanonicalJson(metadata);
   result.time = absl::Nanoseconds(ns);
+  result.log = PrintableText(JsonString(answer->header, "log").substr(0, kMaxLogBytes));
   return result;
 }
 

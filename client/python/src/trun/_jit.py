@@ -36,6 +36,7 @@ _SCALARS = (
     | {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
 )
 
+_PRINTED = "printed: "  # begins the lines of a kernel's log that its source printed (tl.static_print)
 _default_lock = threading.Lock()
 _default: tuple[int, Session] | None = None
 
@@ -280,6 +281,9 @@ class JITFunction(Wrapper):
                 error.file = error.file or error.details.get("file", "")
                 raise
             self._kernels[key] = kernel
+            for line in kernel.log.splitlines():
+                if line.startswith(_PRINTED):
+                    print(line.removeprefix(_PRINTED))
         return kernel
 
     def warmup(self, *args: Any, grid: Grid | None = None, session: Session | None = None, **kwargs: Any) -> Kernel:
