@@ -153,7 +153,7 @@ absl::Status CacheImporter::ReadAt(uint64_t offset, uint64_t bytes, std::string*
 }
 
 absl::Status CacheImporter::Walk(
-    const std::function<absl::Status(const CacheKey&, CacheEntry)>& visit) const {
+    const std::function<absl::Status(const CacheKey&, const CacheEntry&)>& visit) const {
   std::string bytes;
   TRUN_RETURN_IF_ERROR(ReadAt(0, kMagic.size(), &bytes));
   if (bytes != kMagic) return Damaged("it does not begin as an export does");
@@ -170,7 +170,7 @@ absl::Status CacheImporter::Walk(
     if (type == kEntryRecord) {
       hasher.Add(Digest::Of(bytes).bytes());
       TRUN_ASSIGN_OR_RETURN(auto entry, DecodeEntry(bytes));
-      TRUN_RETURN_IF_ERROR(visit(entry.first, std::move(entry.second)));
+      TRUN_RETURN_IF_ERROR(visit(entry.first, entry.second));
       ++count;
       continue;
     }
@@ -183,9 +183,9 @@ absl::Status CacheImporter::Walk(
 }
 
 absl::StatusOr<CacheImport> CacheImporter::Finish(KernelCache& cache) {
-  TRUN_RETURN_IF_ERROR(Walk([](const CacheKey&, CacheEntry) { return absl::OkStatus(); }));
+  TRUN_RETURN_IF_ERROR(Walk([](const CacheKey&, const CacheEntry&) { return absl::OkStatus(); }));
   CacheImport result;
-  TRUN_RETURN_IF_ERROR(Walk([&](const CacheKey& key, CacheEntry entry) {
+  TRUN_RETURN_IF_ERROR(Walk([&](const CacheKey& key, const CacheEntry& entry) {
     if (cache.Info(key).ok()) {
       ++result.already_there;
       return absl::OkStatus();

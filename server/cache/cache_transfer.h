@@ -49,7 +49,7 @@ class CacheImporter {
   CacheImporter(UniqueFd spool, uint64_t max_bytes) : spool_(std::move(spool)), max_bytes_(max_bytes) {}
   absl::Status ReadAt(uint64_t offset, uint64_t bytes, std::string* out) const;
   // Calls `visit` with each entry, each blob checked against its digest. INVALID_ARGUMENT kCorrupt.
-  absl::Status Walk(const std::function<absl::Status(const CacheKey&, CacheEntry)>& visit) const;
+  absl::Status Walk(const std::function<absl::Status(const CacheKey&, const CacheEntry&)>& visit) const;
 
   const UniqueFd spool_;
   const uint64_t max_bytes_;

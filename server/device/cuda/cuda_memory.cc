@@ -114,7 +114,7 @@ absl::StatusOr<std::unique_ptr<Arena>> CudaMemory::MapArena(const UniqueFd& fd, 
     TRUN_RETURN_IF_ERROR(windows_.Reserve(address, bytes));
   }
   TRUN_RETURN_IF_ERROR(context_->AddRange(address, bytes));
-  const absl::Status mapped = MapAt(fd, bytes, address);
+  absl::Status mapped = MapAt(fd, bytes, address);
   if (!mapped.ok()) {
     context_->RemoveRange(address);
     return mapped;

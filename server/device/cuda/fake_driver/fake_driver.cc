@@ -307,9 +307,7 @@ CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t, CUmemGenericAllocat
 CUresult cuMemUnmap(CUdeviceptr address, size_t bytes) {
   ENTER_CONTEXT();
   Context::Get().RemoveMapping(address);
-  mmap(reinterpret_cast<void*>(address), bytes, PROT_NONE,
-       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-  return CUDA_SUCCESS;
+  return Context::Unmap(address, bytes) ? CUDA_SUCCESS : CUDA_ERROR_UNKNOWN;
 }
 CUresult cuMemSetAccess(CUdeviceptr, size_t, const CUmemAccessDesc*, size_t) {
   ENTER_CONTEXT();

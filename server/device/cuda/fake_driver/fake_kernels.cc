@@ -20,7 +20,7 @@ T Parameter(const KernelLaunch& launch, size_t offset) {
 }
 
 bool Store(uint64_t address, uint32_t value) {
-  if (!Context::Get().Covers(address, 4)) return false;
+  if (address == 0 || !Context::Get().Covers(address, 4)) return false;
   std::memcpy(reinterpret_cast<void*>(address), &value, 4);
   return true;
 }
@@ -55,10 +55,10 @@ CUresult Print(const KernelLaunch& launch) {
 // *(*cell) += 1: a pointer that lies in memory.
 CUresult Chase(const KernelLaunch& launch) {
   const auto cell = Parameter<uint64_t>(launch, 0);
-  if (!Context::Get().Covers(cell, 8)) return CUDA_ERROR_ILLEGAL_ADDRESS;
+  if (cell == 0 || !Context::Get().Covers(cell, 8)) return CUDA_ERROR_ILLEGAL_ADDRESS;
   uint64_t target = 0;
   std::memcpy(&target, reinterpret_cast<const void*>(cell), 8);
-  if (!Context::Get().Covers(target, 4)) return CUDA_ERROR_ILLEGAL_ADDRESS;
+  if (target == 0 || !Context::Get().Covers(target, 4)) return CUDA_ERROR_ILLEGAL_ADDRESS;
   uint32_t value = 0;
   std::memcpy(&value, reinterpret_cast<const void*>(target), 4);
   return Store(target, value + 1) ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <thread>
@@ -31,11 +32,15 @@ void Context::SetError(CUresult error) {
   error_.compare_exchange_strong(none, error);
 }
 
+bool Context::Unmap(uint64_t address, uint64_t bytes) {
+  return mmap(reinterpret_cast<void*>(address), bytes, PROT_NONE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
 void Context::Reset() {
   MutexLock lock(&mu_);
   for (const auto& [address, bytes] : mappings_) {
-    mmap(reinterpret_cast<void*>(address), bytes, PROT_NONE,
-         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (!Unmap(address, bytes)) std::abort();
   }
   mappings_.clear();
   printed_.clear();

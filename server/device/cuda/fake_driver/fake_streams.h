@@ -31,6 +31,8 @@ class Context {
 
   void AddMapping(CUdeviceptr address, size_t bytes);
   void RemoveMapping(CUdeviceptr address);
+  // Gives the pages behind a mapping back and keeps the addresses reserved. False: the kernel refused.
+  static bool Unmap(uint64_t address, uint64_t bytes);
   bool Covers(CUdeviceptr address, size_t bytes);
   // Bit 0 of `device_sides`: the target is the device's, bit 1: the source.
   CUresult Copy(CUdeviceptr to, CUdeviceptr from, size_t bytes, int device_sides);
