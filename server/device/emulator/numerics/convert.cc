@@ -1,5 +1,6 @@
 #include "server/device/emulator/numerics/convert.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "server/device/emulator/numerics/float_format.h"
@@ -177,9 +178,10 @@ void ConvertGeneric(const Conversion& c, const void* source, void* destination) 
 }
 
 // Bits from one element of a pair to the next: fp6 has byte containers, fp4 shares one byte.
+// A pair fills a register of 32 bits.
 int PairStride(Type type) {
   const int bits = BitsOf(type);
-  return bits == 6 ? 8 : bits;
+  return bits == 6 ? 8 : std::min(bits, 16);
 }
 
 }  // namespace
