@@ -55,7 +55,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     running = Daemon(tmp_path_factory.mktemp("trund"), BUILD, TOOLCHAINS)
     running.start()
     yield running
-    running.stop()
+    assert running.stop() == 0
 
 
 @pytest.fixture
