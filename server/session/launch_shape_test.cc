@@ -75,6 +75,15 @@ TEST_F(LaunchShapeTest, ClustersMultiplyTheGridAsEachVersionDoes) {
   EXPECT_EQ(Make({3, 4})->dimensions.grid, (std::array<uint32_t, 3>{3, 4, 1}));
 }
 
+TEST_F(LaunchShapeTest, AGridIsCooperativeAndDependentAsTheMetadataSays) {
+  for (const bool says : {false, true}) {
+    metadata_.cooperative_grid = says;
+    metadata_.programmatic_dependent_launch = !says;
+    EXPECT_EQ(Make({3})->dimensions.cooperative, says);
+    EXPECT_EQ(Make({3})->dimensions.programmatic_dependent_launch, !says);
+  }
+}
+
 TEST_F(LaunchShapeTest, ScratchIsOfTheWholeGridTimesTheClusterExceptIn33) {
   metadata_.num_ctas = 2;
   metadata_.global_scratch_bytes = 128;

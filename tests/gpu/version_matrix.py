@@ -152,6 +152,8 @@ def run(folder: Path) -> int:
                 excused = level == "ptx" and all(answer.startswith(too_new) for answer in bad.values())
                 wrong += 0 if excused else len(bad)
                 cells[version, level] = "ok" if not bad else "; ".join(f"{n}: {a}" for n, a in bad.items())
+                if bad and excused:
+                    cells[version, level] = f"{next(iter(bad.values())).split(':')[0]}: PTX newer than the ptxas there"
                 print(f"{version} {level}: {cells[version, level]}", flush=True)
         name = session.device
     lines = [f"Kernels of every version on {name}: {', '.join(CASES)}", "", "| Triton | " + " | ".join(LEVELS) + " |"]

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <map>
 
+#include "server/device/cuda/fake_driver/fake_program.h"
 #include "server/device/cuda/fake_driver/fake_streams.h"
 
 namespace trun::fake_cuda {
@@ -75,13 +76,19 @@ CUresult Canary(const KernelLaunch& launch) {
   return CUDA_SUCCESS;
 }
 
+// Prints what the driver was told of the last launch, which is this one where nothing else is queued.
+CUresult Told(const KernelLaunch&) {
+  Context::Get().Print(std::string(trunFakeCudaLastLaunch()) + "\n");
+  return CUDA_SUCCESS;
+}
+
 }  // namespace
 
 KernelFunction FindKernel(const std::string& name) {
   static const auto* const kernels = new std::map<std::string, KernelFunction>{
       {"fill", Fill},   {"forever", Forever}, {"illegal", Illegal}, {"misaligned", Misaligned},
       {"trap", Trap},   {"assert", Assert},   {"print", Print},     {"canary", Canary},
-      {"chase", Chase}, {"note", Note},
+      {"chase", Chase}, {"note", Note},       {"told", Told},
   };
   const auto it = kernels->find(name);
   return it == kernels->end() ? nullptr : it->second;
