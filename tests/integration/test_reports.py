@@ -1,45 +1,48 @@
-"""The emulator's reports, checks and traces through trund and trun-client. What is said of each kind of mistake is held
-to docs/emulator-reports.md by the emulator's own test; here the way of a report to the command line is."""
+"""The emulator's reports, checks and traces through trund and trun-client. docs/emulator-reports.md shows each kind."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import emulator_reports
 import pytest
-from conftest import BUILD, ROOT
+from conftest import BUILD, TOOLCHAINS
 from daemon import Daemon
-from kernels import metadata
 
 CLIENT = BUILD / "bin/trun-client"
-KERNELS = ROOT / "server/device/emulator/testdata/reports"
+COUNTER = ["--arg", "0=i32[1]", "--arg", "1=1", "--grid", "4"]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    running = Daemon(tmp_path_factory.mktemp("trund"), BUILD, TOOLCHAINS, *emulator_reports.FLAGS)
+    running.start()
+    yield running
+    running.stop()
 
 
 def run(daemon: Daemon, folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-    (folder / f"{name}.ptx").write_text((KERNELS / f"{name}.ptx").read_text())
-    (folder / f"{name}.json").write_text(metadata(name, num_warps=2 if name == "no_barrier" else 1))
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "TRUN_ADDRESS": f"unix:{daemon.socket}"}
-    command = [CLIENT, "run", f"{name}.ptx", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return emulator_reports.run(CLIENT, daemon, folder, name, list(words))
 
 
-CHECKED = {
-    "masked_load": (["--arg", "0=i32[32]", "--arg", "1=20"], "uninit", "UNINITIALIZED_READ"),
-    "unwritten_shared": (["--arg", "0=i32[32]", "--arg", "1=1"], "uninit", "UNINITIALIZED_READ"),
-    "no_barrier": (["--arg", "0=i32[64]", "--arg", "1=1"], "race", "RACE"),
-    "counter": (["--arg", "0=i32[1]", "--arg", "1=1", "--grid", "4"], "race", "RACE"),
-    "no_wait": (["--arg", "0=i32[32]", "--arg", "1=1"], "async", "RACE"),
-}
+def test_the_page_shows_what_the_command_line_says(daemon: Daemon, tmp_path: Path) -> None:
+    assert emulator_reports.PAGE.read_text() == emulator_reports.page(CLIENT, daemon, tmp_path)
 
 
-@pytest.mark.parametrize("name", CHECKED)
-def test_only_the_check_sees_it(daemon: Daemon, tmp_path: Path, name: str) -> None:
-    words, check, reason = CHECKED[name]
-    plain = run(daemon, tmp_path, name, *words)
+@pytest.mark.parametrize("report", [r for r in emulator_reports.REPORTS if r.plain], ids=lambda r: r.name)
+def test_only_the_check_sees_it(daemon: Daemon, tmp_path: Path, report: emulator_reports.Report) -> None:
+    plain = run(daemon, tmp_path, report.name, *report.plain)
     assert plain.returncode == 0, plain.stderr
-    checked = run(daemon, tmp_path, name, *words, "--check", check)
-    assert checked.returncode == 5 and f"[{reason}]" in checked.stderr, checked.stderr
+    found = run(daemon, tmp_path, report.name, *report.arguments)
+    assert found.returncode == 5 and f"[{report.reason}]" in found.stderr, found.stderr
+
+
+@pytest.mark.parametrize("report", [r for r in emulator_reports.REPORTS if r.reason], ids=lambda r: r.name)
+def test_each_kind_has_its_reason(daemon: Daemon, tmp_path: Path, report: emulator_reports.Report) -> None:
+    assert f"[{report.reason}]" in emulator_reports.section(CLIENT, daemon, tmp_path, report)
 
 
 def test_an_output_without_a_generator_is_the_kernels_to_write(daemon: Daemon, tmp_path: Path) -> None:
@@ -53,10 +56,10 @@ def test_an_output_without_a_generator_is_the_kernels_to_write(daemon: Daemon, t
 
 
 def test_a_race_has_both_halves(daemon: Daemon, tmp_path: Path) -> None:
-    words, check, _ = CHECKED["counter"]
-    text = run(daemon, tmp_path, "counter", *words, "--check", check).stderr
+    words = [*COUNTER, "--check", "race"]
+    text = run(daemon, tmp_path, "counter", *words).stderr
     assert "note: earlier write: kernel.py:2 by program (0, 0, 0), thread (0, 0, 0), PTX line 22: st.global.b32" in text
-    done = run(daemon, tmp_path, "counter", *words, "--check", check, "--json")
+    done = run(daemon, tmp_path, "counter", *words, "--json")
     error = json.loads(done.stdout)["error"]
     assert error["reason"] == "RACE" and error["fault"]["program"] == [1, 0, 0]
     assert error["fault"]["nearest_argument"].startswith("argument 0")
@@ -78,7 +81,7 @@ def test_the_end_of_a_trace_comes_with_a_fault(daemon: Daemon, tmp_path: Path) -
 
 
 def test_a_check_that_does_not_exist_is_a_wrong_command_line(daemon: Daemon, tmp_path: Path) -> None:
-    words, _, _ = CHECKED["counter"]
+    words = COUNTER
     done = run(daemon, tmp_path, "counter", *words, "--check", "everything")
     assert done.returncode == 2 and "uninit" in done.stderr
     done = run(daemon, tmp_path, "counter", *words, "--trace", "line", "--trace-thread", "1,x")

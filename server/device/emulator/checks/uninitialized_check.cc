@@ -107,7 +107,7 @@ bool UninitializedCheck::Report(const WatchedStep& step, uint32_t lane, const Op
   // The allocation that nobody wrote is worth more than the one that it was going to be stored to.
   const auto read = origin == kNowhere ? unwritten_reads_.end() : unwritten_reads_.find(origin);
   if (read != unwritten_reads_.end()) {
-    access = &read->second;
+    access = &read->second[lane];
     const AllocationRange* range = step.warp.worker->memory->Find(access->address, access->address + 1);
     if (range != nullptr) {
       absl::StrAppend(&message, ", which came from byte ", access->address - range->begin, " of allocation ",
@@ -242,7 +242,8 @@ void UninitializedCheck::Load(const WatchedStep& step, const NotedAccess& access
   if (access.space == Space::kGlobal) {
     const auto* first = std::find_if(undefined, undefined + access.bytes, [](uint8_t b) { return b != 0; });
     const auto before = static_cast<uint32_t>(first - undefined);
-    unwritten_reads_[step.pc] = {access.address + before, access.bytes - before, "global", false};
+    unwritten_reads_[step.pc][access.lane] = {access.address + before, access.bytes - before, "global",
+                                              false};
   }
   const uint32_t element = access.bytes / static_cast<uint32_t>(list.size());
   for (size_t k = 0; k < list.size(); ++k) {

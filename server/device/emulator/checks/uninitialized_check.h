@@ -6,6 +6,7 @@
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_CHECKS_UNINITIALIZED_CHECK_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_UNINITIALIZED_CHECK_H_
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -69,8 +70,9 @@ class UninitializedCheck final : public Watcher {
   std::vector<Rule> rules_;
   std::map<const Cta*, std::unique_ptr<CtaState>> ctas_;
   std::vector<std::unique_ptr<CtaState>> spare_;
-  absl::flat_hash_map<uint32_t, AccessFault> unwritten_reads_;  // of global memory: the last, by instruction
-  std::vector<FlowResult> pending_;                             // of the step between Before and After
+  // Of global memory: each lane's last, by instruction.
+  absl::flat_hash_map<uint32_t, std::array<AccessFault, 32>> unwritten_reads_;
+  std::vector<FlowResult> pending_;   // of the step between Before and After
   std::vector<LaneBytes> fragments_;  // of mma: the sources' definedness, in the order of the operands
   std::vector<uint8_t> bytes_;
 };
