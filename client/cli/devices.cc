@@ -32,6 +32,7 @@ absl::StatusOr<int> Devices(Invocation& invocation) {
                                  {"clock_khz", device.clock_khz},
                                  {"memory_clock_khz", device.memory_clock_khz},
                                  {"driver", device.driver},
+                                 {"pinning_refused", device.pinning_refused},
                                  {"sessions", device.sessions},
                                  {"users", users},
                                  {"default", device.is_default},
@@ -51,6 +52,10 @@ absl::StatusOr<int> Devices(Invocation& invocation) {
       absl::StrAppend(&below, device.device, " is used by ",
                       user.client_name.empty() ? "a session" : user.client_name, " (executor ",
                       user.executor_pid, "): ", FormatBytes(user.used_bytes), "\n");
+    }
+    if (!device.pinning_refused.empty()) {
+      absl::StrAppend(&below, device.device, " copies slowly: its driver registers no memory of the host (",
+                      device.pinning_refused, ")\n");
     }
     if (!device.unusable_reason.empty()) absl::StrAppend(&name, "  unusable: ", device.unusable_reason);
     table.AddRow({device.device, device.target, FormatBytes(device.memory_bytes),

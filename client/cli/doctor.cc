@@ -106,6 +106,12 @@ std::vector<Check> CheckDevices(const Client& client) {
                                           device.driver)
                            : device.unusable_reason,
                       ""});
+    if (fine && !device.pinning_refused.empty()) {
+      checks.push_back(
+          {absl::StrCat("copies to ", device.device), Verdict::kWarning,
+           absl::StrCat("slow: the driver registers no memory of the host (", device.pinning_refused, ")"),
+           "raise the limit of locked memory (ulimit -l) of the daemon, or of its container"});
+    }
   }
   if (!usable)
     checks.push_back({"devices", Verdict::kBad, "none can be used", "'trun-client daemon logs' says why"});

@@ -56,7 +56,7 @@ absl::StatusOr<Session> Client::OpenSession(const SessionOptions& options) {
   std::unique_ptr<v1::SessionService::Stub> stub = v1::SessionService::NewStub(connection_->channel);
   TRUN_ASSIGN_OR_RETURN(const v1::OpenSessionResponse opened,
                         Call(*stub, &v1::SessionService::Stub::OpenSession, request));
-  return Session(std::make_shared<SessionState>(connection_, std::move(stub), opened));
+  return Session(std::make_shared<SessionState>(connection_, std::move(stub), opened, options.copies));
 }
 
 absl::StatusOr<std::vector<DeviceInfo>> Client::ListDevices() const {
@@ -79,6 +79,7 @@ absl::StatusOr<std::vector<DeviceInfo>> Client::ListDevices() const {
     device.clock_khz = from.clock_khz();
     device.memory_clock_khz = from.memory_clock_khz();
     device.driver = from.driver();
+    device.pinning_refused = from.pinning_refused();
     for (const v1::DeviceUser& user : from.users()) {
       device.users.push_back({user.client_name(), user.used_bytes(), user.executor_pid()});
     }

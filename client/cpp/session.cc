@@ -1,6 +1,7 @@
 #include "trun/session.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -202,6 +203,26 @@ absl::StatusOr<std::vector<Tensor>> Session::Allocate(absl::Span<const TensorSpe
     tensors.push_back(std::move(tensor));
   }
   return tensors;
+}
+
+absl::StatusOr<PinnedMemory> Session::AllocatePinned(uint64_t bytes) {
+  TRUN_RETURN_IF_ERROR(state_->CheckOpen());
+  PinnedMemory memory;
+  absl::StatusOr<std::shared_ptr<StagingArea>> area = state_->staging.Create(bytes, &memory.unpinned_reason_);
+  if (area.ok()) {
+    memory.bytes_ = absl::MakeSpan((*area)->data(), bytes);
+    memory.owner_ = *std::move(area);
+    return memory;
+  }
+  if (!absl::IsFailedPrecondition(area.status())) return area.status();
+  memory.unpinned_reason_ = std::string(area.status().message());
+  void* const ordinary = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (ordinary == MAP_FAILED) {
+    return FromErrno(errno, absl::StrCat("cannot allocate ", bytes, " bytes"), Reason::kOutOfMemory);
+  }
+  memory.bytes_ = absl::MakeSpan(static_cast<char*>(ordinary), bytes);
+  memory.owner_ = std::shared_ptr<const void>(ordinary, [bytes](void* p) { munmap(p, bytes); });
+  return memory;
 }
 
 absl::StatusOr<LaunchStream> Session::OpenLaunchStream() {

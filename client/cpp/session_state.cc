@@ -10,7 +10,7 @@ inline namespace client {
 
 SessionState::SessionState(std::shared_ptr<Connection> connection,
                            std::unique_ptr<v1::SessionService::Stub> session_stub,
-                           const v1::OpenSessionResponse& opened)
+                           const v1::OpenSessionResponse& opened, const HostCopyOptions& copies)
     : connection(std::move(connection)),
       opened(opened),
       id(opened.session()),
@@ -18,6 +18,7 @@ SessionState::SessionState(std::shared_ptr<Connection> connection,
       compiles(v1::CompileService::NewStub(this->connection->channel)),
       tensors(v1::TensorService::NewStub(this->connection->channel)),
       launches(v1::LaunchService::NewStub(this->connection->channel)),
+      staging(this->connection, id, opened.descriptor_socket(), copies),
       lease_thread_([this] { KeepAlive(); }) {}
 
 SessionState::~SessionState() {
@@ -32,6 +33,7 @@ absl::Status SessionState::CheckOpen() const {
 
 absl::Status SessionState::Close() {
   if (!open_.exchange(false)) return CheckOpen();
+  staging.NoteClosed();
   {
     MutexLock lock(&mu_);
     stopping_ = true;

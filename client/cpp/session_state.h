@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "client/cpp/connection.h"
+#include "client/cpp/staging.h"
 #include "common/base/mutex.h"
 #include "trun/v1/compile.grpc.pb.h"
 #include "trun/v1/launch.grpc.pb.h"
@@ -21,7 +22,7 @@ inline namespace client {
 class SessionState {
  public:
   SessionState(std::shared_ptr<Connection> connection, std::unique_ptr<v1::SessionService::Stub> session_stub,
-               const v1::OpenSessionResponse& opened);
+               const v1::OpenSessionResponse& opened, const HostCopyOptions& copies);
   ~SessionState();
   SessionState(const SessionState&) = delete;
   SessionState& operator=(const SessionState&) = delete;
@@ -43,6 +44,8 @@ class SessionState {
   const std::unique_ptr<v1::CompileService::Stub> compiles;
   const std::unique_ptr<v1::TensorService::Stub> tensors;
   const std::unique_ptr<v1::LaunchService::Stub> launches;
+  SessionStaging staging;
+  std::atomic<bool> unmappable{false};  // tensors of the device cannot be mapped into this process
 
  private:
   void KeepAlive();

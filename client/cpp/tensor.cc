@@ -130,7 +130,12 @@ absl::Status Tensor::Free() {
 
 absl::Status Tensor::EnsureMapped() const {
   if (mapping_) return absl::OkStatus();
-  TRUN_ASSIGN_OR_RETURN(mapping_, Mapping::Make(*state_, handle_, bytes_));
+  if (state_->unmappable) return Mapping::NotHere(*state_, handle_);
+  absl::StatusOr<std::shared_ptr<Mapping>> made = Mapping::Make(*state_, handle_, bytes_);
+  // What is true of one tensor is true of all: it is not asked again.
+  if (absl::IsFailedPrecondition(made.status())) state_->unmappable = true;
+  TRUN_RETURN_IF_ERROR(made.status());
+  mapping_ = *std::move(made);
   return absl::OkStatus();
 }
 
@@ -147,6 +152,10 @@ absl::Status Tensor::Write(absl::string_view data, uint64_t offset) {
     }
     if (!absl::IsFailedPrecondition(mapped)) return mapped;
   }
+  if (state_->unmappable && state_->staging.Takes(data.data(), data.size())) {
+    const absl::Status written = state_->staging.Write(handle_, data, offset);
+    if (!absl::IsFailedPrecondition(written)) return written;
+  }
   return WriteStream(*state_, handle_, data, offset);
 }
 
@@ -162,6 +171,10 @@ absl::Status Tensor::Read(absl::Span<char> out, uint64_t offset) const {
       return mapping_->Read(out, offset);
     }
     if (!absl::IsFailedPrecondition(mapped)) return mapped;
+  }
+  if (state_->unmappable && state_->staging.Takes(out.data(), out.size())) {
+    const absl::Status read = state_->staging.Read(handle_, out, offset);
+    if (!absl::IsFailedPrecondition(read)) return read;
   }
   return ReadStream(*state_, handle_, out, offset);
 }

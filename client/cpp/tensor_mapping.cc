@@ -20,12 +20,16 @@ Tensor::Mapping::~Mapping() {
   if (base != nullptr) munmap(base, mapped_bytes);
 }
 
+absl::Status Tensor::Mapping::NotHere(const SessionState& state, const std::string& handle) {
+  return FailedPrecondition(Reason::kUnspecified,
+                            absl::StrCat("the memory of tensor ", handle, " on ", state.opened.device(),
+                                         " cannot be mapped into this process: use Read and Write"));
+}
+
 absl::StatusOr<std::shared_ptr<Tensor::Mapping>> Tensor::Mapping::Make(SessionState& state,
                                                                        const std::string& handle,
                                                                        uint64_t bytes) {
-  const absl::Status not_here = FailedPrecondition(
-      Reason::kUnspecified, absl::StrCat("the memory of tensor ", handle, " on ", state.opened.device(),
-                                         " cannot be mapped into this process: use Read and Write"));
+  const absl::Status not_here = NotHere(state, handle);
   if (state.opened.descriptor_socket().empty()) return not_here;
   v1::ExportDescriptorsRequest request;
   request.set_session(state.id);

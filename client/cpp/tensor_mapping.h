@@ -21,6 +21,8 @@ struct Tensor::Mapping {
   static absl::StatusOr<std::shared_ptr<Mapping>> Make(SessionState& state, const std::string& handle,
                                                        uint64_t bytes);
 
+  static absl::Status NotHere(const SessionState& state, const std::string& handle);
+
   // Maps the pages; once.
   absl::Status EnsurePages();
   // REQUIRES: offset + data.size() <= bytes.

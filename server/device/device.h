@@ -43,6 +43,8 @@ struct DeviceInfo {
   uint32_t clock_khz = 0;         // of the multiprocessors at most; 0 on the emulator
   uint32_t memory_clock_khz = 0;  // at most
   std::string driver;             // "CUDA 13.0 (libcuda.so.1)"; empty on the emulator
+  // Why the driver registers no memory of the host, which makes copies slower; empty: it does.
+  std::string pinning_refused;
 };
 
 // A tensor map (TMA descriptor) of tiled mode without interleave, by its fields. Dimension 0 is the innermost

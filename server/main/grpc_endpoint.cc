@@ -16,6 +16,7 @@
 #include "server/service/device_service.h"
 #include "server/service/launch_service.h"
 #include "server/service/session_service.h"
+#include "server/service/staging_service.h"
 #include "server/service/tensor_service.h"
 #include "server/service/toolchain_service.h"
 
@@ -35,6 +36,7 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
         toolchains_(context),
         compiler_(context),
         tensors_(context),
+        stagings_(context),
         launches_(context),
         admin_(context) {}
 
@@ -71,7 +73,7 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
   void SetServing(bool serving) override {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
     health->SetServingStatus("", serving);
-    for (const char* name : {"Session", "Device", "Toolchain", "Compile", "Tensor", "Launch", "Admin"}) {
+    for (const char* name : {"Session", "Device", "Toolchain", "Compile", "Tensor", "Staging", "Launch", "Admin"}) {
       health->SetServingStatus(std::string("trun.v1.") + name + "Service", serving);
     }
   }
@@ -89,7 +91,7 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
 
  private:
   std::vector<grpc::Service*> Services() {
-    return {&sessions_, &devices_, &toolchains_, &compiler_, &tensors_, &launches_, &admin_};
+    return {&sessions_, &devices_, &toolchains_, &compiler_, &tensors_, &stagings_, &launches_, &admin_};
   }
 
   SessionService sessions_;
@@ -97,6 +99,7 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
   ToolchainService toolchains_;
   CompileService compiler_;
   TensorService tensors_;
+  StagingService stagings_;
   LaunchService launches_;
   AdminService admin_;
   std::unique_ptr<grpc::Server> server_;

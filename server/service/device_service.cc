@@ -27,6 +27,7 @@ grpc::ServerUnaryReactor* DeviceService::ListDevices(grpc::CallbackServerContext
           made->set_clock_khz(device.info.clock_khz);
           made->set_memory_clock_khz(device.info.memory_clock_khz);
           made->set_driver(WireText(device.info.driver, 1024));
+          made->set_pinning_refused(WireText(device.info.pinning_refused, 1024));
           for (const SessionStatistics& session : context_.sessions->List("")) {
             if (session.device != device.device) continue;
             v1::DeviceUser* user = made->add_users();

@@ -52,6 +52,24 @@ struct DescriptorExport {
   std::vector<Tensor> tensors;        // in the order asked for
 };
 
+// Memory of the host that a client and the session's executors share, for copies to and from a GPU.
+struct StagingInfo {
+  std::string handle;
+  uint64_t bytes = 0;
+  UniqueFd descriptor;       // a duplicate, the caller's: a sealed memfd
+  std::string unregistered;  // why the driver would not register it; empty where it did
+};
+
+// A part of a staging area, and the part of a tensor that takes or gives its bytes.
+struct StagingMove {
+  uint64_t staging_offset = 0;
+  std::string tensor;
+  uint64_t tensor_offset = 0;
+  uint64_t bytes = 0;
+};
+
+enum class TransferDirection { kToTensor, kFromTensor };
+
 struct SessionStatistics {
   std::string id;
   std::string tenant;
@@ -102,6 +120,19 @@ class Session {
 
   // Memory of the tensors as descriptors. Not ordered with launches: Synchronize first.
   virtual absl::StatusOr<DescriptorExport> ExportDescriptors(absl::Span<const std::string> tensors) const = 0;
+
+  // A staging area of at least `bytes`, zero, registered with the driver where that takes it; charged like
+  // tensors. Blocks meanwhile. FAILED_PRECONDITION kUnsupportedTarget: tensors of the device are shared
+  // memory themselves. INVALID_ARGUMENT kArgument: no bytes or too many. RESOURCE_EXHAUSTED kQuota,
+  // kOutOfMemory.
+  virtual absl::StatusOr<StagingInfo> CreateStaging(uint64_t bytes) = 0;
+  // Copies under way end first. NOT_FOUND kHandle.
+  virtual absl::Status FreeStaging(absl::string_view staging) = 0;
+  // Copies between a staging area and tensors; returns when it is done. Waits for launches queued before, and
+  // holds up none that come after. When it fails some of the bytes may have been moved. NOT_FOUND kHandle.
+  // OUT_OF_RANGE kArgument: past an end. The executor's errors.
+  virtual absl::Status Transfer(absl::string_view staging, absl::Span<const StagingMove> moves,
+                                TransferDirection direction) = 0;
 
   // A handle for the kernel; two adds give two handles. Nothing is loaded yet. A kernel without an artifact
   // of the device's level is taken too (a compile that stops earlier): only PrepareKernel and Launch refuse

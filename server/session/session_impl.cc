@@ -77,6 +77,7 @@ void SessionImpl::Close() {
   executor_pid_ = 0;
   kernels_.clear();
   kernel_by_compiled_.clear();
+  staging_areas_.clear();
   tensors_.reset();
 }
 

@@ -15,6 +15,7 @@
 #include "server/session/executor_binding.h"
 #include "server/session/memory_account.h"
 #include "server/session/session.h"
+#include "server/session/shared_staging.h"
 #include "server/session/staged_transfer.h"
 #include "server/session/tensor_table.h"
 
@@ -62,6 +63,10 @@ class SessionImpl final : public Session {
   absl::Status Copy(absl::string_view source, uint64_t source_offset, absl::string_view destination,
                     uint64_t destination_offset, uint64_t bytes) override;
   absl::StatusOr<DescriptorExport> ExportDescriptors(absl::Span<const std::string> tensors) const override;
+  absl::StatusOr<StagingInfo> CreateStaging(uint64_t bytes) override;
+  absl::Status FreeStaging(absl::string_view staging) override;
+  absl::Status Transfer(absl::string_view staging, absl::Span<const StagingMove> moves,
+                        TransferDirection direction) override;
   absl::StatusOr<std::string> AddKernel(std::shared_ptr<const CompiledKernel> kernel) override;
   absl::StatusOr<std::shared_ptr<const CompiledKernel>> FindKernel(absl::string_view kernel) const override;
   absl::Status ReleaseKernel(absl::string_view kernel) override;
@@ -110,6 +115,15 @@ class SessionImpl final : public Session {
   absl::Status OnDevice(absl::FunctionRef<absl::Status(ExecutorControl&, StagedTransfer&)> operation) const;
   absl::Status OnDeviceLocked(absl::FunctionRef<absl::Status(ExecutorControl&, StagedTransfer&)> operation)
       const ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_);
+  // An executor that knows all of the session's memory.
+  absl::Status ReadyExecutor() ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_);
+  absl::StatusOr<std::shared_ptr<SharedStaging>> FindStaging(absl::string_view handle) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Gives the area to the executor that is there now, unless it has it; why its driver did not register it.
+  absl::StatusOr<std::string> AttachStaging(SharedStaging& area);
+  absl::Status TransferOnce(SharedStaging& area, absl::Span<const StagingMove> moves,
+                            absl::Span<const std::shared_ptr<const Tensor>> tensors,
+                            TransferDirection direction);
   // Checks the launch, gives it its number and puts it among the pending ones.
   absl::Status Enqueue(const SessionLaunch& launch, const SessionKernel& kernel, ExecutorLaunch* out,
                        std::function<void(LaunchResult)> done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_, mu_);
@@ -153,6 +167,8 @@ class SessionImpl final : public Session {
   mutable CondVar changed_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   mutable std::optional<TensorTable> tensors_ ABSL_GUARDED_BY(mu_);  // gone once closed
+  std::unordered_map<std::string, std::shared_ptr<SharedStaging>> staging_areas_ ABSL_GUARDED_BY(mu_);
+  uint64_t next_staging_ ABSL_GUARDED_BY(mu_) = StagedTransfer::kArea + 1;
   std::unordered_map<std::string, std::shared_ptr<SessionKernel>> kernels_ ABSL_GUARDED_BY(mu_);
   std::map<const CompiledKernel*, std::shared_ptr<SessionKernel>> kernel_by_compiled_ ABSL_GUARDED_BY(mu_);
   mutable std::vector<uint64_t> unloads_ ABSL_GUARDED_BY(mu_);  // kernels the executor may forget

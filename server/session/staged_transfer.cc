@@ -48,6 +48,14 @@ class PiecesUnderWay {
   const std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 
+// The answer to MapStaging, waited for.
+struct Attached {
+  Mutex mu;
+  CondVar changed;
+  bool done ABSL_GUARDED_BY(mu) = false;
+  absl::Status status ABSL_GUARDED_BY(mu);
+};
+
 }  // namespace
 
 absl::Status StagedTransfer::Attach(ExecutorControl* executor) {
@@ -57,9 +65,17 @@ absl::Status StagedTransfer::Attach(ExecutorControl* executor) {
     TRUN_ASSIGN_OR_RETURN(mapping_, device::MappedMemory::Map(memory_, kBytes));
   }
   if (attached_to_ == current_) return absl::OkStatus();
-  TRUN_RETURN_IF_ERROR(executor->MapStaging(memory_, kBytes));
-  attached_to_ = current_;
-  return absl::OkStatus();
+  const auto waited = std::make_shared<Attached>();
+  executor->MapStaging(kArea, memory_, kBytes, [waited](const absl::StatusOr<std::string>& unregistered) {
+    MutexLock lock(&waited->mu);
+    waited->status = unregistered.status();
+    waited->done = true;
+    waited->changed.SignalAll();
+  });
+  MutexLock lock(&waited->mu);
+  while (!waited->done) waited->changed.Wait(&waited->mu);
+  if (waited->status.ok()) attached_to_ = current_;
+  return waited->status;
 }
 
 absl::Status StagedTransfer::Write(ExecutorControl* executor, uint64_t address, absl::Span<const char> from) {
@@ -71,7 +87,7 @@ absl::Status StagedTransfer::Write(ExecutorControl* executor, uint64_t address, 
     if (!under_way.Wait(piece).ok()) break;
     const uint64_t at = piece * kPieceBytes;
     std::memcpy(mapping_.data() + at, from.data() + done, bytes);
-    executor->Transfer(address + done, bytes, at, /*to_device=*/true, under_way.Begin(piece));
+    executor->Transfer({kArea, at, bytes}, address + done, /*to_device=*/true, under_way.Begin(piece));
     done += bytes;
   }
   return under_way.WaitForAll();
@@ -85,8 +101,8 @@ absl::Status StagedTransfer::Read(ExecutorControl* executor, uint64_t address, a
     return std::min<uint64_t>(to.size() - i * kPieceBytes, kPieceBytes);
   };
   const auto ask = [&](uint64_t i) {
-    executor->Transfer(address + i * kPieceBytes, bytes_of(i), i % kPieces * kPieceBytes, /*to_device=*/false,
-                       under_way.Begin(i % kPieces));
+    executor->Transfer({kArea, i % kPieces * kPieceBytes, bytes_of(i)}, address + i * kPieceBytes,
+                       /*to_device=*/false, under_way.Begin(i % kPieces));
   };
   for (uint64_t i = 0; i < std::min(pieces, kPieces); ++i) ask(i);
   for (uint64_t i = 0; i < pieces; ++i) {

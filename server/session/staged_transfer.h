@@ -18,6 +18,7 @@ class StagedTransfer {
  public:
   static constexpr uint64_t kPieceBytes = uint64_t{2} << 20;
   static constexpr uint64_t kPieces = 8;
+  static constexpr uint64_t kArea = 0;  // its number; those of clients follow
 
   // The executor of the following transfers has this number, which no other one has.
   void SetExecutor(uint64_t number) { current_ = number; }

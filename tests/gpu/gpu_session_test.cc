@@ -3,6 +3,7 @@
 // real executor processes.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
@@ -95,6 +96,13 @@ class GpuSessionTest : public ::testing::Test {
     auto session = registry_->Open({"uid:1", "test", "", absl::Seconds(300), 0});
     EXPECT_TRUE(session.ok()) << session.status();
     return session.ok() ? *session : nullptr;
+  }
+  static std::shared_ptr<char> MapWhole(const StagingInfo& staging) {
+    void* const mapped =
+        mmap(nullptr, staging.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, staging.descriptor.get(), 0);
+    EXPECT_NE(mapped, MAP_FAILED);
+    return std::shared_ptr<char>(static_cast<char*>(mapped),
+                                 [bytes = staging.bytes](char* p) { munmap(p, bytes); });
   }
   static TensorInfo New(Session& session, uint64_t words) {
     auto infos = session.Allocate({TensorSpec{ScalarType::kI32, {words}}});
@@ -354,6 +362,25 @@ class GpuFaultTest : public GpuSessionTest {
   double longest_ms_ = 0;
   std::vector<double> latencies_ms_;
 };
+
+// Copies through a staging area go on over the fault: the next executor gets the area too.
+TEST_F(GpuFaultTest, AStagingAreaIsThereForTheNextExecutor) {
+  auto staging = victim_->CreateStaging(8 << 20);
+  ASSERT_TRUE(staging.ok()) << staging.status();
+  EXPECT_EQ(staging->unregistered, "");
+  const auto ours = MapWhole(*staging);
+  std::memset(ours.get(), 7, 8 << 20);
+  const std::vector<StagingMove> move = {{4096, data_.handle, 4, 4 * kWords - 4}};
+  ASSERT_TRUE(victim_->Transfer(staging->handle, move, TransferDirection::kToTensor).ok());
+  ASSERT_EQ(kill(static_cast<pid_t>(victim_->statistics().executor_pid), SIGKILL), 0);
+  std::memset(ours.get(), 0, 8 << 20);
+  const absl::Status moved = victim_->Transfer(staging->handle, move, TransferDirection::kFromTensor);
+  ASSERT_TRUE(moved.ok()) << moved;
+  EXPECT_EQ(std::count(ours.get() + 4096, ours.get() + 4096 + 4 * kWords - 4, 7), 4 * int64_t{kWords} - 4);
+  EXPECT_EQ(std::count(ours.get(), ours.get() + 4096, 0), 4096) << "what was not asked for";
+  EXPECT_EQ(victim_->statistics().executor_restarts, 1u);
+  EXPECT_TRUE(victim_->FreeStaging(staging->handle).ok());
+}
 
 TEST_F(GpuFaultTest, AnIllegalAddressCostsItsOwnLaunch) {
   ExpectFault("illegal", Reason::kIllegalAddress, "relaunch_after_illegal_address_ms");

@@ -31,6 +31,7 @@ from trun.v1 import (
     kernel_pb2,
     launch_pb2,
     session_pb2,
+    staging_pb2,
     tensor_pb2,
     toolchain_pb2,
 )
@@ -112,6 +113,9 @@ class FakeTrund:
         self.uploads: set[str] = set()
         self.tokens: dict[str, list[int]] = {}
         self.memory_is_the_devices_own = False  # as on a GPU
+        self.areas: dict[str, int] = {}  # staging areas, as descriptors
+        self.unsealed_areas = False
+        self.refuse_areas = ""  # a reason
         self.lock = threading.Lock()
         self.next_id = 0
         self.pending_fault: Refusal | None = None
@@ -141,6 +145,7 @@ class FakeTrund:
             toolchain_pb2,
             compile_pb2,
             tensor_pb2,
+            staging_pb2,
             launch_pb2,
         ):
             for service in file.DESCRIPTOR.services_by_name.values():
@@ -317,6 +322,42 @@ class FakeTrund:
             self._tensor(handle)
             os.close(self.tensors.pop(handle).fd)
         return tensor_pb2.FreeResponse()
+
+    # Staging areas.
+
+    def CreateStaging(self, request: Any) -> Any:
+        if not self.memory_is_the_devices_own:
+            message = "tensors on emulator:0 are shared memory"
+            raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_TARGET", message)
+        if self.refuse_areas:
+            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, self.refuse_areas, "no room for it")
+        fd = os.memfd_create("staging", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(fd, request.bytes)
+        if not self.unsealed_areas:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        handle, token = self._new_id("a"), self._new_id("token")
+        self.areas[handle] = fd
+        self.tokens[token] = [fd]
+        return staging_pb2.CreateStagingResponse(staging=handle, bytes=request.bytes, token=token)
+
+    def Transfer(self, request: Any) -> Any:
+        if request.staging not in self.areas:
+            raise not_found("HANDLE", f"no staging area {request.staging}")
+        fd = self.areas[request.staging]
+        for move in request.ranges:
+            memory = self._tensor(move.tensor)
+            assert move.tensor_offset + move.bytes <= memory.nbytes
+            assert move.staging_offset + move.bytes <= os.fstat(fd).st_size
+            if request.direction == staging_pb2.TRANSFER_DIRECTION_TO_TENSOR:
+                memory.write(os.pread(fd, move.bytes, move.staging_offset), move.tensor_offset)
+            else:
+                data = memory.read()[move.tensor_offset : move.tensor_offset + move.bytes]
+                os.pwrite(fd, data, move.staging_offset)
+        return staging_pb2.TransferResponse()
+
+    def FreeStaging(self, request: Any) -> Any:
+        os.close(self.areas.pop(request.staging))
+        return staging_pb2.FreeStagingResponse()
 
     # Kernels.
 

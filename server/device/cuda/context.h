@@ -28,6 +28,8 @@ class CudaContext {
   const Driver& driver() const { return *driver_; }
   CUdevice device() const { return device_; }
   const DeviceInfo& info() const { return info_; }
+  // Before the device is shared.
+  void NotePinning(const absl::Status& pinned) { info_.pinning_refused = std::string(pinned.message()); }
   OutputCapture* capture() const { return capture_.get(); }
 
   // Makes the context the calling thread's; ABORTED kContextLost once it is lost.

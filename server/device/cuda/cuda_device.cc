@@ -115,6 +115,7 @@ absl::StatusOr<std::unique_ptr<Device>> CreateCudaDevice(const CudaOptions& opti
   TRUN_ASSIGN_OR_RETURN(std::shared_ptr<CudaContext> context,
                         CudaContext::Create(driver, options.index, std::move(capture)));
   TRUN_ASSIGN_OR_RETURN(std::unique_ptr<CudaMemory> memory, CudaMemory::Create(context));
+  context->NotePinning(memory->TryToPin());
   return std::unique_ptr<Device>(new CudaDevice(std::move(context), std::move(memory)));
 }
 

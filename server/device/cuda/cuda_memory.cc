@@ -8,6 +8,7 @@
 #include "common/base/status.h"
 #include "server/device/cuda/result.h"
 #include "server/device/memory_check.h"
+#include "server/device/shared_memory.h"
 
 namespace trun::device {
 namespace {
@@ -50,6 +51,10 @@ CudaMemory::~CudaMemory() {
   if (!context_->Enter().ok()) return;
   MutexLock lock(&mu_);
   if (stream_ != nullptr) context_->driver().cuStreamDestroy(stream_);
+  for (Lane& lane : lanes_) {
+    MutexLock lane_lock(&lane.mu);
+    if (lane.stream != nullptr) context_->driver().cuStreamDestroy(lane.stream);
+  }
 }
 
 CUmemAllocationProp CudaMemory::Properties() const {
@@ -157,20 +162,45 @@ absl::Status CudaMemory::Finish(CUresult queued, absl::string_view what) {
   return context_->Check(queued, what);
 }
 
+absl::Status CudaMemory::CopyOn(Lane& lane, absl::FunctionRef<CUresult(CUstream)> copy,
+                                absl::string_view what) {
+  CUresult result = CUDA_SUCCESS;
+  if (lane.stream == nullptr) {
+    result = context_->driver().cuStreamCreate(&lane.stream, CU_STREAM_NON_BLOCKING);
+  }
+  if (result == CUDA_SUCCESS) result = copy(lane.stream);
+  if (result == CUDA_SUCCESS) result = context_->driver().cuStreamSynchronize(lane.stream);
+  return context_->Check(result, what);
+}
+
+absl::Status CudaMemory::CopyOnALane(absl::FunctionRef<CUresult(CUstream)> copy, absl::string_view what) {
+  if (lanes_[0].mu.TryLock()) {
+    absl::Status status = CopyOn(lanes_[0], copy, what);
+    lanes_[0].mu.Unlock();
+    return status;
+  }
+  MutexLock lock(&lanes_[1].mu);
+  return CopyOn(lanes_[1], copy, what);
+}
+
 absl::Status CudaMemory::Write(uint64_t address, absl::Span<const char> from) {
   TRUN_RETURN_IF_ERROR(EnterFor(address, from.size()));
   if (from.empty()) return absl::OkStatus();
-  MutexLock lock(&mu_);
-  return Finish(context_->driver().cuMemcpyHtoDAsync(address, from.data(), from.size(), stream_),
-                "copying to the GPU");
+  return CopyOnALane(
+      [&](CUstream stream) {
+        return context_->driver().cuMemcpyHtoDAsync(address, from.data(), from.size(), stream);
+      },
+      "copying to the GPU");
 }
 
 absl::Status CudaMemory::Read(uint64_t address, absl::Span<char> to) {
   TRUN_RETURN_IF_ERROR(EnterFor(address, to.size()));
   if (to.empty()) return absl::OkStatus();
-  MutexLock lock(&mu_);
-  return Finish(context_->driver().cuMemcpyDtoHAsync(to.data(), address, to.size(), stream_),
-                "copying from the GPU");
+  return CopyOnALane(
+      [&](CUstream stream) {
+        return context_->driver().cuMemcpyDtoHAsync(to.data(), address, to.size(), stream);
+      },
+      "copying from the GPU");
 }
 
 absl::Status CudaMemory::Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) {
@@ -214,6 +244,15 @@ absl::Status CudaMemory::Pin(absl::Span<char> memory) {
   return context_->Check(
       context_->driver().cuMemHostRegister(memory.data(), memory.size(), CU_MEMHOSTREGISTER_PORTABLE),
       "registering memory of the host with the driver");
+}
+
+absl::Status CudaMemory::TryToPin() {
+  TRUN_ASSIGN_OR_RETURN(const UniqueFd fd, CreateSealedMemory(kSeedBytes));
+  TRUN_ASSIGN_OR_RETURN(const MappedMemory page, MappedMemory::Map(fd, kSeedBytes));
+  const absl::Span<char> memory = absl::MakeSpan(page.data(), page.bytes());
+  TRUN_RETURN_IF_ERROR(Pin(memory));
+  Unpin(memory);
+  return absl::OkStatus();
 }
 
 void CudaMemory::Unpin(absl::Span<char> memory) {

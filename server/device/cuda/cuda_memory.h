@@ -3,9 +3,11 @@
 #ifndef TRUN_SERVER_DEVICE_CUDA_CUDA_MEMORY_H_
 #define TRUN_SERVER_DEVICE_CUDA_CUDA_MEMORY_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -32,6 +34,8 @@ class CudaMemory {
   absl::Status Copy(uint64_t to, uint64_t from, uint64_t bytes);
   absl::Status Pin(absl::Span<char> memory);
   void Unpin(absl::Span<char> memory);
+  // Whether the driver registers memory shared with other processes, tried with a page of it.
+  absl::Status TryToPin();
 
  private:
   explicit CudaMemory(const std::shared_ptr<CudaContext>& context)
@@ -45,11 +49,22 @@ class CudaMemory {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Finish(CUresult queued, absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  struct Lane {
+    Mutex mu;
+    CUstream stream ABSL_GUARDED_BY(mu) = nullptr;
+  };
+  // Queues `copy` on a lane and waits for its end.
+  absl::Status CopyOn(Lane& lane, absl::FunctionRef<CUresult(CUstream)> copy, absl::string_view what)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lane.mu);
+  absl::Status CopyOnALane(absl::FunctionRef<CUresult(CUstream)> copy, absl::string_view what);
+
   const std::shared_ptr<CudaContext> context_;
   Mutex windows_mu_;
   AddressWindows windows_ ABSL_GUARDED_BY(windows_mu_);
-  Mutex mu_;  // one transfer at a time: more would not be faster
+  Mutex mu_;  // of what runs on the device: one at a time would be no slower
   CUstream stream_ ABSL_GUARDED_BY(mu_) = nullptr;
+  // Copies from and to the host. While the device does one, the next is handed over; one each way at a time.
+  std::array<Lane, 2> lanes_;
 };
 
 }  // namespace trun::device

@@ -42,6 +42,13 @@ struct ExecutorLaunch {
   device::TraceOptions trace;
 };
 
+// A part of a staging area.
+struct StagingRange {
+  uint64_t area = 0;
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+};
+
 struct ExecutorLaunchResult {
   // OK, the device's own status (see device::LaunchOutcome), or UNAVAILABLE kExecutorLost, ABORTED
   // kContextLost.
@@ -79,11 +86,17 @@ class ExecutorControl {
                                                               absl::string_view name) = 0;
   virtual absl::Status UnloadKernel(uint64_t kernel) = 0;
 
-  // Gives the executor memory of the host, a sealed memfd, through which Transfer moves bytes; once.
-  virtual absl::Status MapStaging(const UniqueFd& fd, uint64_t bytes) = 0;
-  // Moves bytes from the staging memory to the device, or the other way; returns at once. Transfers run in
-  // the order of the calls, but are not ordered with launches. `done` gets the device's status.
-  virtual void Transfer(uint64_t address, uint64_t bytes, uint64_t staging_offset, bool to_device,
+  // Gives the executor memory of the host, a sealed memfd, through which Transfer moves bytes; returns at
+  // once. `area` is the caller's number for it. `done` gets why the driver would not register it, empty where
+  // it did: transfers work either way, faster where it did.
+  virtual void MapStaging(uint64_t area, const UniqueFd& fd, uint64_t bytes,
+                          std::function<void(absl::StatusOr<std::string>)> done) = 0;
+  // Lets go of it once the transfers before are done; returns at once. NOT_FOUND kHandle.
+  virtual void UnmapStaging(uint64_t area, std::function<void(absl::Status)> done) = 0;
+  // Moves bytes from a staging area to the device, or the other way; returns at once. Not ordered with
+  // launches, nor with other transfers. `done` gets the device's status.
+  // REQUIRES: the area is mapped and has the range.
+  virtual void Transfer(const StagingRange& range, uint64_t address, bool to_device,
                         std::function<void(absl::Status)> done) = 0;
   // As device::Device; they block until it is done.
   virtual absl::Status Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) = 0;

@@ -123,7 +123,17 @@ TEST_P(ExecutorControlConformance, AnArenaThatItMakesHoldsItsBytesForTheNextExec
   const device::MappedMemory ours = *device::MappedMemory::Map(staging, 8192);
   const auto move = [&](ExecutorControl* executor, uint64_t address, uint64_t bytes, bool to_device) {
     Awaited<absl::Status> done;
-    executor->Transfer(address, bytes, 0, to_device, done.callback());
+    executor->Transfer({3, 0, bytes}, address, to_device, done.callback());
+    return done.Wait();
+  };
+  const auto map_staging = [&](ExecutorControl* executor) {
+    Awaited<absl::StatusOr<std::string>> done;
+    executor->MapStaging(3, staging, 8192, done.callback());
+    return done.Wait();
+  };
+  const auto unmap_staging = [&](ExecutorControl* executor, uint64_t area) {
+    Awaited<absl::Status> done;
+    executor->UnmapStaging(area, done.callback());
     return done.Wait();
   };
   auto memory = executor_->CreateArena(1, kArenaBytes, address_);
@@ -131,7 +141,7 @@ TEST_P(ExecutorControlConformance, AnArenaThatItMakesHoldsItsBytesForTheNextExec
   ASSERT_TRUE(memory->valid());
   EXPECT_EQ(executor_->CreateArena(2, kArenaBytes, address_).status().code(),
             absl::StatusCode::kAlreadyExists);
-  ASSERT_TRUE(executor_->MapStaging(staging, 8192).ok());
+  ASSERT_TRUE(map_staging(executor_.get()).ok());
   std::memset(ours.data(), 'a', 100);
   EXPECT_TRUE(move(executor_.get(), address_ + 4096, 100, true).ok());
   EXPECT_TRUE(executor_->Fill(address_ + 4096, 10, "xy").ok());
@@ -143,9 +153,12 @@ TEST_P(ExecutorControlConformance, AnArenaThatItMakesHoldsItsBytesForTheNextExec
   EXPECT_TRUE(executor_->health().ok());
   executor_ = *factory_->Create(GetParam().device, "s-next");
   ASSERT_TRUE(executor_->MapArena(1, *memory, kArenaBytes, address_).ok());
-  ASSERT_TRUE(executor_->MapStaging(staging, 8192).ok());
+  ASSERT_TRUE(map_staging(executor_.get()).ok());
   ASSERT_TRUE(move(executor_.get(), address_ + 8192, 100, false).ok());
   EXPECT_EQ(std::string(ours.data(), 100), "xyxyxyxyxy" + std::string(90, 'a'));
+  EXPECT_EQ(unmap_staging(executor_.get(), 4).code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(unmap_staging(executor_.get(), 3).ok());
+  EXPECT_TRUE(map_staging(executor_.get()).ok()) << "its number is free again";
 }
 
 TEST_P(ExecutorControlConformance, AModuleThatDoesNotParseIsInvalidIr) {

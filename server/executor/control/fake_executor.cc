@@ -37,6 +37,9 @@ struct FakeExecutors::State {
   std::map<std::string, FakeKernel> kernels ABSL_GUARDED_BY(mu);
   absl::Status create_status ABSL_GUARDED_BY(mu);
   bool held ABSL_GUARDED_BY(mu) = false;
+  bool host_memory ABSL_GUARDED_BY(mu) = true;
+  std::string unregistered ABSL_GUARDED_BY(mu);
+  int staging_areas ABSL_GUARDED_BY(mu) = 0;
   FakeExecutor* newest ABSL_GUARDED_BY(mu) = nullptr;
   std::vector<FakeExecutor*> executors ABSL_GUARDED_BY(mu);
   std::map<uint64_t, Range> allocations ABSL_GUARDED_BY(mu);
@@ -48,12 +51,16 @@ struct FakeExecutors::State {
 };
 
 class FakeExecutor final : public ExecutorControl {
+  static device::DeviceInfo InfoOf(FakeExecutors::State& state) {
+    device::DeviceInfo info = FakeExecutorDeviceInfo();
+    MutexLock lock(&state.mu);
+    info.host_memory = state.host_memory;
+    return info;
+  }
+
  public:
   FakeExecutor(FakeExecutors* owner, std::shared_ptr<FakeExecutors::State> state)
-      : owner_(owner),
-        state_(std::move(state)),
-        info_(FakeExecutorDeviceInfo()),
-        thread_([this] { Loop(); }) {}
+      : owner_(owner), state_(std::move(state)), info_(InfoOf(*state_)), thread_([this] { Loop(); }) {}
 
   ~FakeExecutor() override {
     {
@@ -109,22 +116,39 @@ class FakeExecutor final : public ExecutorControl {
     TRUN_RETURN_IF_ERROR(MapArena(arena, memory, bytes, address));
     return memory;
   }
-  absl::Status MapStaging(const UniqueFd& fd, uint64_t bytes) override {
-    TRUN_RETURN_IF_ERROR(health());
-    TRUN_ASSIGN_OR_RETURN(device::MappedMemory memory, device::MappedMemory::Map(fd, bytes));
-    MutexLock lock(&state_->mu);
-    staging_ = std::move(memory);
-    return absl::OkStatus();
+  void MapStaging(uint64_t area, const UniqueFd& fd, uint64_t bytes,
+                  std::function<void(absl::StatusOr<std::string>)> done) override {
+    absl::Status status = health();
+    absl::StatusOr<device::MappedMemory> memory = device::MappedMemory::Map(fd, bytes);
+    if (status.ok()) status = memory.status();
+    if (!status.ok()) return done(std::move(status));
+    staging_[area] = *std::move(memory);
+    std::string unregistered;
+    {
+      MutexLock lock(&state_->mu);
+      if (state_->newest == this) ++state_->staging_areas;
+      unregistered = state_->unregistered;
+    }
+    done(std::move(unregistered));
   }
-  void Transfer(uint64_t address, uint64_t bytes, uint64_t staging_offset, bool to_device,
+  void UnmapStaging(uint64_t area, std::function<void(absl::Status)> done) override {
+    if (staging_.erase(area) == 0) return done(NotFound(Reason::kHandle, "no such staging area"));
+    {
+      MutexLock lock(&state_->mu);
+      if (state_->newest == this) --state_->staging_areas;
+    }
+    done(absl::OkStatus());
+  }
+  void Transfer(const StagingRange& range, uint64_t address, bool to_device,
                 std::function<void(absl::Status)> done) override {
     absl::Status status = health();
-    char* const device = owner_->At(address, bytes);
-    if (status.ok() && (device == nullptr || staging_offset + bytes > staging_.bytes())) {
+    char* const device = owner_->At(address, range.bytes);
+    if (status.ok() && (device == nullptr || range.offset + range.bytes > staging_[range.area].bytes())) {
       status = MakeError(absl::StatusCode::kOutOfRange, Reason::kArgument, "bytes outside every arena");
     }
-    if (status.ok() && to_device) std::memcpy(device, staging_.data() + staging_offset, bytes);
-    if (status.ok() && !to_device) std::memcpy(staging_.data() + staging_offset, device, bytes);
+    char* const host = staging_[range.area].data() + range.offset;
+    if (status.ok() && to_device) std::memcpy(device, host, range.bytes);
+    if (status.ok() && !to_device) std::memcpy(host, device, range.bytes);
     done(std::move(status));
   }
   absl::Status Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) override {
@@ -301,8 +325,8 @@ class FakeExecutor final : public ExecutorControl {
   FakeExecutors* const owner_;
   const std::shared_ptr<FakeExecutors::State> state_;
   const device::DeviceInfo info_;
-  std::map<uint64_t, FakeKernel> loaded_;  // under state_->mu
-  device::MappedMemory staging_;           // of the caller of MapStaging and Transfer
+  std::map<uint64_t, FakeKernel> loaded_;             // under state_->mu
+  std::map<uint64_t, device::MappedMemory> staging_;  // of the caller of MapStaging and Transfer
   mutable Mutex mu_;
   CondVar wake_;
   absl::Status health_ ABSL_GUARDED_BY(mu_);
@@ -322,6 +346,18 @@ void FakeExecutors::SetKernel(absl::string_view image, device::KernelAttributes 
 void FakeExecutors::set_create_status(absl::Status status) {
   MutexLock lock(&state_->mu);
   state_->create_status = std::move(status);
+}
+void FakeExecutors::UseDeviceMemory() {
+  MutexLock lock(&state_->mu);
+  state_->host_memory = false;
+}
+void FakeExecutors::RefuseToRegister(std::string why) {
+  MutexLock lock(&state_->mu);
+  state_->unregistered = std::move(why);
+}
+int FakeExecutors::staging_areas() const {
+  MutexLock lock(&state_->mu);
+  return state_->staging_areas;
 }
 void FakeExecutors::Hold() {
   MutexLock lock(&state_->mu);
@@ -406,6 +442,7 @@ absl::StatusOr<std::unique_ptr<ExecutorControl>> FakeExecutorFactory::Create(abs
   }
   auto executor = std::make_unique<FakeExecutor>(executors_, state);
   MutexLock lock(&state->mu);
+  state->staging_areas = 0;
   ++state->created;
   state->executors.push_back(executor.get());
   state->newest = executor.get();

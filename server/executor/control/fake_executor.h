@@ -32,6 +32,10 @@ class FakeExecutors {
   // A kernel whose image is `image`.
   void SetKernel(absl::string_view image, device::KernelAttributes attributes, Behaviour behaviour);
   void set_create_status(absl::Status status);  // of the next Creates
+  // Executors from now on have memory that only they can touch, as a GPU's.
+  void UseDeviceMemory();
+  void RefuseToRegister(std::string why);  // of MapStaging
+  int staging_areas() const;               // of the newest executor
   // While held, launches queue up and none is done.
   void Hold();
   void Release();

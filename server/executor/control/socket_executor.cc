@@ -22,11 +22,15 @@ using internal::v1::ExecutorReply;
 using internal::v1::ExecutorRequest;
 
 constexpr size_t kMaxPrinted = size_t{1} << 20;
+constexpr size_t kMaxRefusal = 1024;
 
 bool IsPlain(const ExecutorReply& reply) { return reply.reply_case() == ExecutorReply::REPLY_NOT_SET; }
 bool IsHello(const ExecutorReply& reply) { return reply.has_hello(); }
 bool IsLoadKernel(const ExecutorReply& reply) { return reply.has_load_kernel(); }
 bool IsCreateArena(const ExecutorReply& reply) { return reply.has_create_arena(); }
+bool IsMapStaging(const ExecutorReply& reply) {
+  return reply.has_map_staging() && reply.map_staging().unregistered().size() <= kMaxRefusal;
+}
 bool IsLaunch(const ExecutorReply& reply) { return reply.has_launch(); }
 
 absl::Status Lost(absl::string_view what) { return Unavailable(Reason::kExecutorLost, what); }
@@ -213,25 +217,54 @@ absl::StatusOr<UniqueFd> SocketExecutor::CreateArena(uint64_t arena, uint64_t by
   return memory;
 }
 
-absl::Status SocketExecutor::MapStaging(const UniqueFd& fd, uint64_t bytes) {
+void SocketExecutor::MapStaging(uint64_t area, const UniqueFd& fd, uint64_t bytes,
+                                std::function<void(absl::StatusOr<std::string>)> done) {
   ExecutorRequest request;
   request.mutable_map_staging()->set_bytes(bytes);
-  Reply reply;
-  return Call(&request, fd.get(), IsPlain, options_.reply_timeout, &reply);
+  request.mutable_map_staging()->set_area(area);
+  Pending pending;
+  pending.check = IsMapStaging;
+  pending.done = [done](absl::Status status, const Reply& reply, UniqueFd) {
+    if (!status.ok()) {
+      done(std::move(status));
+    } else {
+      done(reply.map_staging().unregistered());
+    }
+  };
+  MutexLock lock(&mu_);
+  absl::Status posted = Post(&request, fd.get(), std::move(pending));
+  if (posted.ok()) {
+    NoteTransfer(request.request_id());
+    return;
+  }
+  deferred_.push_back([done = std::move(done), posted = std::move(posted)] { done(posted); });
+  Wake();
 }
 
-void SocketExecutor::Transfer(uint64_t address, uint64_t bytes, uint64_t staging_offset, bool to_device,
+void SocketExecutor::UnmapStaging(uint64_t area, std::function<void(absl::Status)> done) {
+  ExecutorRequest request;
+  request.mutable_unmap_staging()->set_area(area);
+  MutexLock lock(&mu_);
+  const uint64_t id = PostPlain(&request, std::move(done));
+  if (id != 0) NoteTransfer(id);
+}
+
+void SocketExecutor::Transfer(const StagingRange& range, uint64_t address, bool to_device,
                               std::function<void(absl::Status)> done) {
   ExecutorRequest request;
   internal::v1::TransferRequest* const transfer = request.mutable_transfer();
   transfer->set_address(address);
-  transfer->set_bytes(bytes);
-  transfer->set_staging_offset(staging_offset);
+  transfer->set_bytes(range.bytes);
+  transfer->set_area(range.area);
+  transfer->set_staging_offset(range.offset);
   transfer->set_to_device(to_device);
   MutexLock lock(&mu_);
   const uint64_t id = PostPlain(&request, std::move(done));
-  if (id == 0) return;
-  transfers_[id] = Clock::Real()->Now() + options_.load_timeout;
+  if (id != 0) NoteTransfer(id);
+}
+
+void SocketExecutor::NoteTransfer(uint64_t request) {
+  transfers_[request] = Clock::Real()->Now() + options_.load_timeout;
   Wake();  // the thread sleeps until something is overdue
 }
 

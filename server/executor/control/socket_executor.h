@@ -35,7 +35,7 @@ class ExecutorHost {
 
 struct SocketExecutorOptions {
   absl::Duration reply_timeout = absl::Seconds(10);  // of a round trip
-  absl::Duration load_timeout = absl::Seconds(60);   // of LoadKernel, CreateArena, Fill, Copy, Transfer
+  absl::Duration load_timeout = absl::Seconds(60);   // of what moves bytes or loads code
   // How long past a launch's deadline the executor may take to say so itself before it is ended.
   absl::Duration hang_grace = absl::Seconds(5);
 };
@@ -65,8 +65,10 @@ class SocketExecutor final : public ExecutorControl {
   absl::StatusOr<device::KernelAttributes> LoadKernel(uint64_t kernel, absl::string_view image,
                                                       absl::string_view name) override;
   absl::Status UnloadKernel(uint64_t kernel) override;
-  absl::Status MapStaging(const UniqueFd& fd, uint64_t bytes) override;
-  void Transfer(uint64_t address, uint64_t bytes, uint64_t staging_offset, bool to_device,
+  void MapStaging(uint64_t area, const UniqueFd& fd, uint64_t bytes,
+                  std::function<void(absl::StatusOr<std::string>)> done) override;
+  void UnmapStaging(uint64_t area, std::function<void(absl::Status)> done) override;
+  void Transfer(const StagingRange& range, uint64_t address, bool to_device,
                 std::function<void(absl::Status)> done) override;
   absl::Status Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) override;
   absl::Status Copy(uint64_t to, uint64_t from, uint64_t bytes) override;
@@ -103,6 +105,8 @@ class SocketExecutor final : public ExecutorControl {
   // The request's id; 0 where it could not be posted and `done` gets to know.
   uint64_t PostPlain(internal::v1::ExecutorRequest* request, std::function<void(absl::Status)> done)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The executor is given up when the request is not answered within load_timeout.
+  void NoteTransfer(uint64_t request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Post(internal::v1::ExecutorRequest* request, int descriptor, Pending pending)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

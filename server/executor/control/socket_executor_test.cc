@@ -86,8 +86,8 @@ TEST_F(SocketExecutorTest, AnAnswerToNothingEndsTheConnection) {
 
 TEST_F(SocketExecutorTest, ATransferThatIsNotAnsweredInTimeEndsTheConnection) {
   Awaited<absl::Status> first, second;
-  executor_->Transfer(4096, 16, 0, true, first.callback());
-  executor_->Transfer(8192, 16, 0, true, second.callback());
+  executor_->Transfer({0, 0, 16}, 4096, true, first.callback());
+  executor_->Transfer({0, 0, 16}, 8192, true, second.callback());
   ExecutorReply reply;
   reply.set_request_id(NextRequest().request_id());
   Send(reply);

@@ -67,6 +67,7 @@ void EncodeDeviceInfo(const device::DeviceInfo& info, internal::v1::HelloReply* 
   out->set_clock_khz(info.clock_khz);
   out->set_memory_clock_khz(info.memory_clock_khz);
   out->set_driver(info.driver);
+  out->set_pinning_refused(info.pinning_refused);
 }
 
 absl::StatusOr<device::DeviceInfo> DecodeDeviceInfo(const internal::v1::HelloReply& in) {
@@ -96,6 +97,7 @@ absl::StatusOr<device::DeviceInfo> DecodeDeviceInfo(const internal::v1::HelloRep
   info.clock_khz = in.clock_khz();
   info.memory_clock_khz = in.memory_clock_khz();
   info.driver = in.driver();
+  info.pinning_refused = in.pinning_refused();
   return info;
 }
 

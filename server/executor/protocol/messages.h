@@ -14,7 +14,7 @@
 
 namespace trun {
 
-constexpr uint32_t kExecutorProtocolVersion = 2;
+constexpr uint32_t kExecutorProtocolVersion = 3;
 
 absl::Status ProtocolError(absl::string_view what);
 

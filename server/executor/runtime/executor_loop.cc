@@ -1,8 +1,6 @@
 #include "server/executor/runtime/executor_loop.h"
 
-#include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -76,6 +74,8 @@ absl::Status ExecutorLoop::Handle(const ExecutorRequest& request) {
       return HandleMapStaging(id, request.map_staging());
     case ExecutorRequest::kTransfer:
       return HandleTransfer(id, request.transfer());
+    case ExecutorRequest::kUnmapStaging:
+      return HandleUnmapStaging(id, request.unmap_staging());
     case ExecutorRequest::kFill: {
       const auto& fill = request.fill();
       Reply(id, device_->FillMemory(fill.address(), fill.bytes(), fill.pattern()));
@@ -143,6 +143,7 @@ absl::Status ExecutorLoop::HandleHello(uint64_t id, const internal::v1::HelloReq
         return absl::OkStatus();
       }
       device_ = std::move(*device);
+      transfers_ = std::make_unique<TransferQueue>(device_.get());
       stream_ = std::move(*stream);
       device_name_ = hello.device();
       ends_with_context_ = device_->info().kind == device::DeviceKind::kCuda;
@@ -201,33 +202,31 @@ absl::Status ExecutorLoop::HandleCreateArena(uint64_t id, const internal::v1::Cr
 absl::Status ExecutorLoop::HandleMapStaging(uint64_t id, const internal::v1::MapStagingRequest& map) {
   const UniqueFd memory = reader_.TakeDescriptor();
   if (!memory.valid()) return ProtocolError("staging memory without its descriptor");
-  if (staging_.data() != nullptr) return ProtocolError("staging memory for a second time");
-  struct stat facts{};
-  const int seals = fcntl(memory.get(), F_GET_SEALS);
-  if (map.bytes() == 0 || fstat(memory.get(), &facts) != 0 ||
-      static_cast<uint64_t>(facts.st_size) < map.bytes() || seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
-    return ProtocolError("staging memory that is too short or not sealed");
-  }
-  auto mapped = device::MappedMemory::Map(memory, map.bytes());
-  absl::Status status = mapped.status();
-  if (mapped.ok()) {
-    staging_ = *std::move(mapped);
-    status = device_->PinMemory(absl::MakeSpan(staging_.data(), staging_.bytes()));
-    if (!status.ok()) staging_ = device::MappedMemory();
-  }
-  Reply(id, status);
+  const absl::Status taken =
+      transfers_->Map(map.area(), memory, map.bytes(), [this, id](std::string unregistered) {
+        ExecutorReply reply;
+        reply.set_request_id(id);
+        reply.mutable_map_staging()->set_unregistered(std::move(unregistered));
+        Send(reply);
+      });
+  if (absl::IsInvalidArgument(taken)) return ProtocolError(taken.message());
+  if (!taken.ok()) Reply(id, taken);
   return absl::OkStatus();
 }
 
 absl::Status ExecutorLoop::HandleTransfer(uint64_t id, const internal::v1::TransferRequest& transfer) {
-  const uint64_t offset = transfer.staging_offset();
-  if (offset > staging_.bytes() || transfer.bytes() > staging_.bytes() - offset) {
-    return ProtocolError("a transfer outside the staging memory");
-  }
-  char* const host = staging_.data() + offset;
-  Reply(id, transfer.to_device()
-                ? device_->WriteMemory(transfer.address(), absl::MakeConstSpan(host, transfer.bytes()))
-                : device_->ReadMemory(transfer.address(), absl::MakeSpan(host, transfer.bytes())));
+  const TransferQueue::Range range = {transfer.area(), transfer.staging_offset(), transfer.bytes(),
+                                      transfer.address(), transfer.to_device()};
+  const absl::Status taken =
+      transfers_->Transfer(range, [this, id](const absl::Status& status) { Reply(id, status); });
+  // trund has checked the range: a peer that sends another one is not trund.
+  return taken.ok() ? taken : ProtocolError(taken.message());
+}
+
+absl::Status ExecutorLoop::HandleUnmapStaging(uint64_t id, const internal::v1::UnmapStagingRequest& unmap) {
+  const absl::Status taken =
+      transfers_->Unmap(unmap.area(), [this, id](const absl::Status& status) { Reply(id, status); });
+  if (!taken.ok()) Reply(id, taken);
   return absl::OkStatus();
 }
 
@@ -454,14 +453,12 @@ void ExecutorLoop::Teardown() {
     }
     if (left_behind) options_.abandon();
   }
+  transfers_.reset();
   stream_.reset();
   CollectFinished();
   kernels_.clear();
   arenas_.clear();
   scratch_.reset();
-  if (device_ != nullptr && staging_.data() != nullptr) {
-    device_->UnpinMemory(absl::MakeSpan(staging_.data(), staging_.bytes()));
-  }
   device_.reset();
 }
 

@@ -16,10 +16,10 @@
 #include "common/base/mutex.h"
 #include "common/base/unique_fd.h"
 #include "server/device/device.h"
-#include "server/device/shared_memory.h"
 #include "server/executor/protocol/frame_stream.h"
 #include "server/executor/runtime/device_registry.h"
 #include "server/executor/runtime/scratch_pool.h"
+#include "server/executor/runtime/transfer_queue.h"
 #include "trun/internal/v1/executor.pb.h"
 
 namespace trun {
@@ -79,6 +79,7 @@ class ExecutorLoop {
   absl::Status HandleCreateArena(uint64_t id, const internal::v1::CreateArenaRequest& create);
   absl::Status HandleMapStaging(uint64_t id, const internal::v1::MapStagingRequest& map);
   absl::Status HandleTransfer(uint64_t id, const internal::v1::TransferRequest& transfer);
+  absl::Status HandleUnmapStaging(uint64_t id, const internal::v1::UnmapStagingRequest& unmap);
   absl::Status HandleLoadKernel(uint64_t id, const internal::v1::LoadKernelRequest& load);
   absl::Status HandleLaunch(uint64_t id, const internal::v1::LaunchRequest& launch);
   absl::Status StartLaunch(uint64_t id, const internal::v1::LaunchRequest& launch);
@@ -119,7 +120,7 @@ class ExecutorLoop {
 
   // The calling thread's, in the order in which they may come to life; destroyed by Teardown.
   std::unique_ptr<device::Device> device_;
-  device::MappedMemory staging_;
+  std::unique_ptr<TransferQueue> transfers_;
   std::unique_ptr<ScratchPool> scratch_;
   std::map<uint64_t, std::unique_ptr<device::Arena>> arenas_;
   std::map<uint64_t, std::shared_ptr<LoadedKernel>> kernels_;

@@ -13,15 +13,23 @@
 #include "absl/types/span.h"
 #include "trun/kernel.h"
 #include "trun/launch.h"
+#include "trun/pinned_memory.h"
 #include "trun/tensor.h"
 
 namespace trun {
 inline namespace client {
 
+// How large copies between this process and a GPU are shared out, where its memory is not pinned.
+struct HostCopyOptions {
+  int threads = 0;           // that copy at once; 0: half of the cores, at most 8
+  uint64_t piece_bytes = 0;  // that a thread hands to the GPU at a time; 0: 4 MiB
+};
+
 struct SessionOptions {
   std::string device;                           // "emulator:0"; empty: TRUN_DEVICE, else the daemon's default
   absl::Duration lease = absl::ZeroDuration();  // zero: the server's default; between 1 s and 1 h
   uint64_t memory_limit_bytes = 0;              // zero: the tenant's limit
+  HostCopyOptions copies;
 };
 
 struct SynchronizeResult {
@@ -60,6 +68,10 @@ class Session {
   absl::StatusOr<Tensor> Allocate(ScalarType dtype, std::vector<uint64_t> shape);
   // All or none, in one call.
   absl::StatusOr<std::vector<Tensor>> Allocate(absl::Span<const TensorSpec> specs);
+
+  // Memory from which the GPU copies by itself, charged like tensors. Where nothing can be pinned (the
+  // emulator, a daemon elsewhere) ordinary memory, which says why. RESOURCE_EXHAUSTED: QUOTA, OUT_OF_MEMORY.
+  absl::StatusOr<PinnedMemory> AllocatePinned(uint64_t bytes);
 
   absl::StatusOr<LaunchStream> OpenLaunchStream();
   // Waits for everything queued before; reports the first fault since the last Synchronize, once.

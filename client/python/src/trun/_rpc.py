@@ -18,6 +18,7 @@ from trun.v1 import (
     device_pb2,
     launch_pb2,
     session_pb2,
+    staging_pb2,
     tensor_pb2,
     toolchain_pb2,
 )
@@ -42,6 +43,7 @@ _FILES = (
     device_pb2,
     launch_pb2,
     session_pb2,
+    staging_pb2,
     tensor_pb2,
     toolchain_pb2,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trun import _dtypes
-from trun._descriptors import receive_descriptors
+from trun._descriptors import is_sealed, receive_descriptors
 from trun._html import table
 from trun._rpc import (
     MAX_CHUNK_BYTES,
@@ -28,6 +27,7 @@ from trun._rpc import (
     to_duration,
     to_seconds,
 )
+from trun._staging import Staging
 from trun._version import __version__
 from trun.errors import (
     MetadataError,
@@ -55,6 +55,7 @@ from trun.v1 import (
     kernel_pb2,
     launch_pb2,
     session_pb2,
+    staging_pb2,
     tensor_pb2,
     toolchain_pb2,
 )
@@ -210,6 +211,7 @@ class Session:
         self._staging: dict[tuple[int, int], list[Tensor]] = {}
         self._staging_bytes = 0
         self._staging_count = 0
+        self._transfers = Staging(opened.descriptor_socket)
         self._stop = threading.Event()
         self._finalizer = weakref.finalize(self, _end, connection, self.id, self._stop)
         interval = max(to_seconds(opened.lease), 0.3) / 3
@@ -388,6 +390,20 @@ class Session:
         extents = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         return self._allocate([(_dtypes.to_dtype(dtype), tuple(int(n) for n in extents))])[0]
 
+    def pinned(self, shape: int | Sequence[int], dtype: Any = np.float32) -> npt.NDArray[Any]:
+        """An array of zeros in memory that the session's GPU copies from and to by itself.
+
+        tensor(), copy_from() and numpy(out=...) move such arrays, and parts of them, without a copy by this process: do
+        not change one while it travels. Charged like tensors. On the emulator, and far from the daemon, an ordinary
+        array.
+        """
+        extents = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        of = _dtypes.to_dtype(dtype)
+        nbytes = int(np.prod(extents, dtype=np.int64)) * of.itemsize
+        if nbytes == 0:
+            return np.zeros(extents, of)
+        return self._transfers.pinned(self, nbytes).view(of).reshape(extents)
+
     def _allocate(self, specs: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> list[Tensor]:
         self._free_abandoned()
         request = tensor_pb2.AllocateRequest(session=self.id)
@@ -437,7 +453,7 @@ class Session:
             for tensor, exported in zip(tensors, response.tensors, strict=True):
                 index = exported.descriptor_index
                 # The descriptor's own size is what counts: past its end a mapping ends this process with SIGBUS.
-                if index >= len(descriptors) or not _is_sealed(descriptors[index]):
+                if index >= len(descriptors) or not is_sealed(descriptors[index]):
                     tensor._unmappable = True
                     continue
                 if exported.offset + tensor.nbytes > os.fstat(descriptors[index]).st_size:
@@ -630,6 +646,8 @@ class Session:
             return
         tensors = _drain(self._abandoned_tensors)
         kernels = _drain(self._abandoned_kernels)
+        areas = _drain(self._transfers.abandoned)
+        self._transfers.forget(areas)
         # A handle that cannot be freed goes with its session.
         with contextlib.suppress(TrunError):
             if tensors:
@@ -640,6 +658,9 @@ class Session:
             for kernel in kernels:
                 request = compile_pb2.ReleaseKernelRequest(session=self.id, kernel=kernel)
                 self._connection.call("CompileService.ReleaseKernel", request)
+            for area in areas:
+                free = staging_pb2.FreeStagingRequest(session=self.id, staging=area)
+                self._connection.call("StagingService.FreeStaging", free)
 
 
 def _drain(queue: collections.deque[str]) -> list[str]:
@@ -648,11 +669,3 @@ def _drain(queue: collections.deque[str]) -> list[str]:
         while True:
             taken.append(queue.popleft())
     return taken
-
-
-def _is_sealed(descriptor: int) -> bool:
-    """Whether it is a memfd that nobody can shrink under a reader."""
-    try:
-        return bool(fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
-    except OSError:
-        return False

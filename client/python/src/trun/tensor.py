@@ -137,9 +137,15 @@ class Tensor:
             raise argument_error(f"element {element} lies outside a tensor of {self.size} elements")
         return TensorAt(self, offset)
 
-    def numpy(self) -> npt.NDArray[Any]:
-        """A copy of its values, after the launches queued before."""
-        out = np.empty(self.shape, self.dtype)
+    def numpy(self, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """A copy of its values, after the launches queued before; into ``out``, a contiguous array, where given."""
+        if out is None:
+            out = np.empty(self.shape, self.dtype)
+        elif (out.dtype, out.shape, out.flags.carray) != (self.dtype, self.shape, True):
+            raise argument_error(
+                f"out must be a contiguous, writable array of shape {self.shape} and type {self.dtype}, not of shape "
+                f"{out.shape} and type {out.dtype}"
+            )
         if out.nbytes:
             self._read(raw_memory(out))
         return out
@@ -243,6 +249,8 @@ class Tensor:
                 self._session._fence(self)
                 memory.write(data, 0)
                 return
+        if self._session._transfers.write(self._session, self.handle, data):
+            return
         self._session._stream_write(self.handle, data)
 
     def _read(self, out: memoryview) -> None:
@@ -252,4 +260,6 @@ class Tensor:
                 self._session._fence(self)
                 memory.read(out, 0)
                 return
+        if self._session._transfers.read(self._session, self.handle, out):
+            return
         self._session._stream_read(self.handle, out)
