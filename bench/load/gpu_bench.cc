@@ -1,7 +1,8 @@
 // What a launch and an upload cost through the daemon on a GPU, each beside the same done in this process
 // with the driver alone. Prints one JSON object.
 //
-//   gpu_bench KERNELS        KERNELS: server/device/cuda/testdata
+//   gpu_bench KERNELS [sweep]    KERNELS: server/device/cuda/testdata; sweep: copies by more ways to share
+//   them out
 //
 // Starts a private daemon, or uses the one of TRUN_ADDRESS.
 #include <sys/utsname.h>
@@ -17,6 +18,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -105,11 +107,65 @@ InProcess MeasureInProcess(const std::string& cubin) {
   return result;
 }
 
+struct Rates {
+  double up = 0, down = 0;  // GB/s, medians
+};
+
+// A tensor's bytes from `from`, and back into `to`; ends the program where they differ.
+Rates MeasureCopies(trun::Tensor& tensor, absl::Span<char> from, absl::Span<char> to) {
+  for (size_t i = 0; i < from.size(); i += 4096) from[i] = static_cast<char>(i / 4096 * 7);
+  std::vector<double> up, down;
+  for (int i = 0; i < 6; ++i) {
+    auto begin = Clock::now();
+    Check(tensor.Write(absl::string_view(from.data(), from.size())));
+    const double wrote = Seconds(begin);
+    begin = Clock::now();
+    Check(tensor.Read(to));
+    if (i == 0) continue;  // makes the staging area
+    up.push_back(wrote);
+    down.push_back(Seconds(begin));
+  }
+  if (!std::equal(from.begin(), from.end(), to.begin())) {
+    std::cerr << "what was read is not what was written" << std::endl;
+    std::exit(1);
+  }
+  const double bytes = static_cast<double>(from.size());
+  return {bytes / Median(up) / 1e9, bytes / Median(down) / 1e9};
+}
+
+Rates MeasureSharedOut(trun::Client& client, uint64_t bytes, const trun::HostCopyOptions& copies) {
+  trun::SessionOptions options;
+  options.copies = copies;
+  trun::Session session = Check(client.OpenSession(options));
+  trun::Tensor tensor = Check(session.Allocate(trun::ScalarType::kI8, {bytes}));
+  std::string from(bytes, 'y'), to(bytes, '\0');
+  return MeasureCopies(tensor, absl::MakeSpan(&from[0], bytes), absl::MakeSpan(&to[0], bytes));
+}
+
+// How fast this process copies memory by itself, with so many threads: what bounds copies of memory that is
+// not pinned.
+double MeasureMemcpy(int threads) {
+  const std::string from(kGiB, 'y');
+  std::string to(kGiB, '\0');
+  std::vector<double> times;
+  for (int i = 0; i < 3; ++i) {
+    const auto begin = Clock::now();
+    std::vector<std::thread> copiers;
+    for (int t = 0; t < threads; ++t) {
+      const uint64_t part = kGiB / threads;
+      copiers.emplace_back([&, t, part] { std::memcpy(&to[t * part], &from[t * part], part); });
+    }
+    for (std::thread& copier : copiers) copier.join();
+    times.push_back(Seconds(begin));
+  }
+  return kGiB / Median(times) / 1e9;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::cerr << "usage: gpu_bench KERNELS" << std::endl;
+  if (argc != 2 && argc != 3) {
+    std::cerr << "usage: gpu_bench KERNELS [sweep]" << std::endl;
     return 2;
   }
   const std::string cubin = ReadFile(absl::StrCat(argv[1], "/conformance.sm_90.cubin"));
@@ -180,31 +236,38 @@ int main(int argc, char** argv) {
   for (const absl::Duration time : measured.device_times) times.push_back(absl::ToDoubleMicroseconds(time));
   const double device_us = Median(times);
 
-  const std::string host(kGiB, 'y');
-  std::string back(kGiB, '\0');
-  std::vector<double> up, down;
-  for (int i = 0; i < 3; ++i) {
-    begin = Clock::now();
-    Check(tensor.Write(host));
-    up.push_back(Seconds(begin));
-    begin = Clock::now();
-    Check(tensor.Read(absl::MakeSpan(back.data(), back.size())));
-    down.push_back(Seconds(begin));
-  }
-  if (back != host) {
-    std::cerr << "what was read is not what was written" << std::endl;
-    return 1;
-  }
+  begin = Clock::now();
+  trun::PinnedMemory from = Check(session.AllocatePinned(kGiB));
+  json["allocate_pinned_1gib_ms"] = 1e3 * Seconds(begin);
+  json["unpinned_reason"] = from.unpinned_reason();
+  trun::PinnedMemory to = Check(session.AllocatePinned(kGiB));
+  const Rates pinned = MeasureCopies(tensor, from.bytes(), to.bytes());
+  const Rates ordinary = MeasureSharedOut(client, kGiB, {});
   const InProcess alone = MeasureInProcess(cubin);
   json["device_time_us"] = device_us;
   json["device_time_in_process_us"] = alone.device_us;
   json["device_time_ratio"] = device_us / alone.device_us;
-  json["upload_1gib_gb_per_s"] = kGiB / Median(up) / 1e9;
-  json["upload_pinned_gb_per_s"] = alone.upload_gbps;
-  json["upload_ratio"] = kGiB / Median(up) / 1e9 / alone.upload_gbps;
-  json["download_1gib_gb_per_s"] = kGiB / Median(down) / 1e9;
-  json["download_pinned_gb_per_s"] = alone.download_gbps;
-  json["download_ratio"] = kGiB / Median(down) / 1e9 / alone.download_gbps;
+  // One DMA of this process's own, of memory that it registered: the ceiling.
+  json["pinned_cumemcpy_gb_per_s"] = {{"up", alone.upload_gbps}, {"down", alone.download_gbps}};
+  const auto report = [&](const char* name, const Rates& rates) {
+    json[name] = {{"up_gb_per_s", rates.up},
+                  {"down_gb_per_s", rates.down},
+                  {"up_ratio", rates.up / alone.upload_gbps},
+                  {"down_ratio", rates.down / alone.download_gbps}};
+  };
+  report("copy_1gib_pinned_memory", pinned);
+  report("copy_1gib_ordinary_memory", ordinary);
+  if (argc == 3) {
+    for (const int threads : {1, 4, 8, 16}) {
+      json["memcpy_gb_per_s"][absl::StrCat(threads, " threads")] = MeasureMemcpy(threads);
+    }
+    for (const int threads : {4, 8, 12, 16}) {
+      for (const uint64_t piece : {1, 2, 4, 8, 16}) {
+        const Rates rates = MeasureSharedOut(client, kGiB, {threads, piece << 20});
+        json["sweep"][absl::StrCat(threads, " x ", piece, " MiB")] = {rates.up, rates.down};
+      }
+    }
+  }
   std::cout << json.dump(1) << std::endl;
   return 0;
 }

@@ -110,7 +110,7 @@ std::vector<Check> CheckDevices(const Client& client) {
       checks.push_back(
           {absl::StrCat("copies to ", device.device), Verdict::kWarning,
            absl::StrCat("slow: the driver registers no memory of the host (", device.pinning_refused, ")"),
-           "raise the limit of locked memory (ulimit -l) of the daemon, or of its container"});
+           "copies work at the speed of ordinary memory; a container's sandbox or an old driver may be why"});
     }
   }
   if (!usable)
