@@ -108,6 +108,18 @@ absl::Status DropHidden(KernelSignature& signature, size_t hidden) {
   return absl::OkStatus();
 }
 
+size_t CountHidden(const LlirFacts& facts, const LlirKernel& kernel) {
+  return TrailingHidden(kernel.parameters, MostHidden(facts, kernel),
+                        [](const LlirParameter& p) { return p.is_pointer && p.is_unread; });
+}
+
+size_t CountHidden(const PtxFacts& facts, const PtxEntry& entry) {
+  return TrailingHidden(entry.parameters, MostHidden(entry), [&](const PtxParameter& parameter) {
+    return !parameter.is_read && parameter.bytes == 8 && !parameter.is_array &&
+           parameter.is_pointer == facts.declares_pointers;
+  });
+}
+
 absl::StatusOr<KernelSignature> LlirSignature(absl::string_view bytes, absl::string_view kernel_name,
                                               std::optional<int> hidden) {
   TRUN_ASSIGN_OR_RETURN(const LlirFacts facts, ReadLlirFacts(bytes));
@@ -126,10 +138,7 @@ absl::StatusOr<KernelSignature> LlirSignature(absl::string_view bytes, absl::str
     argument->name = parameter.name;
     signature.arguments.push_back(*std::move(argument));
   }
-  const size_t count =
-      hidden.has_value() ? static_cast<size_t>(*hidden)
-                         : TrailingHidden(kernel->parameters, MostHidden(facts, *kernel),
-                                          [](const LlirParameter& p) { return p.is_pointer && p.is_unread; });
+  const size_t count = hidden.has_value() ? static_cast<size_t>(*hidden) : CountHidden(facts, *kernel);
   TRUN_RETURN_IF_ERROR(DropHidden(signature, count));
   return signature;
 }
@@ -143,12 +152,7 @@ absl::StatusOr<KernelSignature> PtxSignature(absl::string_view bytes, absl::stri
   for (const PtxParameter& parameter : entry->parameters) {
     signature.arguments.push_back(ArgumentOfPtxParameter(parameter, facts.declares_pointers));
   }
-  const auto is_hidden = [&](const PtxParameter& parameter) {
-    return !parameter.is_read && parameter.bytes == 8 && !parameter.is_array &&
-           parameter.is_pointer == facts.declares_pointers;
-  };
-  const size_t count = hidden.has_value() ? static_cast<size_t>(*hidden)
-                                          : TrailingHidden(entry->parameters, MostHidden(*entry), is_hidden);
+  const size_t count = hidden.has_value() ? static_cast<size_t>(*hidden) : CountHidden(facts, *entry);
   TRUN_RETURN_IF_ERROR(DropHidden(signature, count));
   return signature;
 }
@@ -243,6 +247,19 @@ absl::StatusOr<KernelSignature> ReadSignature(Level level, absl::string_view byt
     default:
       return NoSignature(level);
   }
+}
+
+absl::StatusOr<int> CountHiddenParameters(Level level, absl::string_view bytes,
+                                          absl::string_view kernel_name) {
+  if (level == Level::kLlir) {
+    TRUN_ASSIGN_OR_RETURN(const LlirFacts facts, ReadLlirFacts(bytes));
+    TRUN_ASSIGN_OR_RETURN(const LlirKernel* kernel, ChooseEntry(facts.kernels, kernel_name));
+    return static_cast<int>(CountHidden(facts, *kernel));
+  }
+  if (level != Level::kPtx) return NoSignature(level);
+  TRUN_ASSIGN_OR_RETURN(const PtxFacts facts, ReadPtxFacts(bytes));
+  TRUN_ASSIGN_OR_RETURN(const PtxEntry* entry, ChooseEntry(facts.entries, kernel_name));
+  return static_cast<int>(CountHidden(facts, *entry));
 }
 
 std::optional<int> HiddenParameters(const KernelMetadata& metadata) {

@@ -49,6 +49,11 @@ absl::StatusOr<KernelSignature> ReadSignature(Level level, absl::string_view byt
 // does not say (no triton_version and none of the keys that only some versions write).
 std::optional<int> HiddenParameters(const KernelMetadata& metadata);
 
+// The same, told by the code: trailing pointers that it never reads, at most as many as the form of the file
+// allows. For LLIR and PTX, other levels are kUnsupportedLevel; the errors of ReadSignature.
+absl::StatusOr<int> CountHiddenParameters(Level level, absl::string_view bytes,
+                                          absl::string_view kernel_name);
+
 // `lower` with names, types, divisibility and descriptor types taken from `upper`, the same kernel read at an
 // earlier level. INVALID_ARGUMENT kMetadata where the two cannot be one kernel: name, count, kind or size of
 // an argument (details: argument).

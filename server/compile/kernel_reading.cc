@@ -46,8 +46,13 @@ absl::StatusOr<CompiledKernel> ReadKernel(const KernelSource& source, Level last
     TRUN_ASSIGN_OR_RETURN(kernel, ReadAmdKernel(source, metadata_json, kernel_name));
   } else {
     TRUN_ASSIGN_OR_RETURN(kernel.metadata, ReadMetadata(metadata_json, last_level, last, kernel_name));
-    TRUN_ASSIGN_OR_RETURN(kernel.signature,
-                          ReadSignature(last_level, last, kernel_name, HiddenParameters(kernel.metadata)));
+    std::optional<int> hidden = HiddenParameters(kernel.metadata);
+    // Written by hand, or by no Triton that is known: a cubin does not tell, but what it was made from does.
+    if (!hidden.has_value() && last_level == Level::kCubin &&
+        (source.level == Level::kPtx || source.level == Level::kLlir)) {
+      TRUN_ASSIGN_OR_RETURN(hidden, CountHiddenParameters(source.level, source.bytes, kernel_name));
+    }
+    TRUN_ASSIGN_OR_RETURN(kernel.signature, ReadSignature(last_level, last, kernel_name, hidden));
     if (last_level != source.level && HasTypes(source.level)) {
       const absl::StatusOr<KernelSignature> upper = ReadSignature(source.level, source.bytes, kernel_name);
       // In the middle of the stage to LLIR a function is no tt.func any more, and the last level has to do.

@@ -64,7 +64,9 @@ KernelArgument Word() { return {"", KernelArgument::Kind::kScalar, ScalarType::k
 
 class GpuSessionTest : public ::testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { Start(/*warm_spares=*/true); }
+
+  void Start(bool warm_spares) {
     const auto here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
     std::string executor = (here.parent_path() / "bin" / "trun-executor").string();
     std::string library = (here / "libtrun_fake_cuda.so").string();
@@ -73,6 +75,7 @@ class GpuSessionTest : public ::testing::Test {
     options.devices = {CudaExecutorCommand(executor, 0, library)};
     options.canary = [](ExecutorControl* spare) { return RunCanary(spare, absl::Seconds(10)); };
     options.stderr_fd = 2;
+    options.warm_spares = warm_spares;
     auto factory = SubprocessExecutorFactory::Create(options);
     ASSERT_TRUE(factory.ok()) << factory.status();
     factory_ = *std::move(factory);
@@ -432,6 +435,32 @@ TEST_F(GpuSessionTest, OpeningWithASpareTakesLittleAndWithoutOneNotLong) {
   Figure("session_open_without_spare_ms", MillisecondsSince(again), "ms");
   ASSERT_NE(cold, nullptr);
   EXPECT_LT(MillisecondsSince(again), 5000);
+}
+
+class GpuWithoutSparesTest : public GpuSessionTest {
+ protected:
+  void SetUp() override { Start(/*warm_spares=*/false); }
+};
+
+TEST_F(GpuWithoutSparesTest, AFaultStillCostsItsOwnLaunchAndTheNextOneWaitsForAnExecutor) {
+  const auto session = Open();
+  ASSERT_NE(session, nullptr);
+  const std::string fill = AddFill(*session);
+  const std::string illegal = Add(*session, "faults.sm_90.cubin", "illegal", {Pointer()});
+  for (int round = 1; round <= 3; ++round) {
+    const TensorInfo tensor = New(*session, 64);
+    ASSERT_TRUE(Run(*session, Fill(fill, tensor, 4)).status.ok());
+    EXPECT_EQ(GetReason(Run(*session, On(illegal, New(*session, 64))).status), Reason::kIllegalAddress);
+    ASSERT_FALSE(factory_->HasSpare("cuda:0"));
+    const auto known = SteadyClock::now();
+    const LaunchResult again = Run(*session, Fill(fill, tensor, 3));
+    const double took = MillisecondsSince(known);
+    EXPECT_TRUE(again.status.ok()) << again.status;
+    Figure("relaunch_without_spare_ms", took, "ms");
+    EXPECT_LE(took, 500) << "the session launches again within 500 ms";
+    EXPECT_EQ(Words(*session, tensor, 2), std::vector<int32_t>({3, 4}));
+    EXPECT_EQ(session->statistics().executor_restarts, static_cast<uint64_t>(round));
+  }
 }
 
 TEST_F(GpuSessionTest, TheHealthOfADeviceIsWhatItsCanarySays) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,43 @@ def test_tensors_and_launches_on_a_gpu(gpu: Session) -> None:
     gpu.launch(fill, (4,), tensor, 7)
     got = np.frombuffer(gpu.read(tensor.tensor), dtype=np.int32)
     assert np.array_equal(got[:128], np.arange(128) + 7) and np.array_equal(got[128:], data[128:])
+
+
+HAND_WRITTEN = """.version 7.0
+.target sm_75
+.address_size 64
+.visible .entry add(.param .u64 x, .param .u64 y, .param .u64 out)
+.reqntid 32, 1, 1
+{
+  .reg .b32 %r<4>; .reg .b64 %rd<5>;
+  ld.param.u64 %rd1, [x]; ld.param.u64 %rd2, [y]; ld.param.u64 %rd3, [out];
+  mov.u32 %r1, %tid.x; mul.wide.u32 %rd4, %r1, 4;
+  add.s64 %rd1, %rd1, %rd4; add.s64 %rd2, %rd2, %rd4; add.s64 %rd3, %rd3, %rd4;
+  ld.global.u32 %r2, [%rd1]; ld.global.u32 %r3, [%rd2]; add.s32 %r2, %r2, %r3; st.global.u32 [%rd3], %r2;
+  ret;
+}
+"""
+
+
+@pytest.mark.parametrize("metadata", ["", '{"name": "add", "num_warps": 1, "shared": 0}'])
+def test_ptx_that_no_triton_made_is_assembled_for_a_gpu_with_the_arguments_it_declares(
+    gpu: Session, metadata: str
+) -> None:
+    made = gpu.compile(HAND_WRITTEN, "ptx", metadata_json=metadata)
+    assert len(made.info.arguments) == 3
+    assert "triton_version" not in json.loads(made.info.metadata_json)
+    again = gpu.compile(HAND_WRITTEN, "ptx", metadata_json=metadata)
+    assert again.cached and len(again.info.arguments) == 3
+
+
+def test_ptx_of_an_older_architecture_with_all_of_its_metadata_is_assembled_for_a_gpu(gpu: Session) -> None:
+    """As Triton's cache folder has it: 'arch' and 'target' say what it was made for, and it runs on what follows."""
+    metadata = json.loads((ROOT / "examples/kernels/vector_add.sm80.json").read_text())
+    metadata |= {"arch": "sm80", "target": {"backend": "cuda", "arch": 80, "warp_size": 32}}
+    ptx = (ROOT / "examples/kernels/vector_add.sm80.ptx").read_bytes()
+    made = gpu.compile(ptx, "ptx", metadata_json=json.dumps(metadata))
+    assert len(made.info.arguments) == 4
+    assert json.loads(made.info.metadata_json)["target"]["arch"] == 90
 
 
 def test_a_fault_on_a_gpu_costs_its_own_launch_and_no_tensor(gpu: Session) -> None:

@@ -207,9 +207,9 @@ class Compilation:
             "hash": digest.hexdigest(),
             "target": dict(self.target),
         }
-        # LLIR and PTX hold the scratch parameters of the Triton that made them: a version given with them stays.
-        metadata.setdefault("triton_version", self.toolchain.version)
+        # LLIR and PTX hold the scratch parameters of the Triton that made them, if one did: only their metadata tells.
         if self.level in MODULE_LEVELS:
+            metadata["triton_version"] = self.toolchain.version
             entries = re.findall(rb"tt\.func public @([\w$.]+)\(", self.source)
             if len(entries) == 1:
                 metadata["name"] = entries[0].decode()
@@ -227,6 +227,8 @@ class Compilation:
             )
         if len(entries) == 1:
             metadata["name"] = entries[0]
+        if not re.search(r"\.extern\s+\.shared", ptx):
+            metadata.setdefault("shared", 0)  # a cubin would not tell
         threads = threads_of(ptx)
         warp = int(self.target["warp_size"])
         if threads is None:
