@@ -223,7 +223,8 @@ def test_the_command_line_copies_large_arrays_both_ways(address: str, tmp_path: 
 
 def test_a_driver_that_registers_nothing_is_told_and_copies_all_the_same(tmp_path: pathlib.Path, address: str) -> None:
     executor = tmp_path / "executor"
-    executor.write_text(f'#!/bin/sh\nTRUN_FAKE_CUDA_FAIL=cuMemHostRegister_v2=801 exec "{BUILD}/bin/trun-executor" "$@"\n')
+    real = BUILD / "bin" / "trun-executor"
+    executor.write_text(f'#!/bin/sh\nTRUN_FAKE_CUDA_FAIL=cuMemHostRegister_v2=801 exec "{real}" "$@"\n')
     executor.chmod(0o755)
     daemon = start(tmp_path, "--executor", str(executor))
     own = f"unix:{tmp_path}/trund.sock"
