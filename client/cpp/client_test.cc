@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <fstream>
@@ -13,6 +14,7 @@
 
 #include "client/cpp/daemon_starter.h"
 #include "client/cpp/fake_server.h"
+#include "client/cpp/host_copy.h"
 #include "common/rpc/status_mapping.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -443,6 +445,22 @@ TEST(DaemonStarterTest, ClientsThatStartAtOnceGetOneDaemon) {
   }
   EXPECT_EQ(started, 1);
   EXPECT_EQ(LogTail(folder / "starts", 10), "start\n");
+}
+
+TEST(HostCopyTest, EveryByteAndNoOtherIsCopiedAtAnyAlignmentAndSize) {
+  std::string from(500, '\0');
+  for (size_t i = 0; i < from.size(); ++i) from[i] = static_cast<char>(i * 7 + 1);
+  for (size_t at = 0; at < 70; ++at) {
+    for (const size_t bytes : {0, 1, 15, 63, 64, 65, 127, 128, 200, 300}) {
+      std::string to(600, '-');
+      CopyPastCaches(&to[at], &from[at % 3], bytes);
+      EXPECT_EQ(to.substr(at, bytes), from.substr(at % 3, bytes));
+      EXPECT_EQ(
+          static_cast<size_t>(std::count(to.begin(), to.end(), '-')) -
+              static_cast<size_t>(std::count(from.begin() + at % 3, from.begin() + at % 3 + bytes, '-')),
+          to.size() - bytes);
+    }
+  }
 }
 
 TEST(DaemonStarterTest, TheLogsTailHasTheLastLinesOnly) {

@@ -194,6 +194,7 @@ struct LaunchRequest {
   // Packed as attributes().parameters says; exactly attributes().parameter_bytes long. Copied by Launch.
   absl::Span<const std::byte> parameters;
   absl::Duration deadline = absl::Seconds(30);
+  bool own_time = false;  // nothing may overlap it: its time is to be its own (see LaunchStatistics)
   CheckOptions checks;  // besides the device's own (SetChecks)
   // With checks.uninitialized: ids of live allocations that nobody but launches and the device's own writes can
   // have written since they were added. Every other allocation counts as written. Copied by Launch.

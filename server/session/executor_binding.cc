@@ -48,8 +48,11 @@ absl::Status ExecutorBinding::Start() {
 }
 
 absl::Status ExecutorBinding::Replace() {
-  executor_.reset();  // its launches are failed before their tensors go to another executor
-  TRUN_RETURN_IF_ERROR(Start());
+  // The next one starts while the process of the last one ends.
+  std::unique_ptr<ExecutorControl> last = std::move(executor_);
+  const absl::Status started = Start();
+  last.reset();  // its launches are failed, and it is gone, before their tensors go to another executor
+  TRUN_RETURN_IF_ERROR(started);
   return Apply(snapshot_());
 }
 

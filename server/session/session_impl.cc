@@ -68,10 +68,14 @@ void SessionImpl::Close() {
     changed_.SignalAll();
   }
   std::unique_ptr<ExecutorControl> executor;
+  bool idle = false;
   {
     MutexLock launch_lock(&launch_mu_);
     executor = binding_.Release();
+    MutexLock lock(&mu_);
+    idle = pending_.empty();  // and then none of its callbacks comes here any more
   }
+  if (idle && executor != nullptr && !info_.host_memory) options_.retired->Add(std::move(executor));
   executor.reset();  // its callbacks come here
   MutexLock lock(&mu_);
   executor_pid_ = 0;

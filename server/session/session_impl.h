@@ -14,6 +14,7 @@
 #include "common/base/mutex.h"
 #include "server/session/executor_binding.h"
 #include "server/session/memory_account.h"
+#include "server/session/retired_executors.h"
 #include "server/session/session.h"
 #include "server/session/shared_staging.h"
 #include "server/session/staged_transfer.h"
@@ -33,6 +34,7 @@ struct SessionImplOptions {
   std::shared_ptr<MemoryAccount> tenant_memory;
   AddressSpace* addresses = nullptr;
   ExecutorFactory* executors = nullptr;
+  RetiredExecutors* retired = nullptr;
   Clock* clock = nullptr;
 };
 

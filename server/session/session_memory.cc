@@ -91,11 +91,17 @@ absl::Status SessionImpl::GrowOnDevice(uint64_t bytes) {
     id = tensors_->next_arena_id();
   }
   TRUN_ASSIGN_OR_RETURN(std::shared_ptr<Arena> arena, Arena::Reserve(id, bytes, options_.addresses));
-  TRUN_RETURN_IF_ERROR(OnDeviceLocked([&](ExecutorControl& executor, StagedTransfer&) -> absl::Status {
+  const auto create = [&](ExecutorControl& executor, StagedTransfer&) -> absl::Status {
     TRUN_ASSIGN_OR_RETURN(UniqueFd memory, executor.CreateArena(id, arena->bytes(), arena->address()));
     arena->SetDescriptor(std::move(memory));
     return absl::OkStatus();
-  }));
+  };
+  absl::Status created = OnDeviceLocked(create);
+  if (absl::IsResourceExhausted(created)) {
+    options_.retired->Wait();  // memory of sessions that were closed may be about to come back
+    created = OnDeviceLocked(create);
+  }
+  TRUN_RETURN_IF_ERROR(created);
   MutexLock lock(&mu_);
   TRUN_RETURN_IF_ERROR(CheckOpen());
   tensors_->AddArena(std::move(arena));

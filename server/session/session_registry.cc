@@ -74,6 +74,7 @@ class Registry final : public SessionRegistry {
     options.max_queued_launches = options_.max_queued_launches;
     options.addresses = AddressSpace::Process();
     options.executors = executors_;
+    options.retired = &retired_;
     options.clock = clock_;
     {
       MutexLock lock(&mu_);
@@ -258,6 +259,7 @@ class Registry final : public SessionRegistry {
   const SessionRegistryOptions options_;
   const uint64_t tenant_memory_;
   ExecutorFactory* const executors_;
+  RetiredExecutors retired_;  // waited for when all sessions are gone
   Clock* const clock_;
   mutable Mutex mu_;
   CondVar changed_;

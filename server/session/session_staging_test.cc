@@ -147,6 +147,18 @@ TEST_F(SessionStagingTest, TheNextExecutorGetsTheAreaWithTheNextTransfer) {
   EXPECT_EQ(session_->statistics().executor_restarts, 1u);
 }
 
+TEST_F(SessionStagingTest, TheExecutorOfAClosedSessionEndsInTheBackgroundAndBeforeTheRegistry) {
+  for (int i = 0; i < 20; ++i) {
+    const auto session = Open();
+    ASSERT_TRUE(registry_->Close(session->id(), "uid:1").ok());
+    EXPECT_EQ(GetReason(session->Allocate({TensorSpec{ScalarType::kI8, {1}}}).status()),
+              Reason::kSessionExpired);
+  }
+  session_.reset();
+  registry_.reset();
+  EXPECT_EQ(executors_.live(), 0);
+}
+
 TEST_F(SessionStagingTest, ACopyUnderWayEndsWithTheSession) {
   const StagingInfo staging = Create();
   std::thread copies([&] {

@@ -16,7 +16,8 @@ namespace trun {
 // Thread-compatible. The staging memory is made with the first transfer and given to each executor once.
 class StagedTransfer {
  public:
-  static constexpr uint64_t kPieceBytes = uint64_t{2} << 20;
+  // Little in all: registering memory with a driver takes a millisecond for each 2 MiB of it.
+  static constexpr uint64_t kPieceBytes = uint64_t{256} << 10;
   static constexpr uint64_t kPieces = 8;
   static constexpr uint64_t kArea = 0;  // its number; those of clients follow
 

@@ -1,8 +1,11 @@
 #include "server/device/cuda/cuda_device.h"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -169,6 +172,89 @@ TEST_F(CudaDeviceTest, WhatAKernelPrintsComesWithItsOwnLaunch) {
     EXPECT_TRUE(outcomes[i].status.ok()) << outcomes[i].status;
     EXPECT_EQ(outcomes[i].printed, i % 2 == 1 ? "" : "value " + std::to_string(i / 2 + 1) + "\n");
   }
+}
+
+// Dependent launches, all of them queued before the first can go: one that prints runs alone.
+class CudaDependentLaunchTest : public CudaDeviceTest {
+ protected:
+  void SetUp() override {
+    Open(true);
+    printer_ = Load("print.sm_90.cubin");
+    good_ = Load("conformance.sm_90.cubin");
+    bad_ = Load("faults.sm_90.cubin");
+    dependent_.block = {32, 1, 1};
+    dependent_.programmatic_dependent_launch = true;
+    Queue(*printer_, "print", std::vector<std::byte>(4));
+  }
+  void TearDown() override {
+    stream_.reset();
+    arena_.reset();
+    printer_.reset();
+    good_.reset();
+    bad_.reset();
+    device_.reset();
+  }
+
+  std::unique_ptr<Module> printer_, good_, bad_;
+  LaunchDimensions dependent_;
+};
+
+TEST_F(CudaDependentLaunchTest, LaunchesThatFollowEachOtherGoWithNothingBetweenThem) {
+  const std::string log = ::testing::TempDir() + "/dependent-launches";
+  unlink(log.c_str());
+  setenv("TRUN_FAKE_CUDA_LOG", log.c_str(), 1);
+  for (uint32_t i = 1; i <= 3; ++i) Queue(*good_, "fill", Packed(kBase, i), dependent_);
+  LaunchDimensions plain;
+  plain.block = {32, 1, 1};
+  Queue(*good_, "fill", Packed(kBase, 4), plain);
+  const std::vector<LaunchOutcome> outcomes = Outcomes();
+  unsetenv("TRUN_FAKE_CUDA_LOG");
+  ASSERT_EQ(outcomes.size(), 5u);
+  for (const LaunchOutcome& outcome : outcomes) EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(Words(2), std::vector<uint32_t>({4, 5}));
+  EXPECT_EQ(outcomes[2].statistics.device_time, absl::ZeroDuration()) << "the first has the time of all";
+  EXPECT_EQ(outcomes[3].statistics.device_time, absl::ZeroDuration());
+  if (OnARealGpu()) return;
+  std::string calls;
+  std::ifstream file(log);
+  for (std::string call; std::getline(file, call);) {
+    if (call == "cuEventRecord") calls += 'e';
+    if (call == "cuLaunchKernelEx") calls += 'k';
+    if (call == "cuStreamWriteValue64_v2" || call == "cuStreamWriteValue64") calls += 'w';
+  }
+  EXPECT_NE(calls.find("ekkkewekew"), std::string::npos) << calls;
+}
+
+TEST_F(CudaDependentLaunchTest, AFaultIsOfTheFirstOfThemWhichSaysHowManyMayBeTheCause) {
+  Queue(*good_, "fill", Packed(kBase, 1), dependent_);
+  Queue(*bad_, "illegal", Packed(kBase), dependent_);
+  Queue(*good_, "fill", Packed(kBase, 1), dependent_);
+  const std::vector<LaunchOutcome> outcomes = Outcomes();
+  ASSERT_EQ(outcomes.size(), 4u);
+  EXPECT_TRUE(outcomes[0].status.ok());
+  EXPECT_EQ(GetReason(outcomes[1].status), Reason::kIllegalAddress) << outcomes[1].status;
+  EXPECT_NE(outcomes[1].status.message().find("one of the 2 that may overlap it"), absl::string_view::npos)
+      << outcomes[1].status;
+  EXPECT_TRUE(outcomes[1].context_lost);
+  for (size_t i = 2; i < 4; ++i) EXPECT_EQ(GetReason(outcomes[i].status), Reason::kContextLost);
+}
+
+TEST_F(CudaDependentLaunchTest, ALaunchThatWantsItsOwnTimeHasIt) {
+  for (uint32_t i = 1; i <= 3; ++i) {
+    const std::vector<std::byte> parameters = Packed(kBase, i);
+    LaunchRequest request;
+    request.kernel = *good_->GetKernel("fill");
+    request.parameters = parameters;
+    request.dimensions = dependent_;
+    request.own_time = true;
+    stream_->Launch(request, [this](LaunchOutcome outcome) {
+      std::lock_guard<std::mutex> lock(mu_);
+      outcomes_.push_back(std::move(outcome));
+    });
+  }
+  const std::vector<LaunchOutcome> outcomes = Outcomes();
+  ASSERT_EQ(outcomes.size(), 4u);
+  for (size_t i = 1; i < 4; ++i) EXPECT_GT(outcomes[i].statistics.device_time, absl::ZeroDuration());
 }
 
 TEST_F(CudaDeviceTest, AHungKernelIsNamedAndThoseBehindItDidNotRun) {

@@ -23,6 +23,8 @@ constexpr size_t kProgressBytes = 4096;
 constexpr std::chrono::microseconds kSpin(200);
 constexpr std::chrono::microseconds kLongestSleep(200);
 constexpr int kLooksBetweenQueries = 256;
+// How long a launch that others may overlap waits for one before the GPU is told to say when it is done.
+constexpr std::chrono::microseconds kLinger(50);
 
 absl::Status LostBefore() {
   return MakeError(absl::StatusCode::kAborted, Reason::kContextLost,
@@ -93,6 +95,8 @@ void CudaStream::Launch(const LaunchRequest& request, Done done) {
   entry.dimensions = request.dimensions;
   entry.parameters.assign(request.parameters.begin(), request.parameters.end());
   entry.deadline = std::clamp(request.deadline, absl::ZeroDuration(), absl::Hours(24 * 365));
+  entry.may_overlap =
+      request.dimensions.programmatic_dependent_launch && !request.own_time && !kernel.prints();
   entry.done = std::move(done);
   MutexLock lock(&mu_);
   queue_.push_back(std::move(entry));
@@ -138,23 +142,54 @@ absl::Status CudaStream::TakeEvents(Entry* entry) {
 
 absl::Status CudaStream::Submit(Entry* entry) {
   const Driver& driver = context_->driver();
+  if (!entry->may_overlap) Mark(in_flight_);
   if (!context_->Enter().ok()) return LostBefore();
   TRUN_RETURN_IF_ERROR(TakeEvents(entry));
-  CUresult result = driver.cuEventRecord(entry->begin, stream_);
+  CUresult result = CUDA_SUCCESS;
+  entry->timed = unmarked_ == 0;
+  if (entry->timed) result = driver.cuEventRecord(entry->begin, stream_);
   if (result == CUDA_SUCCESS) result = LaunchKernel(entry);
   if (result == CUDA_SUCCESS) {
-    entry->number = ++last_number_;
-    result = driver.cuEventRecord(entry->end, stream_);
-    if (result == CUDA_SUCCESS) {
-      result = driver.cuStreamWriteValue64(stream_, progress_address_, entry->number,
-                                           CU_STREAM_WRITE_VALUE_DEFAULT);
-    }
-    // It runs. An error that ends the context may be its own: that is found out when its turn comes.
-    if (result == CUDA_SUCCESS || EndsContext(result)) return absl::OkStatus();
+    ++unmarked_;
+    if (!entry->may_overlap) Mark(in_flight_ + 1);
+    return entry->refused;
   }
+  Mark(in_flight_);  // those that are not told of lie side by side
   // The error of an earlier launch may come out here; that launch is named when its turn comes.
   if (EndsContext(result) && in_flight_ > 0) return LostBefore();
   return context_->Check(result, absl::StrCat("launching '", entry->kernel->attributes().name, "'"));
+}
+
+void CudaStream::Mark(size_t until) {
+  if (unmarked_ == 0) return;
+  const Driver& driver = context_->driver();
+  const Entry& last = queue_[until - 1];
+  const uint64_t number = ++last_number_;
+  CUresult result = CUDA_SUCCESS;
+  if (context_->Enter().ok()) {
+    result = driver.cuEventRecord(last.end, stream_);
+    if (result == CUDA_SUCCESS) {
+      result = driver.cuStreamWriteValue64(stream_, progress_address_, number, CU_STREAM_WRITE_VALUE_DEFAULT);
+    }
+  }
+  for (size_t i = until - unmarked_; i < until; ++i) {
+    Entry& entry = queue_[i];
+    entry.number = number;
+    entry.finished = last.end;
+    entry.overlapping = unmarked_;
+    // It runs. An error that ends the context may be its own: that is found out when its turn comes.
+    if (result != CUDA_SUCCESS && !EndsContext(result)) {
+      entry.refused =
+          context_->Check(result, absl::StrCat("launching '", entry.kernel->attributes().name, "'"));
+    }
+  }
+  unmarked_ = 0;
+}
+
+void CudaStream::Linger() {
+  const SteadyClock::time_point until = SteadyClock::now() + kLinger;
+  while (unmarked_ == in_flight_ && !closing_ && SteadyClock::now() < until) changed_.WaitUntil(&mu_, until);
+  if (unmarked_ == in_flight_) Mark(in_flight_);
 }
 
 CUresult CudaStream::LaunchKernel(Entry* entry) {
@@ -199,6 +234,7 @@ void CudaStream::Loop() {
     while (queue_.empty() && !closing_) changed_.Wait(&mu_);
     if (queue_.empty()) break;
     SubmitWhatMay();
+    if (unmarked_ > 0 && unmarked_ == in_flight_) Linger();
     Entry& head = queue_.front();  // stays where it is: others are only added behind it
     mu_.Unlock();
     LaunchOutcome outcome = Await(head);
@@ -237,7 +273,7 @@ LaunchOutcome CudaStream::Await(const Entry& entry) {
     }
     if (Progress() >= entry.number) break;
     // Only the driver tells of a fault; it may have told another call already.
-    if (context_->Enter().ok()) result = driver.cuEventQuery(entry.end);
+    if (context_->Enter().ok()) result = driver.cuEventQuery(entry.finished);
     if (result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY) result = context_->loss();
     if (result != CUDA_SUCCESS || context_->lost()) {
       if (Progress() >= entry.number) break;  // done before the context was lost to a later launch
@@ -260,8 +296,8 @@ LaunchOutcome CudaStream::Await(const Entry& entry) {
   }
   LaunchOutcome outcome;
   float milliseconds = 0;
-  if (context_->Enter().ok() &&
-      driver.cuEventElapsedTime(&milliseconds, entry.begin, entry.end) == CUDA_SUCCESS) {
+  if (entry.timed && context_->Enter().ok() &&
+      driver.cuEventElapsedTime(&milliseconds, entry.begin, entry.finished) == CUDA_SUCCESS) {
     outcome.statistics.device_time = absl::Milliseconds(milliseconds);
   }
   if (entry.kernel->prints() && context_->capture() != nullptr && context_->Enter().ok()) {
@@ -281,6 +317,10 @@ LaunchOutcome CudaStream::Lost(const Entry& entry, absl::Status status) {
   }
   lost_told_ = true;
   context_->MarkLost();
+  if (entry.overlapping > 1) {
+    status = Annotate(status, absl::StrCat("in this launch or in one of the ", entry.overlapping - 1,
+                                           " that may overlap it (launch_pdl)"));
+  }
   LaunchOutcome outcome = Failed(std::move(status));
   outcome.context_lost = true;
   if (GetReason(outcome.status) == Reason::kDeviceAssert && !printed.empty()) {

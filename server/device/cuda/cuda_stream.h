@@ -23,6 +23,10 @@ namespace trun::device {
 // number there tells, even when the context is gone, which launch it was that ended it. A launch that passes
 // its deadline, counted from when it could begin, is reported as hung and its context as lost: the process
 // has to end.
+//
+// Launches with programmatic dependent launch that follow each other closely go to the GPU with nothing
+// between them, so that they overlap as they ask to; they are done together, the first has the time of all,
+// and a fault is the first's, which says so.
 class CudaStream final : public Stream {
  public:
   // The driver's errors.
@@ -40,9 +44,15 @@ class CudaStream final : public Stream {
     std::vector<std::byte> parameters;
     absl::Duration deadline;
     Done done;
+    bool may_overlap = false;  // the launch before it, or the one behind it
     bool submitted = false;
     absl::Status refused;  // by the driver, when it was submitted
-    uint64_t number = 0;   // that the GPU writes when it is done
+    // Launches that may overlap (programmatic dependent launch) end together: nothing lies between them on
+    // the stream, so they have one number and one event, those of the last. 0: not known yet.
+    uint64_t number = 0;         // that the GPU writes when it is done
+    CUevent finished = nullptr;  // recorded then
+    uint64_t overlapping = 1;    // launches that end together
+    bool timed = false;          // `begin` was recorded: the first of them
     CUevent begin = nullptr;
     CUevent end = nullptr;
   };
@@ -52,6 +62,10 @@ class CudaStream final : public Stream {
   void Loop();
   void SubmitWhatMay() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Submit(Entry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Has the GPU tell when the launches before queue_[until] that it does not tell of yet are done.
+  void Mark(size_t until) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Gives a launch that may overlap the first one a moment to come.
+  void Linger() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   CUresult LaunchKernel(Entry* entry);
   absl::Status TakeEvents(Entry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   LaunchOutcome Await(const Entry& entry);
@@ -69,6 +83,7 @@ class CudaStream final : public Stream {
   CondVar changed_;
   std::deque<Entry> queue_ ABSL_GUARDED_BY(mu_);  // the first is the thread's while it waits for it
   size_t in_flight_ ABSL_GUARDED_BY(mu_) = 0;     // entries at the front that were submitted
+  size_t unmarked_ ABSL_GUARDED_BY(mu_) = 0;      // the last of those that were submitted
   uint64_t last_number_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t launched_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t finished_ ABSL_GUARDED_BY(mu_) = 0;

@@ -330,6 +330,7 @@ absl::Status ExecutorLoop::StartLaunch(uint64_t id, const internal::v1::LaunchRe
   request.parameters = *parameters;
   request.deadline = absl::Nanoseconds(static_cast<int64_t>(std::min<uint64_t>(
       launch.deadline_ns(), static_cast<uint64_t>(absl::ToInt64Nanoseconds(absl::Hours(24))))));
+  request.own_time = repetitions > 1;
   request.checks = DecodeChecks(launch);
   request.unwritten = launch.checks().unwritten();
   request.trace = trace;
