@@ -35,6 +35,7 @@ build_preset() {
 stage_style() {
   git ls-files '*.cc' '*.h' | xargs -r clang-format-19 --dry-run -Werror || return 1
   build/tools/venv/bin/ruff check -q client tests examples bench server deploy || return 1
+  build/tools/venv/bin/buf lint proto || return 1
   (cd client/python && ../../build/tools/venv/bin/python generate_stubs.py && ../../build/tools/venv/bin/mypy) || return 1
 }
 

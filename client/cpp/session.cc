@@ -181,7 +181,7 @@ absl::StatusOr<std::vector<Tensor>> Session::Allocate(absl::Span<const TensorSpe
   request.set_session(state_->id);
   for (const TensorSpec& spec : specs) {
     v1::TensorSpec* out = request.add_tensors();
-    out->set_dtype(static_cast<v1::DType>(spec.dtype));
+    out->set_dtype(static_cast<v1::Dtype>(spec.dtype));
     out->mutable_shape()->Assign(spec.shape.begin(), spec.shape.end());
   }
   TRUN_ASSIGN_OR_RETURN(const v1::AllocateResponse response,

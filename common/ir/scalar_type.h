@@ -9,7 +9,7 @@
 
 namespace trun {
 
-// Numbers are those of trun.v1.DType.
+// Numbers are those of trun.v1.Dtype.
 enum class ScalarType : int {
   kUnspecified = 0,
   kI1 = 1,

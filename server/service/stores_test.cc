@@ -222,7 +222,7 @@ TEST(Wire, NumbersThatAreNoLevelOrElementTypeAreRefused) {
   EXPECT_FALSE(DecodeLevel(static_cast<v1::Level>(-1), "level").ok());
   v1::TensorSpec spec;
   EXPECT_TRUE(DecodeTensorSpec(spec).ok());  // bytes of no type
-  spec.set_dtype(static_cast<v1::DType>(1000));
+  spec.set_dtype(static_cast<v1::Dtype>(1000));
   EXPECT_FALSE(DecodeTensorSpec(spec).ok());
   spec.set_dtype(v1::DTYPE_F32);
   for (int i = 0; i < 65; ++i) spec.add_shape(1);

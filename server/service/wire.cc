@@ -115,7 +115,7 @@ absl::StatusOr<Level> DecodeLevel(v1::Level wire, absl::string_view field) {
 }
 
 absl::StatusOr<TensorSpec> DecodeTensorSpec(const v1::TensorSpec& wire) {
-  if (!v1::DType_IsValid(static_cast<int>(wire.dtype()))) {
+  if (!v1::Dtype_IsValid(static_cast<int>(wire.dtype()))) {
     return InvalidArgument(Reason::kArgument,
                            absl::StrCat(static_cast<int>(wire.dtype()), " is no element type"));
   }
@@ -175,7 +175,7 @@ void EncodeKernel(const CompiledKernel& kernel, v1::KernelInfo* wire) {
     v1::KernelArgument* made = wire->add_arguments();
     made->set_name(Text(argument.name));
     made->set_kind(EncodeKind(argument.kind));
-    made->set_dtype(static_cast<v1::DType>(argument.type));
+    made->set_dtype(static_cast<v1::Dtype>(argument.type));
     made->set_bytes(argument.bytes);
     made->set_divisibility(static_cast<uint32_t>(argument.divisibility));
     made->set_descriptor_type(Text(argument.descriptor_type));
@@ -190,7 +190,7 @@ void EncodeKernel(const CompiledKernel& kernel, v1::KernelInfo* wire) {
 
 void EncodeTensor(const TensorInfo& tensor, v1::TensorInfo* wire) {
   wire->set_tensor(tensor.handle);
-  wire->set_dtype(static_cast<v1::DType>(tensor.dtype));
+  wire->set_dtype(static_cast<v1::Dtype>(tensor.dtype));
   for (const uint64_t extent : tensor.shape) wire->add_shape(extent);
   wire->set_bytes(tensor.bytes);
   wire->set_device_address(tensor.device_address);

@@ -272,7 +272,7 @@ class FakeTrund:
                 "DTYPE_BF16": 2,
                 "DTYPE_F64": 8,
                 "DTYPE_I64": 8,
-            }.get(kernel_pb2.DType.Name(spec.dtype), 1)
+            }.get(kernel_pb2.Dtype.Name(spec.dtype), 1)
             nbytes = size * int(np.prod(list(spec.shape), dtype=np.int64))
             if nbytes > 1 << 30:
                 raise Refusal(
@@ -401,7 +401,7 @@ class FakeTrund:
             info.arguments.add(
                 name=argument,
                 kind=kernel_pb2.ARGUMENT_KIND_POINTER if pointer else kernel_pb2.ARGUMENT_KIND_SCALAR,
-                dtype=kernel_pb2.DType.Value("DTYPE_" + kind.lstrip("*")),
+                dtype=kernel_pb2.Dtype.Value("DTYPE_" + kind.lstrip("*")),
                 bytes=8 if pointer else 4,
                 divisibility=16 if pointer else 1,
             )

@@ -35,7 +35,7 @@ from trun_worker.options import choose_options
 from trun_worker.toolchain import Toolchain
 
 MAX_RESULT = 256 << 20
-# Names of trun.v1.DType → Triton's, where they differ.
+# Names of trun.v1.Dtype → Triton's, where they differ.
 TYPES = {
     "f16": "fp16",
     "f32": "fp32",

@@ -32,7 +32,7 @@ _TABLE: tuple[tuple[str, Any], ...] = (
 )
 
 _NUMBER_OF: dict[np.dtype[Any], int] = {
-    np.dtype(scalar): kernel_pb2.DType.Value(f"DTYPE_{name.upper()}") for name, scalar in _TABLE
+    np.dtype(scalar): kernel_pb2.Dtype.Value(f"DTYPE_{name.upper()}") for name, scalar in _TABLE
 }
 _DTYPE_OF: dict[int, np.dtype[Any]] = {number: dtype for dtype, number in _NUMBER_OF.items()}
 _NAMED: dict[str, np.dtype[Any]] = {name: np.dtype(scalar) for name, scalar in _TABLE}
@@ -76,7 +76,7 @@ def numpy_dtype(number: int) -> np.dtype[Any] | None:
 
 def dtype_name(number: int) -> str:
     """ "f16" for DTYPE_F16; "?" where the file does not tell."""
-    name = kernel_pb2.DType.Name(number) if number in kernel_pb2.DType.values() else ""
+    name = kernel_pb2.Dtype.Name(number) if number in kernel_pb2.Dtype.values() else ""
     short = name.removeprefix("DTYPE_").lower()
     return "?" if short in ("", "unspecified") else short
 
