@@ -58,7 +58,7 @@ fi
 
 # 2. Python parts, in an environment of our own.
 python_parts=(numpy ml_dtypes googleapis-common-protos nvidia-cuda-runtime==13.0.96)  # the last: cuda.h
-[ "$for_whom" = tests ] && python_parts+=(grpcio grpcio-tools pytest ruff mypy buf-bin build)
+[ "$for_whom" = tests ] && python_parts+=(grpcio grpcio-tools pytest ipython ruff mypy buf-bin build)
 stamp="build/tools/.installed-$for_whom-$(printf '%s\n' "${python_parts[@]}" | cksum | cut -d' ' -f1)"
 if [ ! -e "$stamp" ]; then
   step "installing Python parts: ${python_parts[*]}"

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import trun
+import trun.language as tl
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 KERNELS = ROOT / "examples" / "kernels"
@@ -55,6 +56,30 @@ def test_arrays_of_bfloat16(live: trun.Session) -> None:
     live.load(KERNELS / "matmul_bf16.ttir")[2, 2](a, b, c, m, n, k, k, n, n)
     expected = a.astype(np.float32) @ b.astype(np.float32)
     np.testing.assert_allclose(c.astype(np.float32), expected, rtol=2**-7, atol=2**-6)
+
+
+@trun.jit
+def scaled_sum(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + at, mask=at < n).to(tl.float32)
+    y = tl.load(y_ptr + at, mask=at < n).to(tl.float32)
+    tl.store(out_ptr + at, (x * 0.75 + y).to(out_ptr.dtype.element_ty), mask=at < n)
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2])
+def test_arrays_of_8_bit_floats(real_daemon: str, dtype: type) -> None:
+    n = 500
+    x, y = np.random.default_rng(8).standard_normal((2, n), dtype=np.float32).astype(dtype)
+    out: np.ndarray = np.zeros(n, dtype)
+    with trun.connect(real_daemon, device="emulator:1") as session:  # sm_90: earlier ones have no e4m3
+        scaled_sum[(4,)](x, y, out, n, BLOCK=128, session=session)
+        tensor = session.tensor(x)
+        scaled_sum[(4,)](tensor, y, tensor, n, BLOCK=128, session=session)
+        kept = tensor.numpy()
+    expected = (x.astype(np.float32) * np.float32(0.75) + y.astype(np.float32)).astype(dtype)
+    assert len(set(out.tolist())) > 30 and kept.dtype == dtype
+    np.testing.assert_array_equal(out.view(np.uint8), expected.view(np.uint8))
+    np.testing.assert_array_equal(kept.view(np.uint8), expected.view(np.uint8))
 
 
 def test_a_second_load_is_found_in_the_cache_and_all_artifacts_can_be_read(

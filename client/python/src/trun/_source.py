@@ -11,6 +11,7 @@ import builtins
 import enum
 import inspect
 import json
+import linecache
 import symtable
 import sys
 import textwrap
@@ -53,25 +54,58 @@ def unwrap(function: Any) -> tuple[Any, str] | None:
     return None
 
 
+def _source_lines(value: Any) -> tuple[list[str], int, str]:
+    """The lines of a function or class, the number of the first one, and their file."""
+    try:
+        lines, first = inspect.getsourcelines(value)
+        return lines, first, inspect.getsourcefile(value) or inspect.getfile(value)
+    except (OSError, TypeError) as error:
+        cell = _class_in_a_cell(value) if isinstance(value, type) else None
+        if cell is not None:
+            return cell
+        raise refuse(
+            f"the source of {getattr(value, '__qualname__', value)} cannot be read: a kernel must stand in a file "
+            f"or a notebook's cell ({error})"
+        ) from None
+
+
+def _class_in_a_cell(value: type) -> tuple[list[str], int, str] | None:
+    """A class remembers its module only, and a notebook's has no file: it is looked for in the cells."""
+    found: dict[str, tuple[list[str], int, str]] = {}
+    for file, entry in list(linecache.cache.items()):
+        # Cells are what has no time of change.
+        if len(entry) != 4 or entry[1] is not None or f"class {value.__name__}" not in "".join(entry[2]):
+            continue
+        node: ast.AST | None = ast.parse("".join(entry[2]))
+        for name in value.__qualname__.split("."):
+            if name != "<locals>" and node is not None:
+                parts = (n for n in ast.walk(node) if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and n.name == name)
+                node = max(parts, key=lambda part: part.lineno, default=None)
+        if isinstance(node, ast.ClassDef):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            found[file] = (list(entry[2][first - 1 : node.end_lineno]), first, file)
+    of_methods = {f.__code__.co_filename for f in vars(value).values() if isinstance(f, types.FunctionType)}
+    cells = [cell for file, cell in found.items() if file in of_methods] or list(found.values())
+    if len({"".join(lines) for lines, _, _ in cells}) > 1:
+        raise refuse(
+            f"several cells define {value.__qualname__}, and nothing in it says which of them it is from: put it into "
+            "a file, give it another name, or restart the notebook"
+        )
+    return cells[-1] if cells else None
+
+
 class _Item:
     """One function or class."""
 
     def __init__(self, value: Any, kind: str) -> None:
         self.value = value
         self.kind = kind
-        try:
-            lines, first = inspect.getsourcelines(value)
-        except (OSError, TypeError) as error:
-            raise refuse(
-                f"the source of {getattr(value, '__qualname__', value)} cannot be read: a kernel must stand in a file "
-                f"or a notebook's cell ({error})"
-            ) from None
+        lines, first, self.file = _source_lines(value)
         if kind in ("jit", "gluon"):  # its decorators are not sent
             start = next(i for i, line in enumerate(lines) if line.lstrip().startswith("def "))
             lines, first = lines[start:], first + start
         self.source = "".join(lines)
         self.line = first
-        self.file = inspect.getsourcefile(value) or inspect.getfile(value)
         self.tree = ast.parse(textwrap.dedent(self.source))
 
     def names(self) -> tuple[set[str], set[str]]:
