@@ -65,40 +65,73 @@ def session(fake: FakeTrund) -> Iterator[trun.Session]:
 BUILD = pathlib.Path(os.environ.get("TRUN_BUILD_DIR", ROOT / "build" / "dev"))
 
 
+class RealDaemon:
+    """A daemon in a folder of its own, which can be killed and started again on the same socket."""
+
+    def __init__(self, *flags: str) -> None:
+        self._folder = tempfile.mkdtemp(prefix="trun-real-", dir="/tmp")
+        self.address = f"unix:{self._folder}/trund.sock"
+        self._flags = flags
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        folder = self._folder
+        environment = os.environ | {"HOME": folder, "XDG_RUNTIME_DIR": folder, "XDG_CACHE_HOME": folder}
+        environment.setdefault("TRUN_TOOLCHAINS_DIR", str(ROOT / "build" / "toolchains"))
+        read, write = os.pipe()
+        command = [str(BUILD / "bin" / "trund"), "--socket", f"{folder}/trund.sock", "--ready-fd", str(write)]
+        command += ["--cache-dir", f"{folder}/cache", *self._flags]
+        with open(os.path.join(folder, "log"), "a+") as log:
+            self._process = subprocess.Popen(command, env=environment, pass_fds=[write], stdout=log, stderr=log)
+            os.close(write)
+            ready = os.read(read, 1)
+            os.close(read)
+            if ready == b"":
+                log.seek(0)
+                pytest.fail(f"trund did not start: {log.read()[-2000:]}")
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def mortal_daemon(*flags: str) -> Iterator[RealDaemon]:
+    """A real daemon that the test may kill; skips the test where it is not built."""
+    if not (BUILD / "bin" / "trund").is_file() or not (BUILD / "bin" / "trun-executor").is_file():
+        pytest.skip("trund is not built: set TRUN_BUILD_DIR")
+    daemon = RealDaemon(*flags)
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.end()
+
+
 @contextlib.contextmanager
 def started_daemon(*flags: str) -> Iterator[str]:
-    """The address of a real daemon in a folder of its own; skips the test where it is not built."""
-    binary = BUILD / "bin" / "trund"
-    if not binary.is_file() or not (BUILD / "bin" / "trun-executor").is_file():
-        pytest.skip("trund is not built: set TRUN_BUILD_DIR")
-    path = tempfile.mkdtemp(prefix="trun-real-", dir="/tmp")
-    environment = os.environ | {"HOME": path, "XDG_RUNTIME_DIR": path, "XDG_CACHE_HOME": path}
-    environment.setdefault("TRUN_TOOLCHAINS_DIR", str(ROOT / "build" / "toolchains"))
-    read, write = os.pipe()
-    log = open(os.path.join(path, "log"), "w+")
-    command = [str(binary), "--socket", f"{path}/trund.sock", "--ready-fd", str(write)]
-    command += ["--cache-dir", f"{path}/cache", *flags]
-    daemon = subprocess.Popen(command, env=environment, pass_fds=[write], stdout=log, stderr=log)
-    os.close(write)
-    ready = os.read(read, 1)
-    os.close(read)
-    try:
-        if ready != b"":
-            yield f"unix:{path}/trund.sock"
-        else:
-            log.seek(0)
-            pytest.fail(f"trund did not start: {log.read()[-2000:]}")
-    finally:
-        daemon.terminate()
-        try:
-            daemon.wait(20)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
-        shutil.rmtree(path, ignore_errors=True)
+    """The address of a real daemon; skips the test where it is not built."""
+    with mortal_daemon(*flags) as daemon:
+        yield daemon.address
 
 
 @pytest.fixture(scope="session")
 def real_daemon() -> Iterator[str]:
     with started_daemon() as address:
         yield address
+
+
+@pytest.fixture(name="mortal_daemon")
+def _mortal_daemon() -> Iterator[RealDaemon]:
+    with mortal_daemon() as daemon:
+        yield daemon

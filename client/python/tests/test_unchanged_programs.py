@@ -121,6 +121,87 @@ def test_what_cannot_work_is_refused_with_the_reason(
     assert says in done.stderr
 
 
+RESTARTED = """
+import sys
+from unchanged_program import *
+
+trun.triton.install(placement="emulator", arch="sm_80")
+x, y, out = aligned(300, np.float32, 1), aligned(300, np.float32, 2), aligned(300, np.float32)
+for line in sys.stdin:
+    print("ready", flush=True)
+    before = out.copy()
+    try:
+        add(x, y, out)
+        assert (out == x + y).all()
+        print("launched", flush=True)
+    except trun.TrunError as error:
+        assert (out == before).all()
+        print(type(error).__name__, str(error).splitlines()[0], flush=True)
+    out[:] = 0
+"""
+
+
+RESTARTED_TORCH = """
+import sys
+import trun.triton
+
+trun.triton.install(placement="emulator", arch="sm_80", cpu_as_cuda=True)
+import torch, trun
+from torch_cases import add
+
+x = torch.rand(300, device="cuda")  # memory of the first daemon's session, mapped here
+for line in sys.stdin:
+    print("ready", flush=True)
+    try:
+        out = add(x, torch.ones(300, device="cuda"))
+        assert x.is_cuda and out.is_cuda and (out == x + 1).all()
+        print("launched", flush=True)
+    except trun.TrunError as error:
+        print(type(error).__name__, str(error).splitlines()[0], flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_launches_survive_that_the_daemon_is_killed_and_started_again(
+    kind: str, mortal_daemon: Any, tmp_path: pathlib.Path
+) -> None:
+    if kind == "torch":
+        pytest.importorskip("torch", reason="torch is not installed")
+        source, path = RESTARTED_TORCH, [str(GPU_TESTS)]
+    else:
+        source, path = RESTARTED, [str(HERE), str(site_packages("3.9.0"))]
+    program = subprocess.Popen(
+        [sys.executable, "-c", source],
+        env=environment(mortal_daemon.address, path, tmp_path),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdin is not None and program.stdout is not None
+
+    def launch() -> str:
+        print(file=program.stdin, flush=True)
+        assert program.stdout.readline() == "ready\n"
+        return str(program.stdout.readline()).strip()
+
+    try:
+        assert launch() == "launched"
+        mortal_daemon.kill()
+        mortal_daemon.start()
+        assert launch() == "launched"
+        mortal_daemon.kill()
+        gone = launch()
+        assert gone.startswith("UnavailableError") and mortal_daemon.address.removeprefix("unix:") in gone, gone
+        assert launch().startswith("UnavailableError")
+        mortal_daemon.start()
+        assert launch() == "launched"
+        program.stdin.close()
+        assert program.wait(30) == 0
+    finally:
+        program.kill()
+        program.wait()
+
+
 IN_PROCESS = """
 import triton, triton.language as tl, trun.triton
 from triton.backends.compiler import GPUTarget

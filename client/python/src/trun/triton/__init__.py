@@ -16,7 +16,7 @@ import threading
 from typing import Any
 
 import trun
-from trun.errors import TrunError
+from trun.errors import DrainingError, SessionExpiredError, TrunError, UnavailableError
 from trun.session import Device, Session
 from trun.triton._cuda import native, program_driver
 from trun.triton._launcher import LaunchCounter
@@ -51,6 +51,7 @@ class _Installed:
         self._pid = 0
         self._session: Session | None = None
         self._memory: HostMemory | None = None
+        self._former_memory: HostMemory | None = None
         self._device_name: str | None = None
 
     def find_device(self) -> Device | None:
@@ -76,8 +77,9 @@ class _Installed:
     def session(self) -> Session:
         with self._lock:
             if self._pid != os.getpid() or self._session is None or self._session.closed:
+                if self._pid != os.getpid():
+                    self._memory = None
                 self._session = trun.connect(self.address, self._device_name, name="unchanged program")
-                self._memory = None
                 self._pid = os.getpid()
             return self._session
 
@@ -85,8 +87,21 @@ class _Installed:
         session = self.session()
         with self._lock:
             if self._memory is None:
-                self._memory = HostMemory(session)
+                self._memory = HostMemory(session, self._former_memory)
             return self._memory
+
+    def forget(self, error: TrunError, session: Session) -> bool:
+        """True where the error says that the session is gone with its daemon: the next call opens another."""
+        gone = isinstance(error, SessionExpiredError) or (
+            isinstance(error, UnavailableError) and not isinstance(error, DrainingError)
+        )
+        with self._lock:
+            if gone and self._session is session:
+                self._session = None
+                if self._memory is not None:
+                    self._former_memory = self._memory
+                    self._memory = None
+        return gone
 
 
 _state: _Installed | None = None
@@ -182,20 +197,22 @@ def install(
     before = backends["nvidia"]
     state.backend_before = before
     emulated = device is not None
-    state.compiler = DaemonCompiler(state.session, last_level="ptx" if emulated else "cubin", local=compile == "local")
+    state.compiler = DaemonCompiler(
+        state.session, state.forget, last_level="ptx" if emulated else "cubin", local=compile == "local"
+    )
     binary = EMULATOR_BINARY if emulated else "cubin"
     backend = daemon_backend(before.compiler, state.compiler, binary)
     if device is not None:
         from trun.triton._driver import emulator_driver
 
-        driver = emulator_driver(state.compiler, device, state.memory, cpu_as_cuda)
+        driver = emulator_driver(state.compiler, device, state.memory, state.forget, cpu_as_cuda)
         backends["nvidia"] = type(before)(compiler=backend, driver=driver)
         triton_driver.set_active(driver())
         _serve_cubins(state.compiler)
         if cpu_as_cuda:
             from trun.triton._cpu_as_cuda import CudaOnCpu
 
-            state.cpu_as_cuda = CudaOnCpu(state.memory, device)
+            state.cpu_as_cuda = CudaOnCpu(state.memory, state.forget, device)
             state.cpu_as_cuda.install()
     else:
         module, why = (None, "asked for") if launcher == "triton" else native()

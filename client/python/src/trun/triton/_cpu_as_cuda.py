@@ -20,7 +20,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from trun.session import Device
+from trun.errors import TrunError
+from trun.session import Device, Session
 from trun.triton._driver import EmulatorEvent, EmulatorStream
 from trun.triton._memory import HostMemory
 
@@ -53,8 +54,11 @@ class _Mode(TorchFunctionMode):  # type: ignore[misc]
 
 
 class CudaOnCpu:
-    def __init__(self, memory_of: Callable[[], HostMemory], device: Device) -> None:
+    def __init__(
+        self, memory_of: Callable[[], HostMemory], forget: Callable[[TrunError, Session], bool], device: Device
+    ) -> None:
         self._memory_of = memory_of
+        self._forget = forget
         self._capability = divmod(int(device.target.split(":")[1]), 10)
         self._device = device
         self._mode: _Mode | None = None
@@ -99,7 +103,7 @@ class CudaOnCpu:
             return False
         if address == 0:
             return tensor.numel() == 0 and getattr(tensor, "_trun_cuda", False)
-        return self._memory_of().lent_block(address) is not None
+        return self._memory_of().is_lent(address)
 
     def _any_held(self, args: Any, kwargs: Any) -> bool:
         for value in (*args, *kwargs.values()):
@@ -122,7 +126,7 @@ class CudaOnCpu:
         if nbytes == 0:
             tensor._trun_cuda = True
             return tensor
-        if self._memory_of().lent_block(storage.data_ptr()) is not None:
+        if self._memory_of().is_lent(storage.data_ptr()):
             return tensor
         moved = self._new_storage(nbytes)
         moved.copy_(storage)
@@ -139,7 +143,13 @@ class CudaOnCpu:
 
     def _new_storage(self, nbytes: int) -> torch.UntypedStorage:
         memory = self._memory_of()
-        block = memory.lend(nbytes)
+        try:
+            block = memory.lend(nbytes)
+        except TrunError as error:
+            if not self._forget(error, memory.session):
+                raise
+            memory = self._memory_of()
+            block = memory.lend(nbytes)
         array = np.asarray(_Bytes(block.host, nbytes))
         weakref.finalize(array.base, memory.end_loan, block)
         return torch.from_numpy(array).untyped_storage()

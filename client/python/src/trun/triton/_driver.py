@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from trun.session import Device
-from trun.triton._launcher import EmulatorLauncher, LaunchCounter
+from trun.errors import TrunError
+from trun.session import Device, Session
+from trun.triton._launcher import EmulatorLauncher, LaunchCounter, LoadedKernel
 from trun.triton._memory import HostMemory
 from trun.triton._stages import DaemonCompiler, KernelSource
 
@@ -130,7 +131,7 @@ class EmulatorUtils:
         self._with_threads = "n_max_threads" in inspect.getsource(CompiledKernel._init_handles)
 
     def load_binary(self, name: str, binary: bytes, shared: int, device: int) -> tuple[Any, ...]:
-        kernel = self._compiler.take(KernelSource.from_bytes(binary))
+        kernel = LoadedKernel(self._compiler, KernelSource.from_bytes(binary))
         loaded = (kernel, kernel, 0, 0)  # registers and spills: nothing assembles PTX here
         return (*loaded, _MAX_THREADS) if self._with_threads else loaded
 
@@ -164,14 +165,20 @@ def instructions_benchmark(kernel_call: Callable[[], Any], *, quantiles: Sequenc
 
 
 def emulator_driver(
-    compiler: DaemonCompiler, device: Device, memory_of: Callable[[], HostMemory], cpu_as_cuda: bool
+    compiler: DaemonCompiler,
+    device: Device,
+    memory_of: Callable[[], HostMemory],
+    forget: Callable[[TrunError, Session], bool],
+    cpu_as_cuda: bool,
 ) -> type:
     """A driver class for the Triton of this process."""
     from triton.backends.compiler import GPUTarget
     from triton.backends.driver import DriverBase
 
     arch = int(device.target.split(":")[1])
-    launcher = type("Launcher", (EmulatorLauncher,), {"memory_of": staticmethod(memory_of)})
+    launcher = type(
+        "Launcher", (EmulatorLauncher,), {"memory_of": staticmethod(memory_of), "forget": staticmethod(forget)}
+    )
 
     class TrunDriver(DriverBase):  # type: ignore[misc]
         def __init__(self) -> None:

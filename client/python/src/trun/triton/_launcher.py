@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from trun.errors import TrunError, argument_error
+from trun.errors import TrunError, UnavailableError, argument_error
 from trun.kernel import Kernel, Signature
+from trun.session import Session
 from trun.triton._memory import HostMemory, Staging
+from trun.triton._stages import DaemonCompiler, KernelSource
 from trun.v1 import launch_pb2
 
 _ANSWER_SLACK_S = 3600.0
 _SERVER_LIMIT_S = 600.0
+_NOT_SENT = "failed to connect"  # gRPC's words for a call that nobody has received
 _FLOATS = ("fp16", "bf16", "fp32", "f32", "fp64", "f64")
 
 
@@ -51,10 +54,26 @@ class LaunchCounter:
     launches = 0
 
 
+class LoadedKernel:
+    """A kernel in the session of the moment: loaded anew when the daemon was started anew."""
+
+    def __init__(self, compiler: DaemonCompiler, source: KernelSource) -> None:
+        self._compiler = compiler
+        self._source = source
+        self._kernel = compiler.take(source)
+
+    def within(self, session: Session) -> Kernel:
+        if self._kernel._session is not session:
+            self._kernel = self._compiler.take(self._source)
+        return self._kernel
+
+
 class EmulatorLauncher:
-    """One specialisation of a kernel. ``memory`` is that of the session which its launches run in."""
+    """One specialisation of a kernel. ``memory_of`` gives the memory of the session which its launches run in,
+    ``forget`` ends a session whose daemon is gone."""
 
     memory_of: Callable[[], HostMemory]  # set by the driver
+    forget: Callable[[TrunError, Session], bool]
 
     def __init__(self, src: Any, metadata: Any) -> None:
         self._types, self._fixed = signature_entries(src)
@@ -65,7 +84,7 @@ class EmulatorLauncher:
         grid_y: int,
         grid_z: int,
         stream: Any,
-        function: Kernel,
+        function: LoadedKernel,
         kernel_metadata: Any,
         launch_metadata: Any,
         enter_hook: Any,
@@ -79,39 +98,54 @@ class EmulatorLauncher:
         if exit_hook is not None:
             exit_hook(launch_metadata)
 
-    def _launch(self, kernel: Kernel, grid: list[int], arguments: tuple[Any, ...]) -> None:
-        memory = type(self).memory_of()
-        values = list(flatten(self._types, arguments))
-        if self._fixed:
-            values = [pair for at, pair in enumerate(values) if at not in self._fixed]
-        if any(kind.startswith("tensordesc") for kind, _ in values):
-            values = list(_descriptors_as(kernel.signature, values))
-        staging = Staging(memory)
-        for position, (kind, value) in enumerate(values):
-            if kind.startswith("*") and hasattr(value, "data_ptr"):
-                staging.add(value, position)
-            elif kind.startswith("tensordesc"):
-                staging.add(value.base, position)
-        try:
-            staging.copy_in()
-            session = memory.session
-            request = launch_pb2.LaunchRequest(
-                session=session.id,
-                kernel=kernel._handle,
-                grid=grid,
-                arguments=[_encode(at, kind, value, staging) for at, (kind, value) in enumerate(values)],
-                wait=True,
-            )
-            request.deadline.seconds = int(_SERVER_LIMIT_S)
-            result = session._launch(request, _SERVER_LIMIT_S + _ANSWER_SLACK_S, True).result
-            staging.copy_back()
-        finally:
-            staging.release()
+    def _launch(self, loaded: LoadedKernel, grid: list[int], arguments: tuple[Any, ...]) -> None:
+        for is_again in (False, True):
+            memory = type(self).memory_of()
+            kernel = loaded.within(memory.session)
+            if kernel._session is not memory.session:
+                memory = type(self).memory_of()  # the session ended while the kernel was loaded
+            staging = Staging(memory)
+            try:
+                result = self._launch_staged(kernel, memory.session, staging, grid, arguments)
+                break
+            except TrunError as error:
+                if not type(self).forget(error, memory.session) or is_again:
+                    raise
+                if staging.shares_memory and isinstance(error, UnavailableError) and _NOT_SENT not in error.message:
+                    raise  # the kernel may have run, in part, on the program's own memory
+            finally:
+                staging.release()
         LaunchCounter.launches += 1
         LaunchCounter.warp_instructions += result.warp_instructions
         LaunchCounter.device_seconds += result.device_time.seconds + result.device_time.nanos * 1e-9
         if result.printed:
             _write(result.printed)
+
+    def _launch_staged(
+        self, kernel: Kernel, session: Session, staging: Staging, grid: list[int], arguments: tuple[Any, ...]
+    ) -> launch_pb2.LaunchResult:
+        values = list(flatten(self._types, arguments))
+        if self._fixed:
+            values = [pair for at, pair in enumerate(values) if at not in self._fixed]
+        if any(kind.startswith("tensordesc") for kind, _ in values):
+            values = list(_descriptors_as(kernel.signature, values))
+        for position, (kind, value) in enumerate(values):
+            if kind.startswith("*") and hasattr(value, "data_ptr"):
+                staging.add(value, position)
+            elif kind.startswith("tensordesc"):
+                staging.add(value.base, position)
+        staging.copy_in()
+        request = launch_pb2.LaunchRequest(
+            session=session.id,
+            kernel=kernel._handle,
+            grid=grid,
+            arguments=[_encode(at, kind, value, staging) for at, (kind, value) in enumerate(values)],
+            wait=True,
+        )
+        request.deadline.seconds = int(_SERVER_LIMIT_S)
+        result: launch_pb2.LaunchResult = session._launch(request, _SERVER_LIMIT_S + _ANSWER_SLACK_S, True).result
+        staging.copy_back()
+        return result
 
 
 def _descriptors_as(signature: Signature, values: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -97,6 +97,13 @@ def extent_of(value: Any, position: int) -> Range:
     )
 
 
+def _check_null(value: Any, position: int) -> None:
+    """A tensor of elements without memory would be a null pointer to the kernel."""
+    count = getattr(value, "numel", None)
+    if callable(count) and count() > 0:
+        raise argument_error(f"argument {position} is a tensor without memory: of the meta device, or freed", position)
+
+
 def merged(ranges: Iterable[Range]) -> list[Range]:
     """Ranges in order, those that overlap made one."""
     out: list[Range] = []
@@ -109,10 +116,15 @@ def merged(ranges: Iterable[Range]) -> list[Range]:
 
 
 class HostMemory:
-    """Blocks of one session. Thread-safe."""
+    """Blocks of one session. Thread-safe.
 
-    def __init__(self, session: Session) -> None:
+    ``former`` is that of a session that ended under the program: its lent blocks are still memory of this process,
+    which a kernel gets as a copy, like any other.
+    """
+
+    def __init__(self, session: Session, former: HostMemory | None = None) -> None:
         self.session = session
+        self._former = former
         self._lock = threading.RLock()
         self._idle: dict[int, list[Block]] = {}
         self._idle_bytes = 0
@@ -172,6 +184,12 @@ class HostMemory:
             block = self._lent[self._lent_at[at]]
         return block if address <= block.host + block.nbytes else None
 
+    def is_lent(self, address: int) -> bool:
+        """Whether it is memory of a tensor of the program, of this session or a former one."""
+        if self.lent_block(address) is not None:
+            return True
+        return self._former is not None and self._former.is_lent(address)
+
     def _host_address(self, tensor: Tensor) -> int:
         address = tensor.device_address
         with self._lock:
@@ -229,13 +247,18 @@ class Staging:
 
     def __init__(self, memory: HostMemory) -> None:
         self._memory = memory
+        self.shares_memory = False  # with the kernel: what it wrote before it failed has been written
         self._ranges: list[Range] = []
         self._staged: list[tuple[Range, Block]] = []
 
     def add(self, value: Any, position: int) -> None:
         address = value.data_ptr()
-        if address and self._memory.lent_block(address) is None:
+        if address == 0:
+            _check_null(value, position)
+        elif self._memory.lent_block(address) is None:
             self._ranges.append(extent_of(value, position))
+        else:
+            self.shares_memory = True
 
     def copy_in(self) -> None:
         for item in merged(self._ranges):

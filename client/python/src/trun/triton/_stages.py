@@ -59,14 +59,26 @@ class KernelSource:
 
 
 class DaemonCompiler:
-    """Compiles for one program. ``session`` gives the session of this process. Thread-safe."""
+    """Compiles for one program. Thread-safe.
 
-    def __init__(self, session: Callable[[], Session], *, last_level: str, local: bool = False) -> None:
+    ``session`` gives the session of this process, ``forget`` ends one whose daemon is gone.
+    """
+
+    def __init__(
+        self,
+        session: Callable[[], Session],
+        forget: Callable[[TrunError, Session], bool],
+        *,
+        last_level: str,
+        local: bool = False,
+    ) -> None:
         import triton
 
         self.last_level = last_level
         self._version: str = triton.__version__
         self._session = session
+        self._forget = forget
+        self._asked: Session | None = None  # whose toolchain it is
         self._local = local
         self._lock = threading.Lock()
         self._toolchain: str | None = None
@@ -80,18 +92,21 @@ class DaemonCompiler:
 
     def toolchain(self) -> str:
         """The daemon's toolchain of this program's version; empty where it has none (why_local says why)."""
+        session = self.session
         with self._lock:
-            if self._toolchain is None:
-                self._toolchain = "" if self._local else self._find_toolchain()
+            if self._toolchain is None or self._asked is not session:
+                self._toolchain = "" if self._local else self._find_toolchain(session)
+                self._defaults = None
+                self._asked = session
             return self._toolchain
 
-    def _find_toolchain(self) -> str:
-        for found in self.session.toolchains():
+    def _find_toolchain(self, session: Session) -> str:
+        for found in session.toolchains():
             if found.version == self._version and not found.unusable_reason:
                 return found.name
         request = toolchain_pb2.AdoptToolchainRequest(python=sys.executable)
         try:
-            adopted = self.session._call("ToolchainService.AdoptToolchain", request, timeout=120).toolchain
+            adopted = session._call("ToolchainService.AdoptToolchain", request, timeout=120).toolchain
         except TrunError as error:
             self.why_local = f"the daemon has no Triton {self._version} and cannot adopt {sys.executable}: {error}"
             return ""
@@ -112,17 +127,31 @@ class DaemonCompiler:
             return self._defaults
 
     def compile(self, source: KernelSource, to: str | None = None) -> Kernel:
+        """Once more by another daemon where the first is gone: a compile has no other effect."""
+        for is_again in (False, True):
+            session = self.session
+            try:
+                return self._compile(session, source, to)
+            except TrunError as error:
+                if not self._forget(error, session) or is_again:
+                    raise
+        raise AssertionError
+
+    def _compile(self, session: Session, source: KernelSource, to: str | None) -> Kernel:
         key = self._key(source)
         with self._lock:
             kept = self._kernels.get(key)
-        if kept is not None and kept._session is self.session and to in (None, self.last_level):
+        if kept is not None and kept._session is session and to in (None, self.last_level):
             return kept
+        toolchain = source.toolchain
+        if toolchain and self._asked is not session:
+            toolchain = self.toolchain() or toolchain  # another daemon's may have another name
         try:
-            kernel = self.session.load(
+            kernel = session.load(
                 source.text.encode(),
                 level=source.level,
                 options=source.options,
-                toolchain=source.toolchain or None,
+                toolchain=toolchain or None,
                 metadata=source.metadata or None,
                 target=source.target,
                 to=to or self.last_level,
