@@ -95,6 +95,11 @@ std::string FileObstacle(const ToolchainInfo& info, Level level, absl::string_vi
     if (has_old && !is_old) return "its dialect is called triton_gpu, as until Triton 3.2";
     if (has_new && !has_old && is_old) return "its dialect is called ttg, as from Triton 3.3 on";
   }
+  // In TTGIR only operations count: attributes of a dialect that nobody knows are read by every version.
+  if ((level == Level::kTtir && absl::StrContains(ir, "tlx.")) ||
+      (level == Level::kTtgir && absl::StrContains(ir, "= tlx."))) {
+    return "it is of Meta's TLX: adopt an environment with that fork (trun-client toolchains adopt PATH)";
+  }
   if (level == Level::kTtir || level == Level::kTtgir) {
     if (!IsAmd(target) && target.arch < 80 && version == Minor{3, 3} && absl::StrContains(ir, "tt.dot")) {
       return absl::StrCat("a pass of Triton 3.3 fails on a dot for sm_", target.arch);

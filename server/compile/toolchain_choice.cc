@@ -56,8 +56,10 @@ absl::Status NoneInstalled(const ToolchainQuestion& question, absl::string_view 
                   {{"toolchain", release}});
 }
 
-// The choice that the metadata's version asks for; an empty one where nothing of that minor version is there.
-ToolchainChoice OfVersion(std::vector<ToolchainChoice>& usable, absl::string_view version) {
+// The choice that the metadata's version asks for; an empty one where nothing of that minor version is there,
+// or only what is known to refuse the file.
+ToolchainChoice OfVersion(std::vector<ToolchainChoice>& usable, const ToolchainQuestion& question) {
+  const absl::string_view version = question.triton_version;
   for (ToolchainChoice& choice : usable) {
     if (choice.info.version != version) continue;
     choice.reason = absl::StrCat("the metadata names Triton ", version);
@@ -65,6 +67,8 @@ ToolchainChoice OfVersion(std::vector<ToolchainChoice>& usable, absl::string_vie
   }
   for (ToolchainChoice& choice : usable) {
     if (MinorOf(choice.info.version) != MinorOf(version)) continue;
+    // A fork's version may have the number of a release that cannot read its files.
+    if (!FileObstacle(choice.info, question.level, question.ir, question.target).empty()) continue;
     choice.reason = absl::StrCat("the metadata names Triton ", version, ", this is its nearest relative");
     return choice;
   }
@@ -92,7 +96,7 @@ absl::StatusOr<std::vector<ToolchainChoice>> ChooseToolchains(ToolchainRegistry&
   }
   std::string reason = "the newest that is installed";
   if (!question.triton_version.empty()) {
-    ToolchainChoice named = OfVersion(usable, question.triton_version);
+    ToolchainChoice named = OfVersion(usable, question);
     if (named.toolchain != nullptr) {
       TRUN_RETURN_IF_ERROR(CannotTarget(named.info, question.target));
       return std::vector<ToolchainChoice>{std::move(named)};

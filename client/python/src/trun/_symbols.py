@@ -1,7 +1,8 @@
 """Inert names of Triton: what a kernel's source refers to, resolved by the Triton of the daemon's choice.
 
 `tl.float32`, `gl.BlockedLayout([1], [32], [4], [0])` and so on are only remembered here, by name and arguments; nothing
-of Triton runs in the client. A name that no known version has is an AttributeError, as with Triton itself.
+of Triton runs in the client. A name that no known version has is an AttributeError, as with Triton itself; of the
+module that Meta's fork adds (trun.language.extra.tlx) every name is taken, and the daemon's Triton has it or says no.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ PACKAGES = {
     "trun.gluon.language": "triton.experimental.gluon.language",
     "trun.gluon": "triton.experimental.gluon",
 }
+
+# Modules of forks of Triton, which a daemon may have adopted: any name may be one of theirs.
+FORKS = ("triton.language.extra.tlx",)
 
 
 class Inert:
@@ -154,7 +158,7 @@ def lookup(module: str, name: str) -> Any:
     submodule = f"{module}.{name}"
     if submodule in sys.modules:
         return sys.modules[submodule]
-    if name not in NAMES[path].split():
+    if path not in FORKS and name not in NAMES[path].split():
         raise AttributeError(f"no Triton from 3.0 to 3.9 has {path}.{name} ({module!r} stands for {path})")
     return Symbol(f"{path}.{name}")
 
@@ -181,7 +185,7 @@ def names_of(module: str) -> list[str]:
 def register_submodules(package: str) -> None:
     """Makes `import trun.language.extra.libdevice` work: its parent is imported first, and calls this."""
     root = PACKAGES[package]
-    for path in NAMES:
+    for path in (*NAMES, *FORKS):
         if not path.startswith(root + "."):
             continue
         name = package + path[len(root) :]
