@@ -92,8 +92,7 @@ void AppendFormatted(absl::string_view format,
         if (ok) {
           int64_t signed_value = c.longs > 0 ? static_cast<int64_t>(value) : static_cast<int32_t>(value);
           if (c.shorts == 1) signed_value = static_cast<int16_t>(value);
-          if (c.shorts > 1)                             // %hhd: a signed byte
-            signed_value = static_cast<int8_t>(value);  // NOLINT(bugprone-signed-char-misuse)
+          if (c.shorts > 1) signed_value = static_cast<int8_t>(value);
           Print(c, "ll", static_cast<long long>(signed_value), out);
         }
         break;
