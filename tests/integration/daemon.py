@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +217,19 @@ class Session:
             self.daemon.tensors.Free(tensor_pb2.FreeRequest(session=self.id, tensors=tensors), timeout=30)
 
     def launch(
-        self, kernel: str, grid: tuple[int, ...], *arguments: Any, deadline: float = 0, wait: bool = True
+        self,
+        kernel: str,
+        grid: tuple[int, ...],
+        *arguments: Any,
+        deadline: float = 0,
+        wait: bool = True,
+        checks: Sequence[str] = (),
     ) -> Any:
         request = launch_pb2.LaunchRequest(
             session=self.id, kernel=kernel, grid=grid, wait=wait, arguments=[argument(a) for a in arguments]
         )
+        for check in checks:
+            setattr(request.checks, check, True)
         if deadline:
             request.deadline.FromNanoseconds(int(deadline * 1e9))
         with translated():

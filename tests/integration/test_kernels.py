@@ -17,9 +17,9 @@ LEVELS = ["ttir", "ttgir", "llir", "ptx"]
 NUMBERS = {"ttir": 3, "ttgir": 4, "llir": 5, "ptx": 6, "cubin": 7}
 
 
-def run_and_check(session: Session, kernel: str, case: Case) -> None:
+def run_and_check(session: Session, kernel: str, case: Case, *checks: str) -> None:
     handles: list[Any] = [session.tensor(a) if isinstance(a, np.ndarray) else a for a in case.arguments]
-    session.launch(kernel, case.grid, *handles)
+    session.launch(kernel, case.grid, *handles, checks=checks)
     for position, expected in case.expected.items():
         given = case.arguments[position]
         got = np.frombuffer(session.read(handles[position].tensor), dtype=given.dtype).reshape(given.shape)
@@ -46,6 +46,13 @@ def test_every_kernel_from_every_level(session: Session, name: str, toolchain: s
         ir = fetch(session, first.kernel, level)
         again = session.compile(ir, level, toolchain=toolchain, metadata_json=first.info.metadata_json)
         run_and_check(session, again.kernel, case)
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS)
+@pytest.mark.parametrize("name", list(CASES))
+def test_every_kernel_is_clean_under_every_check(session: Session, name: str, toolchain: str) -> None:
+    made = session.compile(kernels.example(f"{name}.ttir"), "ttir", toolchain=toolchain)
+    run_and_check(session, made.kernel, CASES[name][1](), "uninitialized", "races", "async")
 
 
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)

@@ -39,8 +39,9 @@ def daemon() -> Iterator[str]:
         yield address
 
 
-def run(daemon: str, script: pathlib.Path) -> subprocess.CompletedProcess[str]:
+def run(daemon: str, script: pathlib.Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"TRUN_ADDRESS": daemon, "PYTHONPATH": str(pathlib.Path(trun.__file__).parents[1])}
+    environment |= variables
     return subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -62,6 +63,12 @@ def test_an_example_prints_that_it_is_right(daemon: str, example: str) -> None:
     ended = run(daemon, ROOT / "examples" / example)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.endswith("right\n")
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_is_clean_under_every_check(daemon: str, example: str) -> None:
+    ended = run(daemon, ROOT / "examples" / example, TRUN_CHECK="uninit,race,async")
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("level", SPOILT_FILES)

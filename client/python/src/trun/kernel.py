@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import numbers
+import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -329,9 +330,11 @@ class Launcher:
 
         On the emulator: check="uninit,race,async" looks for values that nothing wrote (what Session.empty() gave counts
         as unwritten until this program or a launch writes it), accesses that nothing orders, and copies and wgmma that
-        nothing waited for, many times slower; trace=Trace(...) fills in result.trace.
+        nothing waited for, many times slower; without it, TRUN_CHECK in the environment is asked. trace=Trace(...)
+        fills in result.trace.
         """
         session = self._kernel._session
+        check = check if check is not None else os.environ.get("TRUN_CHECK") or None
         call = self._bind(arguments, named)
         if call.arrays and not wait:
             raise argument_error("wait=False cannot write arrays back: use tensors of the session")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from trun.errors import TrunError, UnavailableError, argument_error
-from trun.kernel import Kernel, Signature
+from trun.kernel import Kernel, Signature, checks_of
 from trun.session import Session
 from trun.triton._memory import HostMemory, Staging
 from trun.triton._stages import DaemonCompiler, KernelSource
@@ -143,6 +144,8 @@ class EmulatorLauncher:
             wait=True,
         )
         request.deadline.seconds = int(_SERVER_LIMIT_S)
+        if checks := os.environ.get("TRUN_CHECK"):
+            request.checks.CopyFrom(checks_of(checks))
         result: launch_pb2.LaunchResult = session._launch(request, _SERVER_LIMIT_S + _ANSWER_SLACK_S, True).result
         staging.copy_back()
         return result
