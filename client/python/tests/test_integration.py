@@ -166,7 +166,9 @@ $end: ret;
 """
 
 
-def test_checks_and_a_trace_come_with_a_launch(live: trun.Session, tmp_path: pathlib.Path) -> None:
+def test_checks_and_a_trace_come_with_a_launch(
+    live: trun.Session, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "counter.ptx").write_text(COUNTER)
     (tmp_path / "counter.json").write_text(json.dumps({"name": "counter", "num_warps": 1, "shared": 0, "num_ctas": 1}))
     kernel = live.load(tmp_path / "counter.ptx")
@@ -184,6 +186,10 @@ def test_checks_and_a_trace_come_with_a_launch(live: trun.Session, tmp_path: pat
     trace = kernel[2](x, check=["uninit"], trace=trun.Trace(registers=True, program=(1,))).trace
     assert 0 < trace.index("counter.py:5\n") < trace.index("counter.py:6\n") and "%r2 = " in trace
     assert kernel[1](x).trace == ""
+    monkeypatch.setenv("TRUN_CHECK", "race")
+    with pytest.raises(trun.RaceError):
+        kernel[3](x)
+    kernel[3](x, check="uninit")  # what the call says stands before the environment
 
 
 def test_what_nobody_wrote_into_an_empty_tensor_is_reported(live: trun.Session, tmp_path: pathlib.Path) -> None:
