@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from trun._descriptors import receive_descriptors
+from trun._descriptors import is_sealed, receive_descriptors
 from trun.errors import ProtocolError, TrunError, argument_error
-from trun.session import Session, _is_sealed
+from trun.session import Session
 from trun.tensor import Tensor
 from trun.v1 import session_pb2
 
@@ -211,7 +211,7 @@ class HostMemory:
         descriptors = receive_descriptors(session._descriptor_socket, response.token)
         try:
             exported = response.tensors[0]
-            if exported.descriptor_index >= len(descriptors) or not _is_sealed(descriptors[exported.descriptor_index]):
+            if exported.descriptor_index >= len(descriptors) or not is_sealed(descriptors[exported.descriptor_index]):
                 raise ProtocolError("the daemon exported no sealed memory", reason="PROTOCOL", code="INTERNAL")
             descriptor = descriptors[exported.descriptor_index]
             size = os.fstat(descriptor).st_size
