@@ -19,6 +19,7 @@ namespace trun::device {
 
 TRUN_DECLARE_LANE_OPERATIONS(ops_baseline)
 TRUN_DECLARE_LANE_OPERATIONS(ops_avx2)
+TRUN_DECLARE_LANE_OPERATIONS(ops_avx512)
 
 }  // namespace trun::device
 
