@@ -67,6 +67,18 @@ absl::Status CheckRequest(const CompileRequest& request, const CompilePipelineOp
   return absl::OkStatus();
 }
 
+// TTIR and TTGIR say what they are of: metadata of another kernel is refused, not compiled with. What else is
+// wrong with the file, the compiler says better.
+absl::Status CheckGivenMetadata(const CompileRequest& request) {
+  if (request.metadata_json.empty() || IsAmd(request.target) ||
+      (request.level != Level::kTtir && request.level != Level::kTtgir)) {
+    return absl::OkStatus();
+  }
+  absl::Status read =
+      ReadMetadata(request.metadata_json, request.level, request.ir, request.kernel_name).status();
+  return GetReason(read) == Reason::kMetadata ? read : absl::OkStatus();
+}
+
 std::vector<ArtifactDescription> Describe(const std::map<Level, std::string>& artifacts) {
   std::vector<ArtifactDescription> out;
   for (const auto& [level, bytes] : artifacts) {
@@ -206,6 +218,7 @@ absl::StatusOr<CompileOutcome> CompilePipeline::State::CompileWith(const Compile
   }
   if (request.passes.resume_after.empty()) {
     TRUN_RETURN_IF_ERROR(CheckLevel(request.level, request.ir, request.file_name));
+    TRUN_RETURN_IF_ERROR(CheckGivenMetadata(request));
   }
   CompileRun run({cache, &flights, clock, options.error_ttl, options.refusal_ttl}, request, choice, key,
                  deadline, on_event);

@@ -5,6 +5,7 @@
 #include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "common/rpc/limits.h"
+#include "grpc/grpc.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
@@ -41,6 +42,10 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
         admin_(context) {}
 
   absl::Status Start() {
+    // The library stays up until the process ends: where the last server takes it down, the end may wait for
+    // a poll of 10 s that a slow reader has left behind.
+    static const bool stays = (grpc_init(), true);
+    (void)stays;
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;

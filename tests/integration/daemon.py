@@ -6,7 +6,7 @@ import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,8 @@ class Session:
             listed = self.daemon.sessions.ListSessions(session_pb2.ListSessionsRequest(), timeout=30)
         return next(s for s in listed.sessions if s.session == self.id)
 
-    def compile_events(self, ir: bytes | str, level: str, timeout: float = 120, **fields: Any) -> list[Any]:
+    def compile_stream(self, ir: bytes | str, level: str, timeout: float = 120, **fields: Any) -> Iterator[Any]:
+        """The events of a compile, each when it comes."""
         request = compile_pb2.CompileRequest(
             session=self.id,
             level=kernel_pb2.Level.Value("LEVEL_" + level.upper()),
@@ -167,7 +168,10 @@ class Session:
             **fields,
         )
         with translated():
-            return list(self.daemon.compiler.Compile(request, timeout=timeout))
+            yield from self.daemon.compiler.Compile(request, timeout=timeout)
+
+    def compile_events(self, ir: bytes | str, level: str, timeout: float = 120, **fields: Any) -> list[Any]:
+        return list(self.compile_stream(ir, level, timeout, **fields))
 
     def compile(self, ir: bytes | str, level: str, **fields: Any) -> Any:
         return self.compile_events(ir, level, **fields)[-1].kernel
@@ -179,6 +183,13 @@ class Session:
 
         with translated():
             return self.daemon.compiler.Upload(chunks(), timeout=120).digest
+
+    def artifact(self, kernel: str, level: str) -> bytes:
+        request = compile_pb2.GetArtifactRequest(
+            session=self.id, kernel=kernel, level=kernel_pb2.Level.Value("LEVEL_" + level.upper())
+        )
+        with translated():
+            return b"".join(part.data for part in self.daemon.compiler.GetArtifact(request, timeout=60))
 
     def allocate(self, dtype: str, *shape: int) -> Any:
         spec = tensor_pb2.TensorSpec(dtype=DTYPES[dtype], shape=shape)

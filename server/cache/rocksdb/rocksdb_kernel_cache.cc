@@ -119,9 +119,9 @@ absl::Status RocksDbKernelCache::Load() {
         return true;
       });
   // A block of records that cannot be read loses those that stand in it and after it; they are misses from
-  // now on.
-  if (!scanned.ok()) ++damaged;
-  if (damaged > 0 || database_->was_repaired()) {
+  // now on. So are those of a database that had to be repaired.
+  if (!scanned.ok() || database_->was_repaired()) ++damaged;
+  if (damaged > 0) {
     TRUN_RETURN_IF_ERROR(database_->Scan(CacheFamily::kBlobs, [&](absl::string_view key, absl::string_view) {
       const absl::StatusOr<Digest> digest = Digest::FromBytes(key);
       if (!digest.ok() || !loaded.HasBlob(*digest)) batch.Delete(CacheFamily::kBlobs, key);
