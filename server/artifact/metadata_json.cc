@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/json_depth.h"
 #include "common/base/status.h"
 #include "server/artifact/level_detection.h"
 #include "server/artifact/metadata.h"
@@ -26,27 +27,6 @@ absl::Status SyntaxError(absl::string_view text, size_t byte, absl::string_view 
       {{"line", absl::StrCat(line)}, {"column", absl::StrCat(std::max<size_t>(column, 1))}});
 }
 
-// Index of the bracket that nests too deep, npos where none does. The parser copes with any depth, the
-// printer not.
-size_t TooDeep(absl::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) return i;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return absl::string_view::npos;
-}
-
 // The start of a value, in ASCII.
 std::string Shown(const nlohmann::json& value) { return value.dump(-1, ' ', true).substr(0, 60); }
 
@@ -65,7 +45,7 @@ absl::StatusOr<MetadataJson> MetadataJson::Parse(absl::string_view text) {
         absl::StrCat("the metadata has ", text.size(), " bytes; the limit is ", kMaxMetadataTextBytes),
         {{"limit", absl::StrCat(kMaxMetadataTextBytes)}});
   }
-  const size_t deep = TooDeep(text);
+  const size_t deep = FirstTooDeep(text, kMaxDepth);
   if (deep != absl::string_view::npos) return SyntaxError(text, deep + 1, "it is nested too deep");
   try {
     result.object_ = nlohmann::json::parse(text.begin(), text.end());

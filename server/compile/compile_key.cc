@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/json_depth.h"
 #include "common/base/status.h"
 #include "server/toolchain/source_frontend.h"
 
@@ -17,33 +18,12 @@ constexpr absl::string_view kKeyVersion = "trun compile 1";
 constexpr size_t kMaxOptionBytes = size_t{64} << 10;
 constexpr int kMaxOptionDepth = 32;
 
-// Brackets outside of strings, counted before the parse: what nests too deep must not reach a recursive
-// printer.
-int Depth(absl::string_view json) {
-  int depth = 0;
-  int deepest = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < json.size(); ++i) {
-    const char c = json[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
-}
-
 // "hash" names the source Triton started from (triton/compiler/compiler.py) and no stage reads it: with it in
 // the key, no two sources would ever share what they have in common.
 std::string MetadataOfKey(absl::string_view metadata_json) {
   std::string text(metadata_json);
-  if (!absl::StrContains(text, "\"hash\"") || Depth(text) > kMaxOptionDepth) return text;
+  if (!absl::StrContains(text, "\"hash\"") || FirstTooDeep(text, kMaxOptionDepth) != absl::string_view::npos)
+    return text;
   nlohmann::json parsed = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!parsed.is_object() || parsed.erase("hash") == 0) return text;
   return parsed.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -71,7 +51,8 @@ CacheKey MakeCompileKey(Level level, const Digest& ir, absl::string_view metadat
 absl::StatusOr<CompileOptions> CanonicalOptions(const CompileOptions& options) {
   CompileOptions canonical;
   for (const auto& [name, value] : options) {
-    const bool is_sound = value.size() <= kMaxOptionBytes && Depth(value) <= kMaxOptionDepth;
+    const bool is_sound =
+        value.size() <= kMaxOptionBytes && FirstTooDeep(value, kMaxOptionDepth) == absl::string_view::npos;
     nlohmann::json parsed = nlohmann::json::value_t::discarded;
     if (is_sound) parsed = nlohmann::json::parse(value, nullptr, /*allow_exceptions=*/false);
     if (parsed.is_discarded()) {

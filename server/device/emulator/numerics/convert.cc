@@ -50,35 +50,7 @@ Integer RoundToInteger(const Decoded& d, Rounding rounding) {
     if (d.exponent > room) return {d.negative, ~uint64_t{0}};
     return {d.negative, d.significand << d.exponent};
   }
-  const int drop = -d.exponent;
-  uint64_t kept = 0;
-  int half = -1;
-  bool inexact = true;
-  if (drop < 64) {
-    kept = d.significand >> drop;
-    const uint64_t rest = d.significand & MaskOf(drop);
-    const uint64_t middle = uint64_t{1} << (drop - 1);
-    inexact = rest != 0;
-    half = rest < middle ? -1 : (rest == middle ? 0 : 1);
-  }
-  bool up = false;
-  switch (rounding) {
-    case Rounding::kNearestEven:
-      up = half > 0 || (half == 0 && (kept & 1));
-      break;
-    case Rounding::kNearestAway:
-      up = half >= 0;
-      break;
-    case Rounding::kTowardZero:
-      break;
-    case Rounding::kDown:
-      up = d.negative && inexact;
-      break;
-    case Rounding::kUp:
-      up = !d.negative && inexact;
-      break;
-  }
-  return {d.negative, kept + up};
+  return {d.negative, RoundedShift(d.significand, -d.exponent, rounding, d.negative)};
 }
 
 uint64_t ReadFloatBits(Type type, uint64_t value) {

@@ -79,6 +79,33 @@ constexpr Decoded Decode(const FloatFormat& f, uint64_t bits) {
   return d;
 }
 
+// |value| · 2^-drop as an integer, rounded as the number of that sign is. REQUIRES: drop >= 1.
+constexpr uint64_t RoundedShift(uint64_t value, int drop, Rounding rounding, bool negative) {
+  uint64_t kept = 0;
+  int half = -1;  // the dropped part against half a unit: -1 less, 0 equal, 1 more
+  bool inexact = value != 0;
+  if (drop <= 64) {
+    kept = drop == 64 ? 0 : value >> drop;
+    const uint64_t rest = drop == 64 ? value : value & ((uint64_t{1} << drop) - 1);
+    const uint64_t middle = uint64_t{1} << (drop - 1);
+    inexact = rest != 0;
+    half = rest < middle ? -1 : (rest == middle ? 0 : 1);
+  }
+  switch (rounding) {
+    case Rounding::kNearestEven:
+      return kept + (half > 0 || (half == 0 && (kept & 1) != 0));
+    case Rounding::kNearestAway:
+      return kept + (half >= 0);
+    case Rounding::kTowardZero:
+      return kept;
+    case Rounding::kDown:
+      return kept + (negative && inexact);
+    case Rounding::kUp:
+      return kept + (!negative && inexact);
+  }
+  return kept;
+}
+
 // Rounds significand · 2^exponent to the format, once. A significand whose exact value has more bits carries
 // a sticky one in its lowest bit; it must then have at least two bits more than the format. Overflow gives
 // infinity or the largest finite value as the rounding asks, always the latter with `satfinite` or where
@@ -94,38 +121,7 @@ constexpr uint64_t Round(const FloatFormat& f, bool negative, uint64_t significa
   const bool subnormal = value_exponent < min_exponent;
   int drop = 63 - f.mantissa_bits;
   if (subnormal) drop += min_exponent - value_exponent;
-  uint64_t kept = 0;
-  int half = -1;  // the dropped part against half a unit: -1 less, 0 equal, 1 more
-  bool inexact = true;
-  if (drop > 64) {
-    kept = 0;
-  } else if (drop == 64) {
-    half = significand == uint64_t{1} << 63 ? 0 : 1;
-  } else {
-    kept = significand >> drop;
-    const uint64_t rest = significand & ((uint64_t{1} << drop) - 1);
-    const uint64_t middle = uint64_t{1} << (drop - 1);
-    inexact = rest != 0;
-    half = rest < middle ? -1 : (rest == middle ? 0 : 1);
-  }
-  bool up = false;
-  switch (rounding) {
-    case Rounding::kNearestEven:
-      up = half > 0 || (half == 0 && (kept & 1));
-      break;
-    case Rounding::kNearestAway:
-      up = half >= 0;
-      break;
-    case Rounding::kTowardZero:
-      break;
-    case Rounding::kDown:
-      up = negative && inexact;
-      break;
-    case Rounding::kUp:
-      up = !negative && inexact;
-      break;
-  }
-  kept += up;
+  const uint64_t kept = RoundedShift(significand, drop, rounding, negative);
   const int biased = subnormal ? 0 : value_exponent + f.bias - 1;
   const uint64_t magnitude = biased > (1 << f.exponent_bits)
                                  ? ~uint64_t{0} >> 2

@@ -1,4 +1,5 @@
 // Comparisons of lanes (PTX ISA, "Comparison and Selection Instructions").
+#include "server/device/emulator/ops/comparison.h"
 #include "server/device/emulator/ops/lane_integer.h"
 #include "server/device/emulator/ops/lane_types.h"
 #include "server/device/emulator/ops/lanes.h"
@@ -36,16 +37,8 @@ template <typename T, Comparison kCompare>
 Step Compare(Warp& warp, const Instruction& in, uint32_t mask) {
   const Lane<T>* a = LanesAt<T>(warp, in.operand[1]);
   const Lane<T>* b = LanesAt<T>(warp, in.operand[2]);
-  const uint32_t result = MaskOf([=](int i) {
-    const T x = static_cast<T>(a[i]);
-    const T y = static_cast<T>(b[i]);
-    if constexpr (kCompare == Comparison::kEq) return x == y;
-    if constexpr (kCompare == Comparison::kNe) return x != y;
-    if constexpr (kCompare == Comparison::kLt) return x < y;
-    if constexpr (kCompare == Comparison::kLe) return x <= y;
-    if constexpr (kCompare == Comparison::kGt) return x > y;
-    if constexpr (kCompare == Comparison::kGe) return x >= y;
-  });
+  const uint32_t result =
+      MaskOf([=](int i) { return Holds(kCompare, static_cast<T>(a[i]), static_cast<T>(b[i])); });
   return FinishCompare(warp, in, mask, result);
 }
 
@@ -67,40 +60,7 @@ Step CompareFloat(Warp& warp, const Instruction& in, uint32_t mask) {
     T x, y;
     __builtin_memcpy(&x, &a[i], sizeof x);
     __builtin_memcpy(&y, &b[i], sizeof y);
-    x = FlushInput(x, ftz);
-    y = FlushInput(y, ftz);
-    const bool ordered = !__builtin_isunordered(x, y);
-    switch (kCompare) {
-      case Comparison::kEq:
-        return x == y;
-      case Comparison::kNe:
-        return ordered && x != y;
-      case Comparison::kLt:
-        return x < y;
-      case Comparison::kLe:
-        return x <= y;
-      case Comparison::kGt:
-        return x > y;
-      case Comparison::kGe:
-        return x >= y;
-      case Comparison::kEqu:
-        return !ordered || x == y;
-      case Comparison::kNeu:
-        return x != y;
-      case Comparison::kLtu:
-        return !(x >= y);
-      case Comparison::kLeu:
-        return !(x > y);
-      case Comparison::kGtu:
-        return !(x <= y);
-      case Comparison::kGeu:
-        return !(x < y);
-      case Comparison::kNum:
-        return ordered;
-      case Comparison::kNan:
-        return !ordered;
-    }
-    return false;
+    return Holds(kCompare, FlushInput(x, ftz), FlushInput(y, ftz));
   });
   return FinishCompare(warp, in, mask, result);
 }

@@ -1,6 +1,7 @@
 // setp, set, selp, slct, testp, copysign (PTX ISA, "Comparison and Selection Instructions").
 #include <cstring>
 
+#include "server/device/emulator/ops/comparison.h"
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ops/float_operation.h"
 #include "server/device/emulator/ops/lane_operations.h"
@@ -28,42 +29,6 @@ bool TakeComparison(Form& form, bool is_float, bool is_signed, Comparison* out) 
       *out = row.comparison;
       return true;
     }
-  }
-  return false;
-}
-
-// The result of a comparison with NaNs, for formats that are compared as doubles or floats.
-bool Holds(Comparison comparison, double x, double y) {
-  const bool ordered = !__builtin_isunordered(x, y);
-  switch (comparison) {
-    case Comparison::kEq:
-      return x == y;
-    case Comparison::kNe:
-      return ordered && x != y;
-    case Comparison::kLt:
-      return x < y;
-    case Comparison::kLe:
-      return x <= y;
-    case Comparison::kGt:
-      return x > y;
-    case Comparison::kGe:
-      return x >= y;
-    case Comparison::kEqu:
-      return !ordered || x == y;
-    case Comparison::kNeu:
-      return !ordered || x != y;
-    case Comparison::kLtu:
-      return !ordered || x < y;
-    case Comparison::kLeu:
-      return !ordered || x <= y;
-    case Comparison::kGtu:
-      return !ordered || x > y;
-    case Comparison::kGeu:
-      return !ordered || x >= y;
-    case Comparison::kNum:
-      return ordered;
-    case Comparison::kNan:
-      return !ordered;
   }
   return false;
 }
@@ -99,44 +64,15 @@ uint64_t Element(const Warp& warp, uint32_t offset, uint32_t lane, const Compare
 }
 
 bool CompareElements(const CompareData& data, uint64_t a, uint64_t b) {
-  if (data.is_integer) {
-    const int bits = numerics::BitsOf(data.type);
-    if (data.is_signed) {
-      const int64_t x = static_cast<int64_t>(a << (64 - bits)) >> (64 - bits);
-      const int64_t y = static_cast<int64_t>(b << (64 - bits)) >> (64 - bits);
-      switch (data.comparison) {
-        case Comparison::kEq:
-          return x == y;
-        case Comparison::kNe:
-          return x != y;
-        case Comparison::kLt:
-          return x < y;
-        case Comparison::kLe:
-          return x <= y;
-        case Comparison::kGt:
-          return x > y;
-        default:
-          return x >= y;
-      }
-    }
-    switch (data.comparison) {
-      case Comparison::kEq:
-        return a == b;
-      case Comparison::kNe:
-        return a != b;
-      case Comparison::kLt:
-        return a < b;
-      case Comparison::kLe:
-        return a <= b;
-      case Comparison::kGt:
-        return a > b;
-      default:
-        return a >= b;
-    }
+  if (data.is_integer && data.is_signed) {
+    const int unused = 64 - numerics::BitsOf(data.type);
+    return Holds(data.comparison, static_cast<int64_t>(a << unused) >> unused,
+                 static_cast<int64_t>(b << unused) >> unused);
   }
-  const double x = Flushed(numerics::ToDouble(data.type, a), data.type, data.ftz);
-  const double y = Flushed(numerics::ToDouble(data.type, b), data.type, data.ftz);
-  return Holds(data.comparison, x, y);
+  if (data.is_integer) return Holds(data.comparison, a, b);
+  // Doubles hold every value of the other formats.
+  return Holds(data.comparison, Flushed(numerics::ToDouble(data.type, a), data.type, data.ftz),
+               Flushed(numerics::ToDouble(data.type, b), data.type, data.ftz));
 }
 
 uint32_t Combined(Warp& warp, const Instruction& in, uint32_t result) {
