@@ -3,9 +3,10 @@
 the emulator cannot load, or a result that is not NumPy's.
 
 usage: ptx_vocabulary.py [--build build/dev] [--toolchains build/toolchains] [--work FOLDER] [--versions V,V]
-                         [--archs 75,80] [--sample N] [--only TEXT] [--kept]
+                         [--archs 75,80] [--sample N] [--only TEXT] [--kept] [--check uninit,race,async]
 
 --sample N takes every Nth case, another one for each version and architecture. --kept uses what an earlier run left.
+--check runs every kernel a second time with these checks of the emulator: none may be reported.
 Runs in a Python with NumPy and ml_dtypes; each Triton compiles in its own.
 """
 
@@ -96,12 +97,14 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=1)
     parser.add_argument("--only", default="")
     parser.add_argument("--kept", action="store_true")
+    parser.add_argument("--check", default="")
     arguments = parser.parse_args()
     versions = (
         arguments.versions.split(",") if arguments.versions else sorted(p.name for p in arguments.toolchains.iterdir())
     )
     work = arguments.work or Path(tempfile.mkdtemp(prefix="ptx-vocabulary-"))
     runner = emulate.Runner(arguments.build / "tests/ptx_runner")
+    strict = emulate.Runner(arguments.build / "tests/ptx_runner", arguments.check) if arguments.check else None
     totals: Counter[str] = Counter()
     for version in versions:
         for arch in [int(a) for a in arguments.archs.split(",")]:
@@ -112,6 +115,10 @@ def main() -> int:
             if not arguments.kept:
                 lower(arguments.toolchains / version / "bin/python", work / version, arch, [c.name for c in cases])
             tally = examine(runner, cases, folder, arch)
+            if strict is not None:
+                checked = examine(strict, cases, folder, arch)
+                tally.problems += [f"with {arguments.check}: {problem}" for problem in checked.problems]
+                assert checked.ran == tally.ran
             totals.update(
                 loaded=tally.loaded,
                 ran=tally.ran,
@@ -128,6 +135,8 @@ def main() -> int:
             for problem in tally.problems:
                 print(f"  {problem}", flush=True)
     runner.close()
+    if strict is not None:
+        strict.close()
     print(f"all: {dict(totals)}")
     return 1 if totals["problems"] or not totals["compared"] else 0
 

@@ -370,7 +370,9 @@ def atomic_cases() -> Iterator[Case]:
                     "old": Buffer(kind, (512,)),
                 }
                 signature = {"x": f"*{kind}", "out": f"*{kind}"}
-                constants: dict[str, Any] = {"N": 256, "CELLS": cells, "OP": op, "SEM": sem, "SCOPE": scope}
+                # The scope of one program reaches no other.
+                programs = 1 if scope == "cta" else 2
+                constants: dict[str, Any] = {"N": 512 // programs, "CELLS": cells, "OP": op, "SEM": sem, "SCOPE": scope}
                 if keep:
                     signature["old"] = f"*{kind}"
                     reference = (
@@ -393,7 +395,7 @@ def atomic_cases() -> Iterator[Case]:
                     signature,
                     constants,
                     buffers=buffers,
-                    grid=(2, 1, 1),
+                    grid=(programs, 1, 1),
                     reference=reference,
                     tolerance=TOLERANCE.get(kind, 0),
                     arch_from=90 if kind == "bf16" else 75,
