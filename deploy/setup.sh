@@ -27,13 +27,19 @@ step() { printf '[%3ds] %s\n' $((SECONDS - started)) "$*"; }
 missing() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 mkdir -p build/logs
 
-# Runs a step with its output in a log; the log's end is shown when it fails.
+# The line of a log that says most about why something failed.
+why() {
+  local line
+  line=$(grep -E '^(E: |ERROR|CMake Error|install\.sh: )|error: ' "$1" | head -n 1)
+  [ -n "$line" ] || line=$(grep -v '^[[:space:]]*$' "$1" | tail -n 1)
+  printf '%s' "$line"
+}
+
+# Runs a step with its output in a log. When it fails, one line says what, why and where the log is.
 logged() {
-  local name=$1; shift
-  if ! "$@" >"build/logs/$name.log" 2>&1; then
-    tail -n 25 "build/logs/$name.log" >&2
-    missing "'$name' failed; the whole log is build/logs/$name.log"
-  fi
+  local name=$1 what=$2; shift 2
+  "$@" >"build/logs/$name.log" 2>&1 ||
+    missing "$what: $(why "build/logs/$name.log") (the whole log is build/logs/$name.log)"
 }
 
 # 1. Debian packages.
@@ -51,8 +57,8 @@ if [ ${#absent[@]} -gt 0 ]; then
     as_root=(sudo -n)
   fi
   step "installing ${#absent[@]} Debian packages"
-  logged apt-update "${as_root[@]}" apt-get update -q
-  logged apt-install "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+  logged apt-update "the lists of Debian packages cannot be fetched" "${as_root[@]}" apt-get update -q
+  logged apt-install "Debian packages cannot be installed" "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -q --no-install-recommends "${absent[@]}"
 fi
 
@@ -63,8 +69,8 @@ stamp="build/tools/.installed-$for_whom-$(printf '%s\n' "${python_parts[@]}" | c
 if [ ! -e "$stamp" ]; then
   step "installing Python parts: ${python_parts[*]}"
   mkdir -p build/tools
-  [ -x build/tools/venv/bin/pip ] || logged venv /usr/bin/python3 -m venv build/tools/venv
-  logged pip build/tools/venv/bin/pip install -q --disable-pip-version-check "${python_parts[@]}"
+  [ -x build/tools/venv/bin/pip ] || logged venv "no Python environment can be made" /usr/bin/python3 -m venv build/tools/venv
+  logged pip "Python parts cannot be installed" build/tools/venv/bin/pip install -q --disable-pip-version-check "${python_parts[@]}"
   : >"$stamp"
 fi
 
@@ -84,14 +90,15 @@ toolchains_pid=$!
 # 4. The binaries.
 if [ "$build" = yes ] && [ "$for_whom" = quickstart ]; then
   step "configuring"
-  logged configure cmake --preset release
+  logged configure "CMake cannot configure the build" cmake --preset release
   step "building (the first time takes minutes; later only what changed)"
   if [ -t 1 ]; then
     NINJA_STATUS='      %p ' ninja -C build/release || missing "the build failed: see above"
   else
-    logged build ninja -C build/release
+    logged build "the build failed" ninja -C build/release
   fi
 fi
 
-wait "$toolchains_pid" || { tail -n 15 build/logs/toolchains.log >&2; missing "a Triton version could not be installed; the whole log is build/logs/toolchains.log"; }
+wait "$toolchains_pid" ||
+  missing "Triton cannot be installed: $(why build/logs/toolchains.log) (the whole log is build/logs/toolchains.log)"
 step "ready"

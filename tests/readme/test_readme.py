@@ -74,6 +74,15 @@ def test_the_two_commands_are_what_ci_runs() -> None:
     assert "examples/quickstart.sh" in (ROOT / "tests/run.sh").read_text()
 
 
+def test_the_examples_readme_names_every_example_once() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "examples/README.md").read_text(), re.MULTILINE)
+    assert rows and len(rows) == len(set(rows)), rows
+    assert all((ROOT / "examples" / row).exists() for row in rows)
+    files = (f for f in (ROOT / "examples").rglob("*.py") if not f.is_relative_to(ROOT / "examples/kernels"))
+    programs = {str(f.relative_to(ROOT / "examples")) for f in files if "__main__" in f.read_text()}
+    assert programs <= {*rows, "reference.py"}, programs - {*rows}
+
+
 @pytest.mark.parametrize("text", [text for note, text in snippets("sh") if not note and "export" not in text])
 def test_a_shell_snippet_runs(environment: dict[str, str], checkout: Path, text: str) -> None:
     run_shell(text, environment, checkout)
