@@ -65,8 +65,7 @@ def test_a_kernel_uses_a_class_of_a_cell(cell: Cell) -> None:
 
 def test_a_class_that_cells_define_differently_is_refused_where_nothing_tells_which_it_is(cell: Cell) -> None:
     kernel = (
-        "@trun.jit\ndef write(out_ptr):\n    tl.store(out_ptr, Order(1.0, 2.0).first)\n"
-        "write[(1,)](out)\nout[0].item()"
+        "@trun.jit\ndef write(out_ptr):\n    tl.store(out_ptr, Order(1.0, 2.0).first)\nwrite[(1,)](out)\nout[0].item()"
     )
     cell("class Order(NamedTuple):\n    first: object\n    second: object")
     assert cell(kernel) == 1

@@ -6,11 +6,13 @@ tests/gpu/torch_*.py, which are also for a GPU.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,10 @@ def test_processes_that_a_program_starts_are_under_it_too(real_daemon: str, tmp_
         ("install(placement='daemon')", "cannot be given to the daemon"),
         ("install(placement='gpu')", "placement is one of"),
         ("install(placement='in-process', cpu_as_cuda=True)", "cpu_as_cuda needs"),
+        ("install(compile='remote')", "compile is 'daemon' or 'local', not 'remote'"),
+        ("install(address='unix:/tmp/no-daemon-here.sock')", "no-daemon-here.sock"),
+        ("install(address='http://somewhere')", "http://somewhere"),
+        ("session()", "install() was not called"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(
@@ -121,6 +127,30 @@ def test_what_cannot_work_is_refused_with_the_reason(
     assert says in done.stderr
 
 
+@contextlib.contextmanager
+def answering(source: str, environ: dict[str, str], scratch: pathlib.Path) -> Iterator[Callable[[str], str]]:
+    """A program that answers each line of its input with one; it has to end well when there are no more."""
+    script = scratch / "answering.py"
+    script.write_text(source)
+    pipe = subprocess.PIPE
+    program = subprocess.Popen([sys.executable, str(script)], env=environ, stdin=pipe, stdout=pipe, text=True)
+    assert program.stdin is not None and program.stdout is not None
+    answers, questions = program.stdout, program.stdin
+
+    def ask(line: str) -> str:
+        print(line, file=questions, flush=True)
+        return answers.readline().strip()
+
+    try:
+        yield ask
+        questions.close()
+        assert program.wait(30) == 0
+    finally:
+        program.kill()
+        program.wait()
+        answers.close()
+
+
 RESTARTED = """
 import sys
 from unchanged_program import *
@@ -128,7 +158,6 @@ from unchanged_program import *
 trun.triton.install(placement="emulator", arch="sm_80")
 x, y, out = aligned(300, np.float32, 1), aligned(300, np.float32, 2), aligned(300, np.float32)
 for line in sys.stdin:
-    print("ready", flush=True)
     before = out.copy()
     try:
         add(x, y, out)
@@ -151,7 +180,6 @@ from torch_cases import add
 
 x = torch.rand(300, device="cuda")  # memory of the first daemon's session, mapped here
 for line in sys.stdin:
-    print("ready", flush=True)
     try:
         out = add(x, torch.ones(300, device="cuda"))
         assert x.is_cuda and out.is_cuda and (out == x + 1).all()
@@ -170,36 +198,17 @@ def test_launches_survive_that_the_daemon_is_killed_and_started_again(
         source, path = RESTARTED_TORCH, [str(GPU_TESTS)]
     else:
         source, path = RESTARTED, [str(HERE), str(site_packages("3.9.0"))]
-    program = subprocess.Popen(
-        [sys.executable, "-c", source],
-        env=environment(mortal_daemon.address, path, tmp_path),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert program.stdin is not None and program.stdout is not None
-
-    def launch() -> str:
-        print(file=program.stdin, flush=True)
-        assert program.stdout.readline() == "ready\n"
-        return str(program.stdout.readline()).strip()
-
-    try:
-        assert launch() == "launched"
+    with answering(source, environment(mortal_daemon.address, path, tmp_path), tmp_path) as ask:
+        assert ask("launch") == "launched"
         mortal_daemon.kill()
         mortal_daemon.start()
-        assert launch() == "launched"
+        assert ask("launch") == "launched"
         mortal_daemon.kill()
-        gone = launch()
+        gone = ask("launch")
         assert gone.startswith("UnavailableError") and mortal_daemon.address.removeprefix("unix:") in gone, gone
-        assert launch().startswith("UnavailableError")
+        assert ask("launch").startswith("UnavailableError")
         mortal_daemon.start()
-        assert launch() == "launched"
-        program.stdin.close()
-        assert program.wait(30) == 0
-    finally:
-        program.kill()
-        program.wait()
+        assert ask("launch") == "launched"
 
 
 IN_PROCESS = """
@@ -222,6 +231,37 @@ assert kernel.metadata.num_warps == 2 and kernel.metadata.name == "fill"
 assert calls.count("CompileService.Compile") == 1 and calls.count("CompileService.GetArtifact") == 4, calls
 print("compiled by", trun.triton.session().device)
 """
+
+
+COMPILES = """
+import sys
+import triton, triton.language as tl, trun, trun.triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+@triton.jit
+def fill(out, BLOCK: tl.constexpr):
+    tl.store(out + tl.arange(0, BLOCK), 1.0)
+
+trun.triton.install(placement="in-process")
+for line in sys.stdin:
+    source = ASTSource(fill, {"out": "*fp32", "BLOCK": "constexpr"}, {(1,): int(line)})
+    try:
+        print(len(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]) > 0, flush=True)
+    except trun.TrunError as error:
+        print(type(error).__name__, str(error).splitlines()[0], flush=True)
+"""
+
+
+def test_compiles_of_a_gpu_program_survive_their_daemon_too(mortal_daemon: Any, tmp_path: pathlib.Path) -> None:
+    path = [str(site_packages("3.9.0"))]
+    with answering(COMPILES, environment(mortal_daemon.address, path, tmp_path), tmp_path) as ask:
+        assert ask("32") == "True"
+        mortal_daemon.kill()
+        gone = ask("64")
+        assert gone.startswith("UnavailableError") and mortal_daemon.address.removeprefix("unix:") in gone, gone
+        mortal_daemon.start()
+        assert ask("64") == "True"
 
 
 def test_a_gpu_program_gets_the_daemons_cubin(real_daemon: str, tmp_path: pathlib.Path) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import mmap
 import os
 import sys
+import tempfile
 import traceback
 from typing import Any
 
@@ -391,6 +393,40 @@ def gluon_kernels_run() -> None:
     x, out = aligned(128, np.float32, 4), aligned(128, np.float32)
     copy[(1,)](HostTensor(x), HostTensor(out), BLOCK=128)
     assert (out == 5).all()
+
+
+@case
+def a_tensor_without_memory_is_refused() -> None:
+    class Meta(HostTensor):
+        def data_ptr(self) -> int:
+            return 0
+
+    x, out = aligned(64, np.float32, 1), aligned(64, np.float32)
+    try:
+        add_kernel[(1,)](HostTensor(x), Meta(x), HostTensor(out), 64, BLOCK=256)
+    except trun.ArgumentError as error:
+        assert "argument 1 is a tensor without memory" in str(error), error
+    else:
+        raise AssertionError("a tensor without memory was taken")
+    assert (out == 0).all()
+
+
+@case
+def memory_that_is_read_only_may_be_read_and_is_not_written() -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(np.full(1024, 3, np.float32).tobytes())
+        file.flush()
+        constant = np.frombuffer(mmap.mmap(file.fileno(), 4096, prot=mmap.PROT_READ), np.float32)
+    out = aligned(1024, np.float32)
+    add(constant, constant, out)
+    np.testing.assert_array_equal(out, np.full(1024, 6, np.float32))
+    try:
+        add(out, out, constant)
+    except trun.ArgumentError as error:
+        assert "read-only" in str(error), error
+    else:
+        raise AssertionError("read-only memory was written")
+    np.testing.assert_array_equal(constant, np.full(1024, 3, np.float32))
 
 
 @case

@@ -36,6 +36,8 @@ _libc.mmap.argtypes = [
     ctypes.c_int,
     ctypes.c_long,
 ]
+_libc.pread.restype = ctypes.c_ssize_t
+_libc.pread.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
 _libc.memcmp.restype = ctypes.c_int
 _libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 _MAP_FAILED = ctypes.c_void_p(-1).value
@@ -242,6 +244,16 @@ def _map(descriptor: int, size: int, wanted: int) -> int:
     return int(host)
 
 
+def _is_writable(address: int) -> bool:
+    """Whether this process may write there, found without a signal: the kernel refuses to read a byte into it."""
+    descriptor = os.memfd_create("trun-probe", os.MFD_CLOEXEC)
+    try:
+        os.pwrite(descriptor, ctypes.string_at(address, 1), 0)
+        return bool(_libc.pread(descriptor, address, 1, 0) == 1)
+    finally:
+        os.close(descriptor)
+
+
 class Staging:
     """The memory of one launch's pointer arguments: lent blocks as they are, everything else copied in and back."""
 
@@ -282,10 +294,19 @@ class Staging:
 
     def copy_back(self) -> None:
         """Only what the kernel changed: the program's memory may be read-only."""
-        for item, block in self._staged:
-            device = block.host + item.start % 16
-            if _libc.memcmp(item.start, device, item.nbytes) != 0:
-                ctypes.memmove(item.start, device, item.nbytes)
+        changed = [
+            (item, device)
+            for item, block in self._staged
+            if _libc.memcmp(item.start, device := block.host + item.start % 16, item.nbytes) != 0
+        ]
+        for item, _ in changed:  # before anything is written
+            if not (_is_writable(item.start) and _is_writable(item.end - 1)):
+                raise argument_error(
+                    f"the kernel wrote to the {item.nbytes} bytes at {item.start:#x}, which are read-only memory of "
+                    "the program: give it a copy that can be written"
+                )
+        for item, device in changed:
+            ctypes.memmove(item.start, device, item.nbytes)
 
     def release(self) -> None:
         for _, block in self._staged:
