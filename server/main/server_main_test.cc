@@ -8,6 +8,10 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
 
 #include "common/base/status.h"
 #include "gmock/gmock.h"
@@ -69,16 +73,59 @@ TEST_F(ServerMainTest, WrongFlagsAreToldAndExitWith2) {
   }
 }
 
-TEST_F(ServerMainTest, HelpNamesEveryFlagAndExitsWith0) {
-  EXPECT_EQ(ExitOf({"--help"}), 0);
-  for (const char* flag :
-       {"--socket",          "--cache-dir",      "--cache-limit",      "--toolchains-dir", "--python",
-        "--executor",        "--emulator",       "--emulator-threads", "--max-sessions",   "--memory-limit",
-        "--compile-workers", "--compile-memory", "--compile-deadline", "--private",        "--idle-timeout",
-        "--log-file",        "--log-level",      "--metrics-file",     "--drain-deadline", "--config",
-        "--version",         "--ready-fd"}) {
-    EXPECT_THAT(output_, HasSubstr(flag));
+TEST_F(ServerMainTest, ANameInTheConfigurationFileThatIsNoFlagIsTold) {
+  const std::string path = folder_ + "/trund.toml";
+  const std::map<std::string, std::string> wrong = {
+      {"max-sesions = 3\n", "'max-sesions' in the file given to --config is no flag"},
+      {"max_sessions = 3\n", "'max_sessions' in the file given to --config is no flag"},
+      {"[limits]\nmax-sessions = 3\n", "'limits' in the file given to --config is a section"}};
+  for (const auto& [text, said] : wrong) {
+    std::ofstream(path) << "private = true\n" << text;
+    EXPECT_EQ(ExitOf({"--config", path}), 2) << text;
+    EXPECT_THAT(output_, HasSubstr(said));
   }
+}
+
+TEST_F(ServerMainTest, FlagsWinOverTheConfigurationFile) {
+  const std::string path = folder_ + "/trund.toml";
+  std::ofstream(path) << "max-sessions = 3\ndrain-deadline = \"3s\"\nemulator = [\"sm_75\"]\n";
+  for (const bool file_first : {true, false}) {
+    std::vector<std::string> flags = {"--max-sessions", "5", "--emulator", "sm_90"};
+    flags.insert(file_first ? flags.begin() : flags.end(), {"--config", path});
+    const auto parsed = Parse(flags);
+    const ServerOptions& options = std::get<ServerOptions>(parsed);
+    EXPECT_EQ(options.max_sessions, 5u);
+    EXPECT_EQ(options.emulators, (std::vector<int>{90}));
+    EXPECT_EQ(options.drain_deadline, absl::Seconds(3));
+  }
+}
+
+// What `pattern` finds in the text, its first group.
+std::set<std::string> FindAll(const std::string& text, const std::string& pattern) {
+  const std::regex expression(pattern, std::regex::multiline);
+  std::set<std::string> found;
+  for (std::sregex_iterator i(text.begin(), text.end(), expression), end; i != end; ++i)
+    found.insert((*i)[1].str());
+  return found;
+}
+
+TEST_F(ServerMainTest, TheTableOfTheOperatorsManualHasEveryFlagOfTheHelpAndNoOther) {
+  EXPECT_EQ(ExitOf({"--help"}), 0);
+  const std::set<std::string> flags = FindAll(output_, "^  (?:-h,)?(--[a-z-]+)");
+  EXPECT_GT(flags.size(), 20u) << output_;
+  std::ifstream file("docs/operations.md");
+  std::stringstream manual;
+  manual << file.rdbuf();
+  std::string rows;
+  for (const std::string& row : FindAll(manual.str(), "^\\| (`--[^|]*)\\|")) rows += row;
+  std::set<std::string> documented = FindAll(rows, "`(--[a-z-]+)");
+  documented.insert("--config");  // in the sentence above the table
+  EXPECT_EQ(documented, flags);
+}
+
+TEST_F(ServerMainTest, HelpAndVersionExitWith0) {
+  EXPECT_EQ(ExitOf({"--help"}), 0);
+  EXPECT_THAT(output_, HasSubstr("SIGTERM"));
   EXPECT_EQ(ExitOf({"--version"}), 0);
   EXPECT_THAT(output_, HasSubstr("trund "));
 }

@@ -99,6 +99,7 @@ std::variant<ServerOptions, ExitNow> ParseServerOptions(int argc, char** argv) {
   CLI::App app(kAbout, "trund");
   app.set_version_flag("--version", std::string("trund ") + TRUN_VERSION);
   app.set_config("--config", "", "Read flags from this file");
+  app.allow_config_extras(CLI::config_extras_mode::error);
   app.get_formatter()->column_width(40);
 
   app.add_option(
@@ -183,6 +184,16 @@ std::variant<ServerOptions, ExitNow> ParseServerOptions(int argc, char** argv) {
         throw CLI::ValidationError("--emulator", "kernels of AMD's architectures are not run");
       options.emulators.push_back(target->arch);
     }
+  } catch (const CLI::ConfigError& error) {
+    const std::string text = error.what();
+    absl::string_view name = text;
+    if (!absl::ConsumePrefix(&name, "INI was not able to parse "))
+      return ExitNow{app.exit(error) == 0 ? 0 : 2};
+    const bool is_section = absl::ConsumeSuffix(&name, ".++");
+    std::cerr << "trund: '" << name << "' in the file given to --config is "
+              << (is_section ? "a section, and there are none" : "no flag; trund --help lists them")
+              << std::endl;
+    return ExitNow{2};
   } catch (const CLI::ParseError& error) {
     return ExitNow{app.exit(error) == 0 ? 0 : 2};
   }
