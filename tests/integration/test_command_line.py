@@ -87,6 +87,15 @@ def test_run_shows_saves_and_checks(trun: CommandLine) -> None:
     report = trun.json("run", file, *ADD, "--save", "out_ptr=sum.npy", "--expect", "out_ptr=ref.npy", "--rtol", 0)
     assert report["ok"] and report["tensors"][0]["check"]["mismatches"] == 0
     np.testing.assert_array_equal(np.load(trun.folder / "sum.npy"), x + y)
+    # Halves are exact: an element is wrong from atol + rtol · |expected| on, not at it.
+    halves = trun.folder / "halves.npy"
+    np.save(halves, np.full(4096, 2.5, np.float32))
+    words = ["run", file, *BY_POSITION, "--expect", f"2={halves}"]
+    for rtol, atol in ((0, 0.5), (0.2, 0), (0.1, 0.25)):
+        assert trun.json(*words, "--rtol", rtol, "--atol", atol)["tensors"][-1]["check"]["ok"], (rtol, atol)
+    for rtol, atol in ((0, 0.4999), (0.1999, 0), (0.1, 0.2499)):
+        check = trun.json(*words, "--rtol", rtol, "--atol", atol, code=1)["tensors"][-1]["check"]
+        assert check["mismatches"] == 4096 and (check["rtol"], check["atol"]) == (rtol, atol)
     again = trun.json("run", file, *ADD)
     assert again["kernel"]["cached"] and again["kernel"]["toolchain"]
     text = trun("run", file, *ADD).stdout

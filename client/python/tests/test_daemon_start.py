@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import signal
@@ -8,6 +9,7 @@ import sys
 
 import pytest
 import trun
+from conftest import BUILD
 from trun import _address, _daemon
 
 FAKE = pathlib.Path(__file__).with_name("fake_trund.py")
@@ -54,6 +56,43 @@ def test_many_clients_at_once_get_one_daemon(runtime: pathlib.Path) -> None:
         assert [client.communicate(timeout=60)[0] for client in clients] == [b"3.0\n"] * 3
     finally:
         assert len(end(runtime)) == 1
+
+
+def test_clients_in_python_and_cpp_that_start_a_real_one_at_once_get_one(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (BUILD / "bin" / "trun-client").is_file():
+        pytest.skip("trun-client is not built: set TRUN_BUILD_DIR")
+    for name, value in {"HOME": folder, "XDG_RUNTIME_DIR": folder, "TRUN_TRUND": str(BUILD / "bin" / "trund")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TRUN_ADDRESS", raising=False)
+    python = [sys.executable, "-c", "import trun\nwith trun.connect() as s: print(s.tensor([3.0]).numpy()[0])"]
+    command_line = [str(BUILD / "bin" / "trun-client")]
+    clients = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for words in [python, [*command_line, "devices"]] * 3
+    ]
+    try:
+        ended = [(client.communicate(timeout=60), client.returncode) for client in clients]
+        assert all(code == 0 for _, code in ended), ended
+        status = subprocess.run([*command_line, "daemon", "status", "--json"], capture_output=True, check=True)
+        assert [said for (said, _), _ in ended[::2]] == ["3.0\n"] * 3
+        socket = f"{folder}/trun/trund.sock"
+        daemons = [
+            int(process.name)
+            for process in pathlib.Path("/proc").glob("[0-9]*")
+            if socket in (command := command_of(process)) and command.split("\0")[0].endswith("/trund")
+        ]
+        assert daemons == [json.loads(status.stdout)["pid"]]
+    finally:
+        subprocess.run([*command_line, "daemon", "stop"], capture_output=True)
+
+
+def command_of(process: pathlib.Path) -> str:
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:
+        return ""  # it has ended
 
 
 def test_a_daemon_that_does_not_start_is_an_error_with_its_log(
