@@ -184,6 +184,8 @@ absl::Status CompileRun::RunFrontend() {
     return DeadlineExceeded(Reason::kCompileTimeout, "the deadline passed before the compile could start");
   }
   EmitStarted(LoweredLevel(source.level));
+  // A front end and a worker start side by side, where there is none yet.
+  if (request_.last_level > LoweredLevel(source.level)) choice_.toolchain->Prewarm(1);
   TRUN_ASSIGN_OR_RETURN(StageResult stage, frontend->Lower(source));
   StageDecision ignored;  // the next step begins by looking into the cache
   return TakeStage(std::move(stage), &ignored);

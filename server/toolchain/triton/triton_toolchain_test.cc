@@ -210,7 +210,15 @@ TEST_P(TritonToolchainTest, PtxAloneSaysItsNameAndWarpsAndInventsNothing) {
   const auto metadata = nlohmann::json::parse(rest->at(Level::kCubin).metadata_json);
   EXPECT_EQ(metadata["name"], "vector_add");
   EXPECT_EQ(metadata["num_warps"], 8);
-  EXPECT_FALSE(metadata.contains("shared"));
+  EXPECT_EQ(metadata["shared"], 0);  // the file has none
+  // Where it has some, only the metadata that is not given says how much.
+  std::string text = whole->at(Level::kPtx).bytes;
+  const size_t entry = text.find(".visible .entry");
+  ASSERT_NE(entry, std::string::npos);
+  text.insert(entry, ".extern .shared .align 16 .b8 global_smem[];\n");
+  rest = Compile(Level::kPtx, text, Level::kCubin, 80);
+  ASSERT_TRUE(rest.ok()) << rest.status();
+  EXPECT_FALSE(nlohmann::json::parse(rest->at(Level::kCubin).metadata_json).contains("shared"));
 }
 
 TEST_P(TritonToolchainTest, MetadataThatContradictsTheFileIsRefused) {

@@ -63,9 +63,12 @@ absl::StatusOr<WorkerPool::Lease> WorkerPool::Acquire(absl::Duration timeout) {
         }
         dead.push_back(std::move(worker));
       }
-      if (Total() < max_workers_) break;
-      if (!freed_.WaitUntil(&mu_, SteadyAfter(deadline - Clock::Real()->Now())) &&
-          Clock::Real()->Now() >= deadline && idle_.empty()) {
+      // One that is on its way for nobody in particular will be there sooner than one that begins now.
+      if (Total() < max_workers_ && waiting_ >= background_) break;
+      ++waiting_;
+      const bool was_signalled = freed_.WaitUntil(&mu_, SteadyAfter(deadline - Clock::Real()->Now()));
+      --waiting_;
+      if (!was_signalled && Clock::Real()->Now() >= deadline && idle_.empty()) {
         return DeadlineExceeded(Reason::kCompileTimeout, absl::StrCat("no compile worker became free in ",
                                                                       absl::FormatDuration(timeout), " (",
                                                                       max_workers_, " are busy)"));
@@ -129,6 +132,7 @@ void WorkerPool::Maintain() {
       if (Total() < wanted_) {
         start = true;
         ++starting_;
+        ++background_;
       } else {
         wanted_ = 0;
         if (retired.empty()) {
@@ -143,6 +147,7 @@ void WorkerPool::Maintain() {
     const bool warm = worker.ok() && WarmUp(worker->get()) && !(*worker)->broken();
     MutexLock lock(&mu_);
     --starting_;
+    --background_;
     if (warm) {
       idle_.push_front({*std::move(worker), Clock::Real()->Now()});
     } else {

@@ -52,8 +52,9 @@ class WorkerPool {
   explicit WorkerPool(WorkerPoolOptions options);
   ~WorkerPool();
 
-  // A warm worker, a new one, or the first that is given back. DEADLINE_EXCEEDED kCompileTimeout: none became
-  // free. Otherwise the statuses of WorkerProcess::Start.
+  // A warm worker, one that is being started in the background and that nobody else waits for, a new one, or
+  // the first that is given back. DEADLINE_EXCEEDED kCompileTimeout: none became free. Otherwise the statuses
+  // of WorkerProcess::Start.
   absl::StatusOr<Lease> Acquire(absl::Duration timeout);
   int max_workers() const { return max_workers_; }
 
@@ -83,7 +84,10 @@ class WorkerPool {
   std::deque<Idle> idle_ ABSL_GUARDED_BY(mu_);  // the most recently used last
   int busy_ ABSL_GUARDED_BY(mu_) = 0;
   int starting_ ABSL_GUARDED_BY(mu_) = 0;
-  int wanted_ ABSL_GUARDED_BY(mu_) = 0;  // workers that the maintenance thread still has to bring up to
+  int background_ ABSL_GUARDED_BY(mu_) =
+      0;                                  // of those that start: by the maintenance thread, for whoever comes
+  int waiting_ ABSL_GUARDED_BY(mu_) = 0;  // requests without a worker
+  int wanted_ ABSL_GUARDED_BY(mu_) = 0;   // workers that the maintenance thread still has to bring up to
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread maintenance_ ABSL_GUARDED_BY(mu_);
 };

@@ -271,6 +271,21 @@ TEST_F(WorkerPoolTest, PrewarmStartsWorkersInTheBackgroundAndNoMoreThanAllowed) 
   EXPECT_TRUE(Soon([&] { return pool.load().warm == 2; }));
 }
 
+TEST_F(WorkerPoolTest, ARequestTakesTheWorkerThatIsOnItsWayAndStartsNoSecond) {
+  Make(PoolOptions());
+  toolchain_->Prewarm(1);
+  EXPECT_TRUE(Run("ok").ok());
+  EXPECT_EQ(toolchain_->info().warm_workers + toolchain_->info().busy_workers, 1);
+}
+
+TEST_F(WorkerPoolTest, ARequestIsToldWhyWhereTheWorkerOnItsWayNeverArrives) {
+  for (const char* greeting : {"die", "broken"}) {
+    Make(PoolOptions(greeting));
+    toolchain_->Prewarm(2);
+    EXPECT_EQ(GetReason(Run("ok")), Reason::kToolchainBroken) << greeting;
+  }
+}
+
 TEST_F(WorkerPoolTest, ABrokenWorkerIsReplaced) {
   WorkerPool pool(PoolOptions());
   {
