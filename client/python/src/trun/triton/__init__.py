@@ -169,8 +169,9 @@ def install(
         raise ValueError(f"placement is one of {', '.join(PLACEMENTS)}, not {placement!r}")
     if placement == "daemon":
         raise TrunError(
-            "placement 'daemon' is not possible for tensors of torch: their memory belongs to this process's CUDA "
-            "context and cannot be given to the daemon's. Use placement='in-process', or tensors of a trun.Session",
+            "placement 'daemon' does not take tensors of torch: the memory that torch allocates belongs to this "
+            "process's CUDA context and cannot be given to the daemon's executor. Use placement='in-process', or "
+            "tensors of a trun.Session",
             reason="UNSUPPORTED_TARGET",
             code="FAILED_PRECONDITION",
         )
