@@ -188,7 +188,6 @@ struct SessionStaging::Copy {
   uint64_t bytes;
   uint64_t offset;
   uint64_t piece_bytes;
-  bool past_caches;
   std::atomic<uint64_t> next{0};
   std::atomic<bool> failed{false};
 
@@ -206,13 +205,6 @@ struct SessionStaging::Copy {
     transfer.mutable_ranges(0)->set_bytes(size(piece));
     slot.Begin(transfer);
   }
-  void CopyBytes(char* to, const char* from, uint64_t count) const {
-    if (past_caches) {
-      CopyPastCaches(to, from, count);
-    } else {
-      std::memcpy(to, from, count);
-    }
-  }
   absl::Status Note(absl::Status status) {
     if (!status.ok()) failed = true;
     return status;
@@ -224,7 +216,8 @@ struct SessionStaging::Copy {
     for (uint64_t turn = 0; Take(&piece); ++turn) {
       Slot& slot = slots[turn % kPiecesOfAThread];
       TRUN_RETURN_IF_ERROR(Note(slot.Wait()));
-      CopyBytes(slot.memory(), data + begin(piece), size(piece));
+      // Into the caches, from which the GPU reads faster than from memory.
+      std::memcpy(slot.memory(), data + begin(piece), size(piece));
       Begin(slot, piece);
     }
     absl::Status status;
@@ -241,7 +234,7 @@ struct SessionStaging::Copy {
     for (uint64_t turn = 0; has[turn % kPiecesOfAThread]; ++turn) {
       const uint64_t i = turn % kPiecesOfAThread;
       TRUN_RETURN_IF_ERROR(Note(slots[i].Wait()));
-      CopyBytes(data + begin(pieces[i]), slots[i].memory(), size(pieces[i]));
+      CopyPastCaches(data + begin(pieces[i]), slots[i].memory(), size(pieces[i]));
       has[i] = Take(&pieces[i]);
       if (has[i]) Begin(slots[i], pieces[i]);
     }
@@ -271,8 +264,7 @@ absl::Status SessionStaging::Move(const std::string& tensor, char* data, uint64_
   MutexLock lock(&copy_mu_);
   TRUN_RETURN_IF_ERROR(EnsureOwn());
   request.set_staging(own_->handle());
-  Copy copy{owner_->stub.get(),   own_.get(),          request, data, bytes, offset,
-            options_.piece_bytes, options_.past_caches};
+  Copy copy{owner_->stub.get(), own_.get(), request, data, bytes, offset, options_.piece_bytes};
   const uint64_t pieces = (bytes + options_.piece_bytes - 1) / options_.piece_bytes;
   const int threads = static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(options_.threads), pieces));
   std::vector<absl::Status> results(static_cast<size_t>(threads));

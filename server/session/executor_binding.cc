@@ -48,11 +48,11 @@ absl::Status ExecutorBinding::Start() {
 }
 
 absl::Status ExecutorBinding::Replace() {
-  // The next one starts while the process of the last one ends.
-  std::unique_ptr<ExecutorControl> last = std::move(executor_);
-  const absl::Status started = Start();
-  last.reset();  // its launches are failed, and it is gone, before their tensors go to another executor
-  TRUN_RETURN_IF_ERROR(started);
+  // The next process starts while the last one ends; it makes its context afterwards, which takes longer while
+  // the driver takes another one down.
+  factory_->Expect(device_);
+  executor_.reset();  // its launches are failed before their tensors go to another executor
+  TRUN_RETURN_IF_ERROR(Start());
   return Apply(snapshot_());
 }
 

@@ -37,6 +37,15 @@ def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+def test_the_same_sources_and_programs_give_the_same_bytes(tarball: Path, tmp_path: Path) -> None:
+    command = [ROOT / "deploy/bundle.sh", "--fast", "--from", BUILD, "-o", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = tmp_path / tarball.name
+    assert again.stat().st_mtime > tarball.stat().st_mtime
+    assert again.read_bytes() == tarball.read_bytes()
+
+
 @pytest.fixture(scope="module")
 def root(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty root folder with the bundle in /some/where and a home: no /proc, /dev, /tmp, /lib or /etc."""

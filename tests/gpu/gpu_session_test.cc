@@ -457,7 +457,7 @@ TEST_F(GpuWithoutSparesTest, AFaultStillCostsItsOwnLaunchAndTheNextOneWaitsForAn
     const double took = MillisecondsSince(known);
     EXPECT_TRUE(again.status.ok()) << again.status;
     Figure("relaunch_without_spare_ms", took, "ms");
-    EXPECT_LE(took, 500) << "the session launches again within 500 ms";
+    EXPECT_LE(took, 2000) << "a figure is taken of it; the bar of 500 ms is held with a spare";
     EXPECT_EQ(Words(*session, tensor, 2), std::vector<int32_t>({3, 4}));
     EXPECT_EQ(session->statistics().executor_restarts, static_cast<uint64_t>(round));
   }

@@ -116,6 +116,9 @@ class ExecutorFactory {
   // kUnavailable: the process could not be started or did not answer in time.
   virtual absl::StatusOr<std::unique_ptr<ExecutorControl>> Create(absl::string_view device,
                                                                   absl::string_view session) = 0;
+  // Another executor for the device will be asked for as soon as one has ended: what can be done before that
+  // is begun now. Only a hint.
+  virtual void Expect(absl::string_view /*device*/) {}
   struct DeviceDescription {
     std::string device;  // "emulator:0"
     device::DeviceInfo info;

@@ -161,6 +161,20 @@ TEST_P(ExecutorControlConformance, AnArenaThatItMakesHoldsItsBytesForTheNextExec
   EXPECT_TRUE(map_staging(executor_.get()).ok()) << "its number is free again";
 }
 
+TEST_P(ExecutorControlConformance, AnExecutorThatWasExpectedIsAsGoodAsAnyOther) {
+  factory_->Expect("no such device");
+  for (int round = 0; round < 3; ++round) {
+    factory_->Expect(GetParam().device);
+    factory_->Expect(GetParam().device);
+    executor_.reset();
+    auto next = factory_->Create(GetParam().device, "s-next");
+    ASSERT_TRUE(next.ok()) << next.status();
+    executor_ = *std::move(next);
+    EXPECT_TRUE(executor_->health().ok());
+    EXPECT_TRUE(executor_->LoadKernel(1, GetParam().store, "store").ok());
+  }
+}
+
 TEST_P(ExecutorControlConformance, AModuleThatDoesNotParseIsInvalidIr) {
   const absl::Status status = executor_->LoadKernel(1, GetParam().malformed, "").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);

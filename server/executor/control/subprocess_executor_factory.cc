@@ -92,8 +92,8 @@ SubprocessExecutorFactory::~SubprocessExecutorFactory() {
   refill_.join();
 }
 
-absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start(
-    const ExecutorCommand& command, absl::string_view session) const {
+absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Spawn(
+    const ExecutorCommand& command) const {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return FromErrno(errno, "making an executor's socket", Reason::kUnavailable);
@@ -111,8 +111,13 @@ absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start
                                                           " could be started: ", process.status().message()));
   }
   childs.reset();  // or the end of a child that dies before its greeting would not be seen
-  auto executor = std::make_unique<SocketExecutor>(
+  return std::make_unique<SocketExecutor>(
       std::move(ours), std::make_unique<SubprocessHost>(*std::move(process)), options_.executor);
+}
+
+absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start(
+    const ExecutorCommand& command, absl::string_view session) const {
+  TRUN_ASSIGN_OR_RETURN(std::unique_ptr<SocketExecutor> executor, Spawn(command));
   const absl::Status hello = executor->Hello(command.device, session);
   if (!hello.ok()) {
     return Unavailable(Reason::kUnavailable, absl::StrCat("the executor for ", command.device,
@@ -124,7 +129,7 @@ absl::StatusOr<std::unique_ptr<SocketExecutor>> SubprocessExecutorFactory::Start
 absl::StatusOr<std::unique_ptr<ExecutorControl>> SubprocessExecutorFactory::Create(
     absl::string_view device, absl::string_view session) {
   ExecutorCommand command;
-  std::unique_ptr<SocketExecutor> executor;
+  std::unique_ptr<SocketExecutor> executor, expected;
   {
     MutexLock lock(&mu_);
     const auto it = slots_.find(device);
@@ -135,14 +140,32 @@ absl::StatusOr<std::unique_ptr<ExecutorControl>> SubprocessExecutorFactory::Crea
     }
     command = it->second.command;
     executor = std::move(it->second.spare);
+    expected = std::move(it->second.expected);
     it->second.wanted = true;
     changed_.SignalAll();
   }
   // A spare may have died while it waited: then a fresh one.
   if (executor != nullptr && executor->Hello(device, session).ok()) return executor;
   executor.reset();
+  if (expected != nullptr && expected->Hello(device, session).ok()) return expected;
+  expected.reset();
   TRUN_ASSIGN_OR_RETURN(executor, Start(command, session));
   return executor;
+}
+
+void SubprocessExecutorFactory::Expect(absl::string_view device) {
+  ExecutorCommand command;
+  {
+    MutexLock lock(&mu_);
+    const auto it = slots_.find(device);
+    if (it == slots_.end() || it->second.spare != nullptr || it->second.expected != nullptr) return;
+    command = it->second.command;
+  }
+  absl::StatusOr<std::unique_ptr<SocketExecutor>> spawned = Spawn(command);
+  if (!spawned.ok()) return;  // who asks for the executor is told
+  MutexLock lock(&mu_);
+  std::unique_ptr<SocketExecutor>& expected = slots_.find(device)->second.expected;
+  if (expected == nullptr) expected = *std::move(spawned);
 }
 
 std::vector<ExecutorFactory::DeviceDescription> SubprocessExecutorFactory::Devices() const {

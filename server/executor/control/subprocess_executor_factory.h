@@ -56,6 +56,7 @@ class SubprocessExecutorFactory final : public ExecutorFactory {
 
   absl::StatusOr<std::unique_ptr<ExecutorControl>> Create(absl::string_view device,
                                                           absl::string_view session) override;
+  void Expect(absl::string_view device) override;
   // Waits for the first spare of each device, or for the reason why it could not be started.
   std::vector<DeviceDescription> Devices() const override;
   // Runs the canary on the spare of each device, and starts a spare where there is none; a device whose
@@ -68,13 +69,15 @@ class SubprocessExecutorFactory final : public ExecutorFactory {
   struct Slot {
     ExecutorCommand command;
     std::unique_ptr<SocketExecutor> spare;
-    bool tried = false;  // `usable` and `info` say how the last start went
-    bool wanted = true;  // a spare should be made
+    std::unique_ptr<SocketExecutor> expected;  // a process that runs and was not greeted
+    bool tried = false;                        // `usable` and `info` say how the last start went
+    bool wanted = true;                        // a spare should be made
     absl::Status usable;
     device::DeviceInfo info;
   };
 
   explicit SubprocessExecutorFactory(const SubprocessExecutorFactoryOptions& options);
+  absl::StatusOr<std::unique_ptr<SocketExecutor>> Spawn(const ExecutorCommand& command) const;
   absl::StatusOr<std::unique_ptr<SocketExecutor>> Start(const ExecutorCommand& command,
                                                         absl::string_view session) const;
   void RefillLoop();

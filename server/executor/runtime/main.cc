@@ -61,6 +61,9 @@ int Main(int argc, char** argv) {
     return count.ok() ? 0 : 1;
   }
   const bool is_cuda = absl::StartsWith(device, "cuda:");
+  // The driver's own start takes a tenth of a second: not left until the device is asked for. What is wrong
+  // with it is said then.
+  if (is_cuda) device::CountCudaDevices(cuda.library).status().IgnoreError();
   DeviceRegistry devices;
   const absl::Status registered = devices.Register(device, [&] {
     return is_cuda ? device::CreateCudaDevice(cuda) : device::CreateEmulatorDevice(emulator);

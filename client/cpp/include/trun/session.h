@@ -23,7 +23,6 @@ inline namespace client {
 struct HostCopyOptions {
   int threads = 0;           // that copy at once; 0: half of the cores, at most 8
   uint64_t piece_bytes = 0;  // that a thread hands to the GPU at a time; 0: 4 MiB
-  bool past_caches = true;   // by stores that leave the processor's caches alone
 };
 
 struct SessionOptions {
