@@ -76,7 +76,8 @@ cp -r proto "$work/source/proto"
 TRUN_PROTOC=/usr/bin/protoc "$python" -m pip wheel -q --no-deps --no-build-isolation --disable-pip-version-check \
   -w "$root/python" "$work/source/client/python" >"$work/wheel.log" 2>&1 ||
   { tail -n 20 "$work/wheel.log" >&2; fail "the Python client could not be built"; }
-"$python" -m zipfile -l "$root"/python/trun-*.whl | grep -q _native.abi3.so ||
+"$python" -m zipfile -l "$root"/python/trun-*.whl >"$work/wheel.contents"
+grep -q _native.abi3.so "$work/wheel.contents" ||
   fail "the wheel lacks the native launcher: Debian's python3-dev has Python.h"
 
 # 3. Examples, tests for a GPU, papers.

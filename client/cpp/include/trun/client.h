@@ -54,7 +54,7 @@ struct DeviceInfo {
   std::string unusable_reason;                   // empty: usable
   uint32_t clock_khz = 0, memory_clock_khz = 0;  // at most; 0 on the emulator
   std::string driver;                            // empty on the emulator
-  std::string pinning_refused;                   // why copies to and from tensors are slow; empty: they are not
+  std::string pinning_refused;  // why copies to and from tensors are slow; empty: they are not
   struct User {
     std::string client_name;
     uint64_t used_bytes = 0;
