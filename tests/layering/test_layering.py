@@ -50,6 +50,7 @@ def test_a_planted_violation_is_reported_at_its_line(tmp_path: Path, path: str, 
         ("server/service/call.h", '#include "grpcpp/support/server_callback.h"'),
         ("server/session/session_test.cc", '#include "grpcpp/channel.h"'),
         ("common/subprocess/child.cc", "  const pid_t child = fork();"),
+        ("server/session/session.cc", '  return "an environment with that \\"fork\\" or fork (of Triton)";'),
         ("server/session/session.cc", "  session.fork();  // fork() of another kind"),
     ],
 )
