@@ -98,7 +98,7 @@ std::string FileObstacle(const ToolchainInfo& info, Level level, absl::string_vi
   // In TTGIR only operations count: attributes of a dialect that nobody knows are read by every version.
   if ((level == Level::kTtir && absl::StrContains(ir, "tlx.")) ||
       (level == Level::kTtgir && absl::StrContains(ir, "= tlx."))) {
-    return "it is of Meta's TLX: adopt an environment with that fork (trun-client toolchains adopt PATH)";
+    return "it is of Meta's TLX: adopt an environment with that fork: trun-client toolchains adopt PATH";
   }
   if (level == Level::kTtir || level == Level::kTtgir) {
     if (!IsAmd(target) && target.arch < 80 && version == Minor{3, 3} && absl::StrContains(ir, "tt.dot")) {

@@ -195,9 +195,9 @@ struct LaunchRequest {
   absl::Span<const std::byte> parameters;
   absl::Duration deadline = absl::Seconds(30);
   bool own_time = false;  // nothing may overlap it: its time is to be its own (see LaunchStatistics)
-  CheckOptions checks;  // besides the device's own (SetChecks)
-  // With checks.uninitialized: ids of live allocations that nobody but launches and the device's own writes can
-  // have written since they were added. Every other allocation counts as written. Copied by Launch.
+  CheckOptions checks;    // besides the device's own (SetChecks)
+  // With checks.uninitialized: ids of live allocations that nobody but launches and the device's own writes
+  // can have written since they were added. Every other allocation counts as written. Copied by Launch.
   absl::Span<const uint64_t> unwritten;
   TraceOptions trace;
   std::shared_ptr<LaunchObserver> observer;  // null: none; of the device's own kind
