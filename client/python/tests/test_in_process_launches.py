@@ -18,7 +18,7 @@ import pytest
 from test_unchanged_programs import environment, site_packages
 
 HERE = pathlib.Path(__file__).resolve().parent
-VERSIONS = ["3.0.0", "3.3.1", "3.4.0", "3.6.0", "3.9.0"]
+VERSIONS = ["3.0.0", "3.1.0", "3.2.0", "3.3.1", "3.4.0", "3.5.1", "3.6.0", "3.7.1", "3.8.0", "3.9.0"]
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +93,12 @@ def test_an_unknown_triton_is_refused_with_the_reason(
     done = run(["-c", program], real_daemon, fake_driver, "3.9.0", tmp_path)
     assert (done.returncode == 0) == known, done.stderr
     assert known or f"this process has Triton {version}; programs run unchanged with 3.0 to 3.9" in done.stderr
+
+
+@pytest.mark.parametrize(("gpus", "placed"), [("1", "native"), ("0", "emulator")])
+def test_a_gpu_is_looked_for_without_a_context_in_the_program(
+    gpus: str, placed: str, native_launcher: None, fake_driver: pathlib.Path, real_daemon: str, tmp_path: pathlib.Path
+) -> None:
+    program = "import trun.triton as t; t.install(); print(t.launcher(), 'fake_cuda' in open('/proc/self/maps').read())"
+    done = run(["-c", program], real_daemon, fake_driver, "3.9.0", tmp_path, TRUN_FAKE_CUDA_DEVICES=gpus)
+    assert done.stdout.split() == [placed, "False"], done.stdout + done.stderr

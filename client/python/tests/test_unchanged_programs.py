@@ -26,8 +26,14 @@ GPU_TESTS = HERE.parents[2] / "tests" / "gpu"
 TOOLCHAINS = HERE.parents[2] / "build" / "toolchains"
 RUNS = [
     ("3.0.0", "sm_80", "daemon"),
+    ("3.1.0", "sm_90", "daemon"),
+    ("3.2.0", "sm_80", "daemon"),
+    ("3.3.1", "sm_90", "daemon"),
     ("3.4.0", "sm_80", "daemon"),
+    ("3.5.1", "sm_90", "daemon"),
     ("3.6.0", "sm_80", "daemon"),
+    ("3.7.1", "sm_90", "daemon"),
+    ("3.8.0", "sm_80", "daemon"),
     ("3.9.0", "sm_80", "daemon"),
     ("3.9.0", "sm_90", "daemon"),
     ("3.9.0", "sm_80", "local"),

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -125,15 +127,17 @@ def session() -> Session:
     return _state.session()
 
 
-def _has_gpu() -> bool:
-    import ctypes
+_COUNT_GPUS = """
+import ctypes, sys
+cuda, count = ctypes.CDLL(sys.argv[1]), ctypes.c_int()
+sys.exit(not (cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0))
+"""
 
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    count = ctypes.c_int()
-    return cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+def _has_gpu() -> bool:
+    """Asked in another process: one that has initialised CUDA cannot fork children that use it."""
+    command = [sys.executable, "-I", "-S", "-c", _COUNT_GPUS, os.environ.get("TRUN_LIBCUDA") or "libcuda.so.1"]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def install(
