@@ -86,6 +86,9 @@ alone, trun = (verdicts(path) for path in sys.argv[1:])
 for name, side in (("Triton alone", alone), ("through trun", trun)):
     counts = [sum(verdict == kind for verdict, _ in side.values()) for kind in ("passed", "failed", "skipped")]
     print("{}: {} passed, {} failed, {} skipped".format(name, *counts))
+both = [name for name in alone if alone[name][0] == trun.get(name, ("missing", ""))[0] == "failed"]
+for name in both[:10]:
+    print(f"fails on both sides: {name}: {alone[name][1]}")
 different = [name for name in alone if alone[name][0] != trun.get(name, ("missing", ""))[0]]
 for name in different[:40]:
     print(f"differs: {name}: alone {alone[name]}, through trun {trun.get(name)}")

@@ -7,6 +7,7 @@ tests/gpu/torch_*.py, which are also for a GPU.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -274,6 +275,18 @@ def test_a_gpu_program_gets_the_daemons_cubin(real_daemon: str, tmp_path: pathli
     (tmp_path / "program.py").write_text(IN_PROCESS)
     done = run_with_triton(real_daemon, tmp_path, str(tmp_path / "program.py"))
     assert done.stdout.strip() == "compiled by emulator:0", done.stdout + done.stderr
+
+
+def test_without_torch_its_devices_cannot_be_the_emulator(real_daemon: str, tmp_path: pathlib.Path) -> None:
+    if importlib.util.find_spec("torch") is not None:
+        pytest.skip("torch is installed")
+    program = "import trun.triton as t\ntry: t.install(cpu_as_cuda=True, placement='emulator')\n"
+    program += "except Exception as error: print(type(error).__name__, error, t.installed())"
+    done = run_with_triton(real_daemon, tmp_path, "-c", program)
+    assert done.stdout.startswith("TrunError [UNSUPPORTED_TARGET] cpu_as_cuda") and "no torch in" in done.stdout, (
+        done.stdout + done.stderr
+    )
+    assert done.stdout.strip().endswith("False")
 
 
 @pytest.mark.parametrize("program", ["torch_program.py", "torch_cases.py"])

@@ -192,6 +192,12 @@ def install(
         cpu_as_cuda = placement == "emulator" and os.environ.get("TRUN_CPU_AS_CUDA", "") not in ("", "0")
     if cpu_as_cuda and placement != "emulator":
         raise ValueError("cpu_as_cuda needs the placement 'emulator'")
+    if cpu_as_cuda and importlib.util.find_spec("torch") is None:
+        raise TrunError(
+            f"cpu_as_cuda makes torch's cuda devices the emulator, and there is no torch in {sys.prefix}",
+            reason="UNSUPPORTED_TARGET",
+            code="FAILED_PRECONDITION",
+        )
     launcher = launcher or os.environ.get("TRUN_LAUNCHER") or ""
     if launcher and launcher not in LAUNCHERS:
         raise ValueError(f"launcher is one of {', '.join(LAUNCHERS)}, not {launcher!r}")
