@@ -9,7 +9,7 @@ bool IsGenericWrite(const R& r) { return r.Is(R::kWrite) && !r.Is(R::kAsync); }
 
 Conflict ConflictOf(const R& before, const R& now, bool ordered, const AccessContext& context) {
   if ((before.bytes & now.bytes) == 0) return Conflict::kNone;
-  if (context.through_async_proxy && IsGenericWrite(before) && ordered &&
+  if (context.through_async_proxy && IsGenericWrite(before) && !before.Is(R::kOverwritten) && ordered &&
       context.known.fenced.Get(before.agent) < before.step) {
     return Conflict::kProxy;
   }
@@ -48,7 +48,10 @@ Conflict AccessCell::Add(const AccessRecord& access, const AccessContext& contex
       found = ConflictOf(r, access, ordered, context);
       if (found != Conflict::kNone) *before = r;
     }
-    if (r.agent == access.agent && r.flags == access.flags) own = &r;
+    if (access.Is(R::kWrite) && access.Is(R::kAsync) && (access.bytes & r.bytes) == r.bytes) {
+      r.flags |= R::kOverwritten;
+    }
+    if (r.agent == access.agent && (r.flags & ~R::kOverwritten) == access.flags) own = &r;
     if (ordered && (spare == nullptr || spare->step != 0) && (access.bytes & r.bytes) == r.bytes &&
         (access.Is(AccessRecord::kWrite) || !r.Is(AccessRecord::kWrite))) {
       spare = &r;

@@ -15,6 +15,7 @@ namespace trun::device {
 
 struct AccessRecord {
   static constexpr uint8_t kWrite = 1, kAtomic = 2, kCtaScope = 4, kAsync = 8;
+  static constexpr uint8_t kOverwritten = 16;  // by an asynchronous copy: no more what the async proxy reads
   static constexpr uint8_t kSeveralLanes = 0xff;
 
   uint32_t agent = 0xffffffff;  // nobody

@@ -170,6 +170,18 @@ TEST_F(ChecksTest, ValuesOfMaskedOffLanesMayBeComputedWith) {
   EXPECT_TRUE(outcome.status.ok()) << outcome.status;
 }
 
+TEST_F(ChecksTest, LogicOfThreeWithAMaskLeavesUndefinedBytesBehind) {
+  const TestTensor x = launcher_.Allocate(128);
+  // A half that nothing wrote is masked away: (a & mask) | b; then it is not.
+  const std::string halves = "cvt.u16.u32 %h1, %r1; mov.b32 %r9, {%h1, %h2};\n";
+  EXPECT_TRUE(Run(Ptx(halves + "lop3.b32 %r3, %r9, 0xffff, %r1, 0xea; st.global.u32 [%d2], %r3;"), x, kUninit)
+                  .status.ok());
+  EXPECT_EQ(GetReason(Run(Ptx(halves + "lop3.b32 %r3, %r9, 0x1ffff, %r1, 0xea; st.global.u32 [%d2], %r3;"), x,
+                          kUninit)
+                          .status),
+            Reason::kUninitializedRead);
+}
+
 TEST_F(ChecksTest, TheSecondProgramOfAHostThreadStartsUndefined) {
   const TestTensor x = launcher_.Allocate(128);
   const LaunchOutcome outcome = Run(Ptx("mov.u32 %r2, s; mov.u32 %r5, %ctaid.x; setp.eq.u32 %p1, %r5, 0;\n"

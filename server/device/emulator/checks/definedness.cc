@@ -16,11 +16,10 @@ bool IsPackedName(absl::string_view word) { return word.size() > 2 && word.subst
 // Operations whose result depends on every bit of every source.
 bool IsArithmetic(absl::string_view opcode) {
   static const std::set<std::string>* const names = new std::set<std::string>{
-      "add",   "sub",   "mul",   "mad",   "fma",      "div",  "rem",   "min",  "max",
-      "abs",   "neg",   "sad",   "mul24", "mad24",    "addc", "subc",  "madc", "sqrt",
-      "rcp",   "rsqrt", "sin",   "cos",   "lg2",      "ex2",  "tanh",  "set",  "slct",
-      "popc",  "clz",   "testp", "brev",  "bfe",      "bfi",  "bfind", "fns",  "bmsk",
-      "szext", "lop3",  "shf",   "dp4a",  "copysign", "dp2a", "cnot",  "cvta", "isspacep"};
+      "add",   "sub",   "mul",   "mad",   "fma",  "div",  "rem",      "min",   "max",   "abs",  "neg",
+      "sad",   "mul24", "mad24", "addc",  "subc", "madc", "sqrt",     "rcp",   "rsqrt", "sin",  "cos",
+      "lg2",   "ex2",   "tanh",  "set",   "slct", "popc", "clz",      "testp", "brev",  "bfe",  "bfi",
+      "bfind", "fns",   "bmsk",  "szext", "shf",  "dp4a", "copysign", "dp2a",  "cnot",  "cvta", "isspacep"};
   return names->count(std::string(opcode)) != 0;
 }
 
@@ -148,6 +147,31 @@ uint16_t Permute(uint64_t selector, uint16_t a, uint16_t b) {
   return out;
 }
 
+// The bytes of lop3's result that are not the same for all zeros and all ones in place of what is undefined.
+uint16_t Logic3(uint32_t table, const Sources& sources, uint32_t lane) {
+  uint32_t values[3], unknown[3];
+  for (uint32_t i = 0; i < 3; ++i) {
+    const OperandRef* ref = sources.At(i + 1);
+    values[i] = static_cast<uint32_t>(sources.Value(ref, lane));
+    unknown[i] = static_cast<uint32_t>(Spread(sources.Undefined(ref, lane)));
+  }
+  uint32_t first = 0, differ = 0;
+  for (uint32_t choice = 0; choice < 8; ++choice) {
+    uint32_t v[3], result = 0;
+    for (uint32_t i = 0; i < 3; ++i) {
+      v[i] = (choice >> i & 1) != 0 ? values[i] | unknown[i] : values[i] & ~unknown[i];
+    }
+    for (uint32_t entry = 0; entry < 8; ++entry) {
+      if ((table >> entry & 1) == 0) continue;
+      result |= ((entry & 4) != 0 ? v[0] : ~v[0]) & ((entry & 2) != 0 ? v[1] : ~v[1]) &
+                ((entry & 1) != 0 ? v[2] : ~v[2]);
+    }
+    if (choice == 0) first = result;
+    differ |= result ^ first;
+  }
+  return Gather(differ);
+}
+
 uint16_t Compare(const FlowRule& rule, const Sources& sources, uint32_t lane) {
   const bool compared =
       (sources.Undefined(sources.At(1), lane) | sources.Undefined(sources.At(2), lane)) != 0;
@@ -191,6 +215,9 @@ FlowRule FlowOf(const Program& program, uint32_t pc) {
     rule.flow = Flow::kAnd;
   } else if (is("or")) {
     rule.flow = Flow::kOr;
+  } else if (is("lop3")) {
+    rule.flow = words.modifiers.size() == 1 ? Flow::kLogic3 : Flow::kAll;
+    rule.table = static_cast<uint32_t>(program.original->code[pc].immediate & 0xff);
   } else if (is("selp")) {
     rule.flow = Flow::kSelect;
   } else if (is("setp")) {
@@ -312,6 +339,9 @@ void Propagate(const FlowRule& rule, const WatchedStep& step, const RegisterDefi
           out = static_cast<uint16_t>((a & b) | (a & Gather(y)) | (b & Gather(x))) & all;
           break;
         }
+        case Flow::kLogic3:
+          out = Logic3(rule.table, sources, lane) & all;
+          break;
         case Flow::kSelect: {
           const OperandRef* predicate = sources.At(3);
           if (sources.Undefined(predicate, lane) != 0) {

@@ -51,6 +51,7 @@ enum class Flow : uint8_t {
   kBytes,    // byte by byte: moves, not, xor
   kAnd,      // as kBytes, but a zero of the other source defines a byte
   kOr,       // the same with all ones
+  kLogic3,   // lop3: a byte of which no bit depends on an undefined one is defined
   kSelect,   // the source that the predicate takes
   kCompare,  // setp: two sources, and a predicate that may decide alone
   kPack,     // parts side by side
@@ -69,6 +70,7 @@ enum class Flow : uint8_t {
 struct FlowRule {
   Flow flow = Flow::kDefined;
   uint32_t part_bytes = 2;    // kParts
+  uint32_t table = 0;         // kLogic3
   uint32_t narrow_bytes = 4;  // kNarrow
   bool extends_sign = false;  // kNarrow
   uint32_t boolean = 0;       // kCompare: kSetpAnd, kSetpOr, kSetpXor

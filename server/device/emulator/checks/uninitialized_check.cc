@@ -317,7 +317,7 @@ bool UninitializedCheck::Atomic(const WatchedStep& step, const NotedAccess& acce
 // The bytes of a shared row that are undefined go through the same shuffle as the row.
 void UninitializedCheck::LoadMatrix(const WatchedStep& step, const Rule& rule) {
   RegisterDefinedness& registers = StateOf(*step.warp.cta).warps[step.warp.index];
-  const size_t rows = static_cast<size_t>(8 * rule.matrices);
+  const size_t rows = 8 * static_cast<size_t>(rule.matrices);
   if (step.accesses.size() != rows) return;
   std::vector<uint8_t> undefined(rows * 16, 0);
   const uint8_t* pointers[32];
@@ -343,7 +343,7 @@ void UninitializedCheck::LoadMatrix(const WatchedStep& step, const Rule& rule) {
 
 void UninitializedCheck::StoreMatrix(const WatchedStep& step, const Rule& rule) {
   const RegisterDefinedness& registers = StateOf(*step.warp.cta).warps[step.warp.index];
-  const size_t rows = static_cast<size_t>(8 * rule.matrices);
+  const size_t rows = 8 * static_cast<size_t>(rule.matrices);
   if (step.accesses.size() != rows) return;
   alignas(64) uint32_t lanes[4][32] = {};
   const std::vector<const OperandRef*> list = ListOf(step, false);

@@ -35,6 +35,11 @@ struct Fragment {
 
 using Matrix = std::array<uint64_t, kMaxElements>;  // codes, row by row
 
+// Where element (row, column) of a matrix with `columns` columns is.
+size_t At(int row, int columns, int column) {
+  return static_cast<size_t>(row) * static_cast<size_t>(columns) + static_cast<size_t>(column);
+}
+
 struct Shape {
   int m = 0, n = 0, k = 0;
 };
@@ -104,7 +109,7 @@ void Put(uint8_t* bytes, int index, int bits, uint64_t code) {
 void ReadFragment(Warp& warp, const Instruction& in, int list, const Fragment& f, Matrix* out) {
   const int per_lane = f.per_lane(), words = f.bits() == 64 ? f.registers : per_lane * f.bits() / 32;
   for (int lane = 0; lane < 32; ++lane) {
-    uint8_t bytes[64];
+    uint8_t bytes[64] = {};
     for (int r = 0; r < words; ++r) {
       if (f.bits() == 64) {
         std::memcpy(bytes + 8 * r, &warp.U64(in.list[list + r])[lane], 8);
@@ -112,8 +117,7 @@ void ReadFragment(Warp& warp, const Instruction& in, int list, const Fragment& f
         std::memcpy(bytes + 4 * r, &warp.U32(in.list[list + r])[lane], 4);
       }
     }
-    for (int e = 0; e < per_lane; ++e)
-      (*out)[static_cast<size_t>(lane * per_lane + e)] = Take(bytes, e, f.bits());
+    for (int e = 0; e < per_lane; ++e) (*out)[At(lane, per_lane, e)] = Take(bytes, e, f.bits());
   }
 }
 
@@ -121,13 +125,12 @@ void WriteFragment(Warp& warp, const Instruction& in, int list, const Fragment& 
   const int per_lane = f.per_lane(), words = f.bits() == 64 ? f.registers : per_lane * f.bits() / 32;
   for (int lane = 0; lane < 32; ++lane) {
     uint8_t bytes[64] = {};
-    for (int e = 0; e < per_lane; ++e)
-      Put(bytes, e, f.bits(), matrix[static_cast<size_t>(lane * per_lane + e)]);
+    for (int e = 0; e < per_lane; ++e) Put(bytes, e, f.bits(), matrix[At(lane, per_lane, e)]);
     for (int r = 0; r < f.registers; ++r) {
       if (f.bits() == 64) {
         std::memcpy(&warp.U64(in.list[list + r])[lane], bytes + 8 * r, 8);
       } else {
-        std::memcpy(&warp.U32(in.list[list + r])[lane], bytes + 4 * (r % words), 4);
+        std::memcpy(&warp.U32(in.list[list + r])[lane], bytes + 4 * (words == 0 ? 0 : r % words), 4);
       }
     }
   }
@@ -164,7 +167,7 @@ Step RunAccess(Warp& warp, const Instruction& in, uint32_t mask) {
   uint64_t address = data.wide ? warp.U64(in.operand[0])[0] : warp.U32(in.operand[0])[0];
   address += static_cast<uint64_t>(in.immediate);
   const auto bytes = static_cast<uint32_t>(length * f.bits() / 8);
-  Matrix matrix;
+  Matrix matrix = {};
   if (data.store) ReadFragment(warp, in, kListD, f, &matrix);
   for (int line = 0; line < lines; ++line) {
     const uint64_t at = address + static_cast<uint64_t>(line) * stride * static_cast<uint64_t>(f.bits()) / 8;
@@ -173,7 +176,7 @@ Step RunAccess(Warp& warp, const Instruction& in, uint32_t mask) {
     if (place == nullptr) return Step::kFault;
     for (int i = 0; i < length; ++i) {
       const int row = data.by_column ? i : line, column = data.by_column ? line : i;
-      uint64_t& code = matrix[static_cast<size_t>(row * f.columns + column)];
+      uint64_t& code = matrix[At(row, f.columns, column)];
       if (data.store) {
         Put(place, i, f.bits(), code);
       } else {
@@ -245,10 +248,9 @@ int64_t IntegerOf(Element e, uint64_t code) {
 void MultiplyIntegers(const ProductData& p, const Matrix& a, const Matrix& b, const Matrix& c, Matrix* d) {
   for (int i = 0; i < p.shape.m; ++i) {
     for (int j = 0; j < p.shape.n; ++j) {
-      int64_t sum = static_cast<int32_t>(c[static_cast<size_t>(i * p.shape.n + j)]);
+      int64_t sum = static_cast<int32_t>(c[At(i, p.shape.n, j)]);
       for (int k = 0; k < p.shape.k; ++k) {
-        const uint64_t x = a[static_cast<size_t>(i * p.shape.k + k)],
-                       y = b[static_cast<size_t>(k * p.shape.n + j)];
+        const uint64_t x = a[At(i, p.shape.k, k)], y = b[At(k, p.shape.n, j)];
         if (p.a.element == Element::kB1) {
           sum += static_cast<int64_t>(p.bits_and ? x & y : x ^ y);
         } else {
@@ -256,7 +258,7 @@ void MultiplyIntegers(const ProductData& p, const Matrix& a, const Matrix& b, co
         }
       }
       if (p.satfinite) sum = std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX);
-      (*d)[static_cast<size_t>(i * p.shape.n + j)] = static_cast<uint32_t>(sum);
+      (*d)[At(i, p.shape.n, j)] = static_cast<uint32_t>(sum);
     }
   }
 }
@@ -265,20 +267,18 @@ void MultiplyDoubles(const ProductData& p, const Matrix& a, const Matrix& b, con
   const auto value = [](uint64_t code) { return __builtin_bit_cast(double, code); };
   for (int i = 0; i < p.shape.m; ++i) {
     for (int j = 0; j < p.shape.n; ++j) {
-      double sum = value(c[static_cast<size_t>(i * p.shape.n + j)]);
+      double sum = value(c[At(i, p.shape.n, j)]);
       for (int k = 0; k < p.shape.k; ++k) {
-        sum = __builtin_fma(value(a[static_cast<size_t>(i * p.shape.k + k)]),
-                            value(b[static_cast<size_t>(k * p.shape.n + j)]), sum);
+        sum = __builtin_fma(value(a[At(i, p.shape.k, k)]), value(b[At(k, p.shape.n, j)]), sum);
       }
-      (*d)[static_cast<size_t>(i * p.shape.n + j)] =
-          std::isnan(sum) ? numerics::kNanF64 : __builtin_bit_cast(uint64_t, sum);
+      (*d)[At(i, p.shape.n, j)] = std::isnan(sum) ? numerics::kNanF64 : __builtin_bit_cast(uint64_t, sum);
     }
   }
 }
 
 // The codes of a matrix as floats.
 void Widen(const Fragment& f, const Matrix& codes, float* out) {
-  alignas(64) uint8_t packed[kMaxElements * 4];
+  alignas(64) uint8_t packed[kMaxElements * 4] = {};
   for (int e = 0; e < f.elements(); ++e) Put(packed, e, f.bits(), codes[static_cast<size_t>(e)]);
   numerics::CurrentVariant().widen_row(f.element, packed, f.elements(), out);
 }
@@ -299,7 +299,7 @@ Step RunProduct(Warp& warp, const Instruction& in, uint32_t mask) {
   Step step = Step::kNext;
   if (!WholeWarp(warp, &mask, &step)) return step;
   const ProductData& p = *static_cast<const ProductData*>(in.data);
-  Matrix a, b, c, d;
+  Matrix a = {}, b = {}, c = {}, d = {};
   ReadFragment(warp, in, kListA, p.a, &a);
   ReadFragment(warp, in, kListB, p.b, &b);
   ReadFragment(warp, in, kListC, p.c, &c);
