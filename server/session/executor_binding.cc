@@ -48,8 +48,8 @@ absl::Status ExecutorBinding::Start() {
 }
 
 absl::Status ExecutorBinding::Replace() {
-  // The next process starts while the last one ends; it makes its context afterwards, which takes longer while
-  // the driver takes another one down.
+  // The next process starts while the last one ends; it makes its context afterwards, which takes longer
+  // while the driver takes another one down.
   factory_->Expect(device_);
   executor_.reset();  // its launches are failed before their tensors go to another executor
   TRUN_RETURN_IF_ERROR(Start());

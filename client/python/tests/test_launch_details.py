@@ -171,7 +171,7 @@ def test_host_made_descriptors_also_from_a_bare_ttgir(live: trun.Session, tc: st
     def run(**file: Any) -> trun.Kernel:
         target = live.zeros((64, 48))
         tiles = [trun.TensorDescriptor(t, block_shape=(16, 16)) for t in (source, target)]
-        kernel = k.host_tiles[(4, 3)](*tiles, BLOCK=16, toolchain=tc, **file)
+        kernel: trun.Kernel = k.host_tiles[(4, 3)](*tiles, BLOCK=16, toolchain=tc, **file)
         np.testing.assert_array_equal(target.numpy(), x + 1)
         return kernel
 
@@ -189,7 +189,7 @@ def test_descriptors_made_on_the_device_have_scratch_memory_also_from_a_bare_ttg
 
     def run(**file: Any) -> trun.Kernel:
         target = live.zeros((64, 48))
-        kernel = k.device_tiles[(4, 3)](live.tensor(x), target, 64, 48, BLOCK=16, toolchain=tc, **file)
+        kernel: trun.Kernel = k.device_tiles[(4, 3)](live.tensor(x), target, 64, 48, BLOCK=16, toolchain=tc, **file)
         np.testing.assert_array_equal(target.numpy(), x + 1)
         return kernel
 

@@ -28,10 +28,11 @@ HUGE = (1 << 64) - 1
 
 def start(folder: pathlib.Path, *flags: str) -> subprocess.Popen[str]:
     socket = folder / "trund.sock"
+    command: list[str | pathlib.Path] = [BUILD / "bin" / "trund", "--socket", socket, "--cache-dir", folder / "cache"]
+    command += ["--emulator", "sm_90", "--toolchains-dir", folder / "toolchains", "--libcuda", FAKE_DRIVER]
+    command += ["--log-file", folder / "trund.log", *flags]
     daemon = subprocess.Popen(
-        [BUILD / "bin" / "trund", "--socket", socket, "--cache-dir", folder / "cache", "--emulator", "sm_90"]
-        + ["--toolchains-dir", folder / "toolchains", "--libcuda", FAKE_DRIVER, "--log-file", folder / "trund.log"]
-        + list(flags),
+        command,
         env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)},
         text=True,
     )
@@ -84,7 +85,8 @@ class Area:
 
 def information(session: trun.Session) -> session_pb2.SessionInfo:
     listed = session._call("SessionService.ListSessions", session_pb2.ListSessionsRequest()).sessions
-    return next(s for s in listed if s.session == session.id)
+    found: session_pb2.SessionInfo = next(s for s in listed if s.session == session.id)
+    return found
 
 
 def devices(session: trun.Session) -> dict[str, device_pb2.DeviceInfo]:
@@ -207,9 +209,10 @@ def test_the_command_line_copies_large_arrays_both_ways(address: str, tmp_path: 
     cubin = ROOT / "server/device/cuda/testdata/conformance.sm_90.cubin"
     (tmp_path / "fill.cubin").write_bytes(cubin.read_bytes())
     (tmp_path / "fill.json").write_text(json.dumps(metadata))
+    command: list[str | pathlib.Path] = [BUILD / "bin/trun-client", "run", tmp_path / "fill.cubin"]
+    command += ["--device", "cuda:0", "--kernel-name", "fill", "--arg", f"0=@{tmp_path}/in.npy", "--arg", "1=7"]
     done = subprocess.run(
-        [BUILD / "bin/trun-client", "run", tmp_path / "fill.cubin", "--device", "cuda:0", "--kernel-name", "fill"]
-        + ["--arg", f"0=@{tmp_path}/in.npy", "--arg", "1=7", "--save", f"0={tmp_path}/out.npy"],
+        [*command, "--save", f"0={tmp_path}/out.npy"],
         env={"TRUN_ADDRESS": address, "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
