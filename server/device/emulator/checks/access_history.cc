@@ -16,7 +16,8 @@ Conflict ConflictOf(const R& before, const R& now, bool ordered, const AccessCon
   if (before.agent == now.agent) {
     const bool apart = context.lanes_since != 0 && IsGenericWrite(before) && !before.Is(R::kAtomic) &&
                        !now.Is(R::kAtomic) && !now.Is(R::kAsync) && before.lane != R::kSeveralLanes &&
-                       before.lane != now.lane && before.pc != now.pc && before.step >= context.lanes_since;
+                       now.lane != R::kSeveralLanes && before.lane != now.lane && before.pc != now.pc &&
+                       before.step >= context.lanes_since;
     return apart ? Conflict::kLanes : Conflict::kNone;
   }
   if (ordered || (!before.Is(R::kWrite) && !now.Is(R::kWrite))) return Conflict::kNone;

@@ -252,6 +252,24 @@ TEST_F(ChecksTest, WarpsOfAProgramNeedABarrierForSharedMemory) {
   EXPECT_EQ(GetReason(outcome.status), Reason::kRace) << outcome.status;
 }
 
+TEST_F(ChecksTest, WarpsThatExchangeATileOfWmmaNeedABarrier) {
+  const TestTensor x = launcher_.Allocate(2048);
+  const auto kernel = [](const std::string& barrier) {
+    // Each warp loads zeros of its own place, stores a tile there, and loads the other warp's.
+    const char* const group = "{%r10, %r11, %r12, %r13, %r14, %r15, %r16, %r17}";
+    return Ptx(
+        absl::StrCat("mov.u32 %r2, s; shr.u32 %r3, %r1, 5; shl.b32 %r3, %r3, 10; add.u32 %r4, %r2, %r3;\n"
+                     "xor.b32 %r5, %r3, 1024; add.u32 %r5, %r5, %r2;\n",
+                     "add.u32 %r10, %r1, 1;\nwmma.store.d.sync.aligned.row.m16n16k16.shared.s32 [%r4], ",
+                     group, ";\n", barrier, "\nwmma.load.c.sync.aligned.row.m16n16k16.shared.s32 ", group,
+                     ", [%r5];\nst.global.u32 [%d2], %r10;"),
+        ".shared .align 16 .b8 s[2048];");
+  };
+  EXPECT_TRUE(Run(kernel("bar.sync 0;"), x, kRaces, 64).status.ok());
+  const LaunchOutcome outcome = Run(kernel(""), x, kRaces, 64);
+  EXPECT_EQ(GetReason(outcome.status), Reason::kRace) << outcome.status;
+}
+
 TEST_F(ChecksTest, ABulkCopyThatNothingWaitedForIsReported) {
   TestLauncher launcher(90);
   const auto kernel = [](const std::string& wait) {

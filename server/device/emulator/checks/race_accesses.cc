@@ -21,7 +21,7 @@ using R = AccessRecord;
 bool RaceCheck::Access(const WatchedStep& step, const Rule& rule) {
   WarpState& state = StateOf(step.warp);
   bool published = false;
-  if (all_ && !rule.strong && !StoreOfLanes(step)) return false;
+  if (all_ && !rule.strong && !rule.whole_warp && !StoreOfLanes(step)) return false;
   for (const NotedAccess& access : step.accesses) {
     if (access.space != Space::kGlobal && access.space != Space::kShared) continue;
     if (rule.strong) {
@@ -35,7 +35,7 @@ bool RaceCheck::Access(const WatchedStep& step, const Rule& rule) {
     record.agent = state.agent;
     record.step = state.step;
     record.pc = step.pc;
-    record.lane = static_cast<uint8_t>(access.lane);
+    record.lane = rule.whole_warp ? R::kSeveralLanes : static_cast<uint8_t>(access.lane);
     record.flags = static_cast<uint8_t>((access.is_write ? R::kWrite : 0) | (rule.strong ? R::kAtomic : 0) |
                                         (rule.strong && rule.cta_scope ? R::kCtaScope : 0));
     if (!Note(step, access, record, state.clock)) return false;

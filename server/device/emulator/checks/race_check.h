@@ -71,6 +71,7 @@ class RaceCheck final : public Watcher {
     bool arrives_only = false;  // bar.arrive
     bool all_groups = false;    // cp.async.wait_all
     bool reads_only = false;    // bulk wait_group.read
+    bool whole_warp = false;    // wmma: the lanes' accesses are made as one
     bool parity = false;        // an mbarrier's phase is named by its parity, not a token
     uint32_t groups = 0;        // that a wait leaves
   };

@@ -19,6 +19,9 @@ RaceCheck::Rule RaceCheck::RuleOf(const Program& program, uint32_t pc) {
     rule.releases = words.Has("release");
   } else if (op == "ldmatrix" || op == "stmatrix" || op == "tensormap") {
     rule.kind = Kind::kAccess;
+  } else if (op == "wmma" && !words.Has("mma")) {
+    rule.kind = Kind::kAccess;
+    rule.whole_warp = true;
   } else if (op == "atom" || op == "red") {
     rule.kind = Kind::kAtomic;
     rule.strong = true;
