@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import launch_kernels
 import numpy as np
 import pytest
 import source_kernels as k
@@ -122,6 +123,20 @@ def test_configurations_that_fail_are_passed_over_and_where_all_do_one_says_why(
     assert "power of 2" in tuning.errors[bad[0]] and "num_warps" in tuning.errors[bad[1]]
     with pytest.raises(trun.CompileError, match="none of the 2 configurations of accumulate works here.*power of 2"):
         trun.autotune(bad, key=["n"])(k.accumulate)[(1,)](live.tensor(x), out, 64)
+
+
+def test_a_configuration_that_does_not_fit_the_device_is_passed_over(live: trun.Session) -> None:
+    a, b = (
+        values(128 * 512).reshape(128, 512).astype(np.float16),
+        values(512 * 128).reshape(512, 128).astype(np.float16),
+    )
+    configs = [trun.Config({"BLOCK_K": 128}, num_stages=stages) for stages in (5, 2)]
+    kernel = trun.autotune(configs, key=["k"], cache_results=False)(launch_kernels.staged_dot)
+    out = live.zeros((128, 128))
+    kernel[(1,)](live.tensor(a), live.tensor(b), out, 512, N=128)
+    (tuning,) = kernel.tunings.values()
+    assert tuning.config is configs[1] and "shared" in tuning.errors[configs[0]]
+    np.testing.assert_allclose(out.numpy(), a.astype(np.float32) @ b.astype(np.float32), rtol=1e-3, atol=5e-2)
 
 
 def test_a_tuning_that_is_interrupted_leaves_nothing_behind(live: trun.Session) -> None:
