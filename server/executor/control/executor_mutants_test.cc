@@ -1,6 +1,7 @@
 // Executors that break a rule each: the suite of ExecutorControl must see it.
 #include <memory>
 #include <set>
+#include <utility>
 
 #include "common/base/mutant_conformance.h"
 #include "server/executor/control/executor_control_conformance.h"
@@ -63,17 +64,32 @@ class MutantFactory final : public ExecutorFactory {
   std::vector<DeviceDescription> Devices() const override { return {}; }
 };
 
-template <typename Mutant>
+// Has one executor to give.
+class OnlyOnceFactory final : public ExecutorFactory {
+ public:
+  absl::StatusOr<std::unique_ptr<ExecutorControl>> Create(absl::string_view, absl::string_view) override {
+    if (!std::exchange(is_first_, false)) return Unavailable(Reason::kUnavailable, "there is no other one");
+    return std::make_unique<AlwaysOkExecutor>();
+  }
+  std::vector<DeviceDescription> Devices() const override { return {}; }
+
+ private:
+  bool is_first_ = true;
+};
+
+template <typename Factory>
 ExecutorControlSubject Subject() {
-  return {"Mutant",    [] { return std::make_shared<MutantFactory<Mutant>>(); },
+  return {"Mutant",    [] { return std::make_shared<Factory>(); },
           "mutant:0",  "store",
           "hang",      "undefined",
           "malformed", 1};
 }
 
 INSTANTIATE_TEST_SUITE_P(AlwaysOkExecutor, ExecutorControlConformance,
-                         ::testing::Values(Subject<AlwaysOkExecutor>()));
-INSTANTIATE_TEST_SUITE_P(KeepsArenas, ExecutorControlConformance, ::testing::Values(Subject<KeepsArenas>()));
+                         ::testing::Values(Subject<MutantFactory<AlwaysOkExecutor>>()));
+INSTANTIATE_TEST_SUITE_P(KeepsArenas, ExecutorControlConformance,
+                         ::testing::Values(Subject<MutantFactory<KeepsArenas>>()));
+INSTANTIATE_TEST_SUITE_P(OnlyOnce, ExecutorControlConformance, ::testing::Values(Subject<OnlyOnceFactory>()));
 
 }  // namespace
 }  // namespace trun
