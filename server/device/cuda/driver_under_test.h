@@ -35,6 +35,14 @@ inline void ResetDriver() {
   reinterpret_cast<void (*)()>(dlsym(library, "trunFakeCudaReset"))();
 }
 
+// While the fake is held, none of its kernels begins. A GPU cannot be held.
+inline void HoldDriver(bool held) {
+  if (OnARealGpu()) return;
+  void* const library = dlopen(DriverLibrary().c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) return;
+  reinterpret_cast<void (*)(int)>(dlsym(library, "trunFakeCudaHold"))(held ? 1 : 0);
+}
+
 inline absl::StatusOr<std::unique_ptr<Device>> CreateDeviceUnderTest(bool capture_output = false) {
   ResetDriver();
   CudaOptions options;

@@ -45,6 +45,28 @@ struct Function {
 struct Module {
   std::vector<std::unique_ptr<Function>> functions;
 };
+// Those that are loaded: nobody unloads what a lost context left behind. Thread-safe.
+class Modules {
+ public:
+  static Modules& Get() {
+    static auto* const modules = new Modules;
+    return *modules;
+  }
+  void Add(std::unique_ptr<Module> module) {
+    trun::MutexLock lock(&mu_);
+    Module* const key = module.get();
+    loaded_[key] = std::move(module);
+  }
+  void Remove(Module* module) {
+    trun::MutexLock lock(&mu_);
+    loaded_.erase(module);
+  }
+
+ private:
+  trun::Mutex mu_;
+  std::map<Module*, std::unique_ptr<Module>> loaded_ ABSL_GUARDED_BY(mu_);
+};
+
 struct Memory {
   int fd = -1;
   size_t bytes = 0;
@@ -193,12 +215,13 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
   for (const trun::CubinEntry& entry : facts->entries) {
     made->functions.push_back(std::make_unique<Function>(Function{entry}));
   }
-  *module = reinterpret_cast<CUmodule>(made.release());
+  *module = reinterpret_cast<CUmodule>(made.get());
+  Modules::Get().Add(std::move(made));
   return CUDA_SUCCESS;
 }
 CUresult cuModuleUnload(CUmodule module) {
   ENTER_CONTEXT();
-  delete reinterpret_cast<Module*>(module);
+  Modules::Get().Remove(reinterpret_cast<Module*>(module));
   return CUDA_SUCCESS;
 }
 CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
@@ -425,7 +448,10 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, voi
   const auto run = FindKernel(kernel.entry.name);
   if (run == nullptr) return CUDA_ERROR_NOT_FOUND;
   if (config->hStream == nullptr) return run(launch);
-  return AsStream(config->hStream)->Push([run, launch = std::move(launch)] { return run(launch); });
+  return AsStream(config->hStream)->Push([run, launch = std::move(launch)] {
+    Context::Get().AwaitRelease();
+    return run(launch);
+  });
 }
 CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType, cuuint32_t rank, void* address,
                                 const cuuint64_t* extents, const cuuint64_t*, const cuuint32_t* box,
@@ -441,5 +467,6 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType, cuuint32_
 
 // Of the fake alone.
 void trunFakeCudaReset() { Context::Get().Reset(); }
+void trunFakeCudaHold(int held) { Context::Get().Hold(held != 0); }
 
 }  // extern "C"

@@ -45,6 +45,8 @@ void Context::Reset() {
   mappings_.clear();
   printed_.clear();
   users_ = 0;
+  held_ = false;
+  changed_.SignalAll();
   error_.store(CUDA_SUCCESS);
 }
 
@@ -72,6 +74,17 @@ CUresult Context::Copy(CUdeviceptr to, CUdeviceptr from, size_t bytes, int devic
   if ((device_sides & 2) != 0 && !Covers(from, bytes)) return CUDA_ERROR_ILLEGAL_ADDRESS;
   std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
   return CUDA_SUCCESS;
+}
+
+void Context::Hold(bool held) {
+  MutexLock lock(&mu_);
+  held_ = held;
+  changed_.SignalAll();
+}
+
+void Context::AwaitRelease() {
+  MutexLock lock(&mu_);
+  while (held_) changed_.Wait(&mu_);
 }
 
 void Context::Print(const std::string& text) {

@@ -37,6 +37,10 @@ class Context {
   // Bit 0 of `device_sides`: the target is the device's, bit 1: the source.
   CUresult Copy(CUdeviceptr to, CUdeviceptr from, size_t bytes, int device_sides);
 
+  // While held, kernels of streams do not begin.
+  void Hold(bool held);
+  void AwaitRelease();
+
   void Print(const std::string& text);
   // Writes what was printed to standard output (an assert's text too), as the driver does when it is waited
   // for.
@@ -46,6 +50,8 @@ class Context {
  private:
   std::atomic<CUresult> error_{CUDA_SUCCESS};
   Mutex mu_;
+  CondVar changed_;
+  bool held_ ABSL_GUARDED_BY(mu_) = false;
   int users_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<CUdeviceptr, size_t> mappings_ ABSL_GUARDED_BY(mu_);
   std::string printed_ ABSL_GUARDED_BY(mu_);
