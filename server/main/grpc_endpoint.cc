@@ -78,7 +78,8 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
   void SetServing(bool serving) override {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
     health->SetServingStatus("", serving);
-    for (const char* name : {"Session", "Device", "Toolchain", "Compile", "Tensor", "Staging", "Launch", "Admin"}) {
+    for (const char* name :
+         {"Session", "Device", "Toolchain", "Compile", "Tensor", "Staging", "Launch", "Admin"}) {
       health->SetServingStatus(std::string("trun.v1.") + name + "Service", serving);
     }
   }

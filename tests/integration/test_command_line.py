@@ -389,7 +389,8 @@ def test_an_outside_project_finds_builds_and_runs_with_the_installed_library(dae
         return ran.stdout
 
     done("cmake", "--install", BUILD, "--component", "client", "--prefix", tmp_path / "prefix")
-    done("cmake", "-S", ROOT / "examples/cpp", "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={tmp_path / 'prefix'}")
+    prefix = f"-DCMAKE_PREFIX_PATH={tmp_path / 'prefix'}"
+    done("cmake", "-G", "Ninja", "-S", ROOT / "examples/cpp", "-B", tmp_path / "build", prefix)
     done("cmake", "--build", tmp_path / "build")
     said = done(tmp_path / "build/vector_add", EXAMPLES / "vector_add.ttir", TRUN_ADDRESS=f"unix:{daemon.socket}")
     assert "5000 sums are right" in said
