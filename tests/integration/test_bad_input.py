@@ -7,11 +7,13 @@ Rows that stand elsewhere, without the bystander: a front end killed in the midd
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -412,6 +414,36 @@ def test_a_worker_killed_under_a_compile_says_so_and_the_next_one_works(session:
     assert error is not None, "no kill hit a worker at work"
     assert (error.code, error.reason) == (CODE.UNAVAILABLE, "WORKER_LOST"), str(error)
     assert session.compile(text, "ttir", recompile=True).kernel
+
+
+def test_a_ptxas_killed_under_a_compile_says_so_and_the_next_compile_works(session: Session) -> None:
+    fields = {"target": "sm_90", "last_level": kernel_pb2.LEVEL_CUBIN}
+    text = kernels.example("matmul.ttir")
+    stopping = threading.Event()
+
+    def kill_ptxas() -> None:
+        while not stopping.is_set():
+            for pid, command in session.daemon.children().items():
+                if command.split(" ")[0].endswith(("/ptxas", "/ptxas-blackwell")):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_ptxas)
+    killer.start()
+    seen = False
+    try:
+        for _ in range(20):
+            try:
+                session.compile(text, "ttir", recompile=True, **fields)
+            except CallError as error:
+                assert (error.code, error.reason) == (CODE.UNAVAILABLE, "WORKER_LOST"), str(error)
+                seen = True
+                break
+    finally:
+        stopping.set()
+        killer.join()
+    assert seen, "no kill hit a ptxas at work"
+    assert session.compile(text, "ttir", **fields).kernel
 
 
 def test_a_client_that_vanishes_gives_its_memory_back_when_its_lease_ends(daemon: Daemon) -> None:

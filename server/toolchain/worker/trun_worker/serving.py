@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import sys
 import tempfile
+import traceback
 from pathlib import Path
+from typing import Any
 
+from trun_worker import children
 from trun_worker.channel import CHANNEL, PROTOCOL, Channel, Log
 from trun_worker.compilation import Compilation
 from trun_worker.errors import CompileError
@@ -41,9 +45,10 @@ def serve(channel: Channel, toolchain: Toolchain, base: Path) -> None:
         folder.mkdir(exist_ok=True)
         tempfile.tempdir = str(folder)
         failed = False
+        children.ended_from_outside.clear()
         try:
             if op == "compile":
-                Compilation(toolchain, request, body, folder, log).run(channel)
+                compile_once(toolchain, request, body, folder, log, channel)
                 channel.send({"op": "done"})
             elif op == "warm":
                 target = {"backend": "cuda", "arch": 80, "warp_size": 32}
@@ -73,8 +78,24 @@ def serve(channel: Channel, toolchain: Toolchain, base: Path) -> None:
             gc.collect()
 
 
+def compile_once(
+    toolchain: Toolchain, request: dict[str, Any], body: bytes, folder: Path, log: Log, channel: Channel
+) -> None:
+    try:
+        Compilation(toolchain, request, body, folder, log).run(channel)
+    except (EOFError, MemoryError, ConnectionError):
+        raise
+    except Exception as error:
+        if children.ended_from_outside:
+            how = ", ".join(children.ended_from_outside)
+            message = f"a process of the compiler was ended from outside ({how}); the compile may be tried again"
+            raise CompileError("WORKER_LOST", message) from error
+        raise
+
+
 def main() -> int:
     channel = Channel(CHANNEL)
+    children.watch()
     base = Path(tempfile.gettempdir())
     try:
         toolchain = Toolchain()
@@ -90,4 +111,8 @@ def main() -> int:
         serve(channel, toolchain, base)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # an orderly end writes what Triton has leaked over the reason
     return 0
