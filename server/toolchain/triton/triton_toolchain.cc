@@ -35,8 +35,6 @@ absl::Status FromErrorFrame(const nlohmann::json& header) {
       return FailedPrecondition(reason, message, details);
     case Reason::kCompileOutOfMemory:
       return ResourceExhausted(reason, message, details);
-    case Reason::kWorkerLost:  // ptxas was killed
-      return Unavailable(reason, message, details);
     default:
       return FailedPrecondition(Reason::kCompileFailed, absl::StrCat("the compile worker says: ", message),
                                 details);

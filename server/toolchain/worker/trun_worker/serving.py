@@ -9,7 +9,6 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
 
 from trun_worker import children
 from trun_worker.channel import CHANNEL, PROTOCOL, Channel, Log
@@ -45,15 +44,16 @@ def serve(channel: Channel, toolchain: Toolchain, base: Path) -> None:
         folder.mkdir(exist_ok=True)
         tempfile.tempdir = str(folder)
         failed = False
-        children.ended_from_outside.clear()
         try:
             if op == "compile":
-                compile_once(toolchain, request, body, folder, log, channel)
+                Compilation(toolchain, request, body, folder, log).run(channel)
+                children.end_with_them()
                 channel.send({"op": "done"})
             elif op == "warm":
                 target = {"backend": "cuda", "arch": 80, "warp_size": 32}
                 warm = {"from": "ttir", "to": "cubin", "target": target, "options": {}, "file": "warm.ttir"}
                 Compilation(toolchain, warm, WARM_TTIR, folder, log).run(None)
+                children.end_with_them()
                 channel.send({"op": "done"})
             elif op == "options":
                 target = {
@@ -62,11 +62,13 @@ def serve(channel: Channel, toolchain: Toolchain, base: Path) -> None:
                     "warp_size": 32 if request["backend"] == "cuda" else 64,
                 }
                 rows = describe_options(toolchain.backend(target))
+                children.end_with_them()
                 channel.send({"op": "options", "options": rows})
             else:
                 raise CompileError("PROTOCOL", f"no such operation: {op}")
         except CompileError as error:
             failed = True
+            children.end_with_them()
             channel.send({"op": "error", "kind": error.kind, "message": str(error), "details": error.details})
         except MemoryError:
             failed = True
@@ -78,21 +80,6 @@ def serve(channel: Channel, toolchain: Toolchain, base: Path) -> None:
             gc.collect()
 
 
-def compile_once(
-    toolchain: Toolchain, request: dict[str, Any], body: bytes, folder: Path, log: Log, channel: Channel
-) -> None:
-    try:
-        Compilation(toolchain, request, body, folder, log).run(channel)
-    except (EOFError, MemoryError, ConnectionError):
-        raise
-    except Exception as error:
-        if children.ended_from_outside:
-            how = ", ".join(children.ended_from_outside)
-            message = f"a process of the compiler was ended from outside ({how}); the compile may be tried again"
-            raise CompileError("WORKER_LOST", message) from error
-        raise
-
-
 def main() -> int:
     channel = Channel(CHANNEL)
     children.watch()
@@ -100,6 +87,7 @@ def main() -> int:
     try:
         toolchain = Toolchain()
     except Exception as error:
+        children.end_with_them()
         message = f"import triton: {type(error).__name__}: {error}"
         channel.send({"op": "error", "kind": "TOOLCHAIN_BROKEN", "message": message, "details": {}})
         return 1
@@ -112,6 +100,7 @@ def main() -> int:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     except Exception:
+        children.end_with_them()
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)  # an orderly end writes what Triton has leaked over the reason
