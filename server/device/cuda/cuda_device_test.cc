@@ -228,7 +228,7 @@ TEST_F(CudaDependentLaunchTest, LaunchesThatFollowEachOtherGoWithNothingBetweenT
   EXPECT_NE(calls.find("ekkkewekew"), std::string::npos) << calls;
 }
 
-TEST_F(CudaDependentLaunchTest, AFaultIsOfTheFirstOfThemWhichSaysHowManyMayBeTheCause) {
+TEST_F(CudaDependentLaunchTest, AFaultIsOfTheFirstOfThemWhichSaysThatOthersMayBeItsCause) {
   Queue(*good_, "fill", Packed(kBase, 1), dependent_);
   Queue(*bad_, "illegal", Packed(kBase), dependent_);
   Queue(*good_, "fill", Packed(kBase, 1), dependent_);
@@ -238,7 +238,7 @@ TEST_F(CudaDependentLaunchTest, AFaultIsOfTheFirstOfThemWhichSaysHowManyMayBeThe
   ASSERT_EQ(outcomes.size(), 4u);
   EXPECT_TRUE(outcomes[0].status.ok());
   EXPECT_EQ(GetReason(outcomes[1].status), Reason::kIllegalAddress) << outcomes[1].status;
-  EXPECT_NE(outcomes[1].status.message().find("one of the 2 that may overlap it"), absl::string_view::npos)
+  EXPECT_NE(outcomes[1].status.message().find("that may overlap it (launch_pdl)"), absl::string_view::npos)
       << outcomes[1].status;
   EXPECT_TRUE(outcomes[1].context_lost);
   for (size_t i = 2; i < 4; ++i) EXPECT_EQ(GetReason(outcomes[i].status), Reason::kContextLost);

@@ -143,8 +143,11 @@ absl::Status CudaStream::TakeEvents(Entry* entry) {
 absl::Status CudaStream::Submit(Entry* entry) {
   const Driver& driver = context_->driver();
   if (!entry->may_overlap) Mark(in_flight_);
-  if (!context_->Enter().ok()) return LostBefore();
-  TRUN_RETURN_IF_ERROR(TakeEvents(entry));
+  absl::Status ready = context_->Enter().ok() ? TakeEvents(entry) : LostBefore();
+  if (!ready.ok()) {
+    Mark(in_flight_);  // those that are not told of lie side by side
+    return ready;
+  }
   CUresult result = CUDA_SUCCESS;
   entry->timed = unmarked_ == 0;
   if (entry->timed) result = driver.cuEventRecord(entry->begin, stream_);
@@ -154,7 +157,7 @@ absl::Status CudaStream::Submit(Entry* entry) {
     if (!entry->may_overlap) Mark(in_flight_ + 1);
     return entry->refused;
   }
-  Mark(in_flight_);  // those that are not told of lie side by side
+  Mark(in_flight_);
   // The error of an earlier launch may come out here; that launch is named when its turn comes.
   if (EndsContext(result) && in_flight_ > 0) return LostBefore();
   return context_->Check(result, absl::StrCat("launching '", entry->kernel->attributes().name, "'"));

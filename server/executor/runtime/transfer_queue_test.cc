@@ -14,7 +14,7 @@
 namespace trun {
 namespace {
 
-constexpr uint64_t kAddress = 0x3300'0000'0000;
+constexpr uint64_t kAddress = device::kFakeAddresses;
 constexpr uint64_t kBytes = 2 << 20;
 
 class TransferQueueTest : public ::testing::Test {
