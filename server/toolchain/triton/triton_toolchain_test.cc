@@ -202,7 +202,7 @@ TEST_P(TritonToolchainTest, AFreshWorkerThatStartsBelowTtgirMakesTheSamePtxAsOne
   EXPECT_EQ(rest->at(Level::kPtx).bytes, whole->at(Level::kPtx).bytes);
 }
 
-TEST_P(TritonToolchainTest, PtxAloneSaysItsNameAndWarpsAndInventsNothing) {
+TEST_P(TritonToolchainTest, PtxAloneSaysItsNameItsWarpsAndThatItWantsNoSharedMemory) {
   auto whole = Compile(Level::kTtir, Kernel("vector_add"), Level::kPtx, 80, {{"num_warps", "8"}});
   ASSERT_TRUE(whole.ok()) << whole.status();
   auto rest = Compile(Level::kPtx, whole->at(Level::kPtx).bytes, Level::kCubin, 80);
