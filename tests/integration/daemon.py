@@ -95,9 +95,14 @@ class Daemon:
             text = (self.folder / "stderr.log").read_text()
             raise AssertionError(f"trund did not answer within {timeout} s; it said: {text}") from None
 
-    def connect(self) -> None:
+    def disconnect(self) -> None:
+        """No connection of ours is left, nor tried again: a channel comes back to whoever listens at its address."""
         if self.channel is not None:
             self.channel.close()
+            self.channel = None
+
+    def connect(self) -> None:
+        self.disconnect()
         self.channel = grpc.insecure_channel(
             f"unix:{self.socket}",
             options=[
@@ -134,9 +139,7 @@ class Daemon:
 
     def stop(self) -> int:
         assert self.process is not None
-        if self.channel is not None:
-            self.channel.close()
-            self.channel = None
+        self.disconnect()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=30)
 

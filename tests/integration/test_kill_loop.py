@@ -306,6 +306,7 @@ def test_daemons_killed_at_random_times_lose_no_finished_entry(
         time.sleep(generator.uniform(0.0, 0.15))
         daemon.kill()
         load.stop()
+        daemon.disconnect()
         wait_until(lambda: not orphans(), "the end of the killed daemon's processes")
     assert len(finished) > KILLS // 2
     print(f"{KILLS} daemons killed, {len(finished)} entries finished, {checked} looked up again")

@@ -114,6 +114,14 @@ def answer(behaviour: str) -> None:
         send({"op": "error", "kind": "KAPUTT", "message": "\x1b[31mred\xff"})
     elif behaviour == "error":
         send({"op": "error", "kind": "INVALID_IR", "message": "k:3: no", "details": {"line": "3", "x": 4}})
+    elif behaviour == "last-words":
+        # The next request is not read to its end.
+        send(stage(), b"x")
+        receive()
+        send({"op": "done"})
+        channel.recv(1, socket.MSG_PEEK)
+        send({"op": "error", "kind": "INVALID_IR", "message": "these are its last words"})
+        sys.exit(0)
     elif behaviour == "leak":
         globals()["hoard"] = bytearray(b"x") * (96 << 20)
         answer("ok")
@@ -133,7 +141,10 @@ else:
     send({"op": "hello", "protocol": 1, "triton": "9.9.9", "python": "3"})
 while True:
     request, body = receive()
-    if request["op"] == "warm":
+    if request["op"] == "warm" and greeting == "ends-warm":
+        send({"op": "error", "kind": "WORKER_LOST", "message": "", "details": {}, "ends": True})
+        sys.exit(0)
+    elif request["op"] == "warm":
         send({"op": "done"})
     elif request["op"] == "options":
         send({"op": "options", "options": [{"name": "num_warps", "type": "int", "default": " 4 "}]})

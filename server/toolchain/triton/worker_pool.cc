@@ -24,8 +24,9 @@ std::chrono::steady_clock::time_point SteadyAfter(absl::Duration wait) {
 bool WarmUp(WorkerProcess* worker) {
   const WorkerLimits limits{Clock::Real()->Now() + kWarmUpDeadline, 0};
   if (!worker->Send({{"op", "warm"}}, "", limits).ok()) return false;
-  return worker->Receive(limits)
-      .ok();  // an error frame is an answer: the next request will say what is wrong
+  const absl::StatusOr<WorkerAnswer> answer = worker->Receive(limits);
+  // An error is an answer, the next request will say what is wrong; but one that says that it ends is no worker.
+  return answer.ok() && !answer->header.contains("ends");
 }
 
 }  // namespace

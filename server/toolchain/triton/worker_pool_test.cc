@@ -114,6 +114,14 @@ TEST_F(WorkerPoolTest, ACrashIsCompileFailedWithTheTellingLineFirst) {
   EXPECT_TRUE(Run("ok").ok());
 }
 
+TEST_F(WorkerPoolTest, AWorkerThatEndsInTheMiddleOfARequestIsHeardOut) {
+  ASSERT_TRUE(Run("last-words").ok());
+  // More than the socket holds: the worker is gone before all of it is sent.
+  const absl::Status status = Run(std::string(size_t{8} << 20, ' '));
+  EXPECT_EQ(GetReason(status), Reason::kInvalidIr) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("these are its last words"));
+}
+
 TEST_F(WorkerPoolTest, DyingOfMemoryIsOutOfMemory) {
   EXPECT_EQ(GetReason(Run("bad-alloc")), Reason::kCompileOutOfMemory);
   const absl::Status status = Run("balloon");
@@ -284,6 +292,12 @@ TEST_F(WorkerPoolTest, ARequestIsToldWhyWhereTheWorkerOnItsWayNeverArrives) {
     toolchain_->Prewarm(2);
     EXPECT_EQ(GetReason(Run("ok")), Reason::kToolchainBroken) << greeting;
   }
+}
+
+TEST_F(WorkerPoolTest, AWorkerThatEndsWhileItIsWarmedUpIsNotHandedOut) {
+  Make(PoolOptions("ends-warm"));
+  toolchain_->Prewarm(1);
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(Run("ok").ok());
 }
 
 TEST_F(WorkerPoolTest, ABrokenWorkerIsReplaced) {

@@ -155,7 +155,8 @@ absl::Status WorkerProcess::Send(const nlohmann::json& header, absl::string_view
     return Kill(
         DeadlineExceeded(Reason::kCompileTimeout, "the compile passed its deadline; its worker was ended"));
   }
-  return Autopsy();
+  // A worker that ended in the middle of a request may have said why: Receive reads that first.
+  return absl::IsUnavailable(sent) ? absl::OkStatus() : Autopsy();
 }
 
 absl::StatusOr<WorkerAnswer> WorkerProcess::Receive(const WorkerLimits& limits) {

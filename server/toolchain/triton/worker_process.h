@@ -57,7 +57,8 @@ class WorkerProcess {
   const std::string& triton_version() const { return triton_version_; }
   pid_t pid() const { return process_->pid(); }
 
-  // Statuses as those of Receive. RESOURCE_EXHAUSTED kTooLarge: over the frame limit; the worker lives on.
+  // Statuses as those of Receive, which is also the one to tell of a worker that ended meanwhile.
+  // RESOURCE_EXHAUSTED kTooLarge: over the frame limit; the worker lives on.
   absl::Status Send(const nlohmann::json& header, absl::string_view body, const WorkerLimits& limits);
   // DEADLINE_EXCEEDED kCompileTimeout. RESOURCE_EXHAUSTED kCompileOutOfMemory. FAILED_PRECONDITION
   // kCompileFailed: it crashed (the message ends with its log's tail) or answered what is no answer.
