@@ -25,7 +25,8 @@ bool WarmUp(WorkerProcess* worker) {
   const WorkerLimits limits{Clock::Real()->Now() + kWarmUpDeadline, 0};
   if (!worker->Send({{"op", "warm"}}, "", limits).ok()) return false;
   const absl::StatusOr<WorkerAnswer> answer = worker->Receive(limits);
-  // An error is an answer, the next request will say what is wrong; but one that says that it ends is no worker.
+  // An error is an answer, the next request will say what is wrong; but one that says that it ends is no
+  // worker.
   return answer.ok() && !answer->header.contains("ends");
 }
 
