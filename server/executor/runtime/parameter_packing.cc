@@ -73,9 +73,9 @@ absl::StatusOr<std::vector<std::byte>> PackParameters(
   }
   const uint64_t scratch[kMaxHidden] = {global_scratch, profile_scratch};
   for (int i = 0; i < hidden; ++i) {
-    const device::ParameterLayout& layout = attributes.parameters[static_cast<size_t>(arguments.size() + i)];
-    if (uint64_t{layout.offset} + sizeof(uint64_t) > buffer.size())
-      return WrongSize(arguments.size() + i, 8, 0);
+    const int at = arguments.size() + i;
+    const device::ParameterLayout& layout = attributes.parameters[static_cast<size_t>(at)];
+    if (uint64_t{layout.offset} + sizeof(uint64_t) > buffer.size()) return WrongSize(at, 8, 0);
     std::memcpy(buffer.data() + layout.offset, &scratch[i], sizeof(uint64_t));
   }
   return buffer;
