@@ -131,6 +131,16 @@ def real_daemon() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def daemon_with_gpu() -> Iterator[str]:
+    """A daemon of the module's own, with an emulator of sm_90 and a GPU that the fake driver tells of."""
+    driver = BUILD / "tests" / "libtrun_fake_cuda.so"
+    if not driver.exists():
+        pytest.skip(f"{driver} is not built")
+    with started_daemon("--libcuda", str(driver), "--emulator", "sm_90") as address:
+        yield address
+
+
 @pytest.fixture(name="mortal_daemon")
 def _mortal_daemon() -> Iterator[RealDaemon]:
     with mortal_daemon() as daemon:

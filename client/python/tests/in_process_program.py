@@ -11,13 +11,13 @@ import json
 import os
 import struct
 import sys
-import traceback
 from typing import Any
 
 import numpy as np
 import triton
 import triton.language as tl
 import trun.triton
+from case_program import run_cases
 from trun.triton import _native
 
 VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
@@ -307,13 +307,7 @@ def halves_are_rounded_as_numpy_rounds_them() -> None:
 def main() -> None:
     trun.triton.install(placement="in-process")
     assert trun.triton.launcher() == "native", trun.triton.launcher()
-    for name, function in CASES.items():
-        error = ""
-        try:
-            function()
-        except Exception:
-            error = traceback.format_exc()
-        print(json.dumps({"case": name, "error": error}), flush=True)
+    run_cases(CASES)
     trun.triton.uninstall()
 
 

@@ -18,9 +18,7 @@ import numpy as np
 import pytest
 import source_kernels as k
 import trun
-from conftest import BUILD, started_daemon
 
-FAKE_DRIVER = BUILD / "tests" / "libtrun_fake_cuda.so"
 CONFIGS = [trun.Config({"BLOCK": 32 * warps}, num_warps=warps) for warps in (1, 2, 4)]
 SCRIPT = """
 import json, sys
@@ -40,16 +38,8 @@ with trun.connect(device=device) as session:
 
 
 @pytest.fixture(scope="module")
-def daemon() -> Iterator[str]:
-    if not FAKE_DRIVER.exists():
-        pytest.skip(f"{FAKE_DRIVER} is not built")
-    with started_daemon("--libcuda", str(FAKE_DRIVER), "--emulator", "sm_90") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def live(daemon: str) -> Iterator[trun.Session]:
-    with trun.connect(daemon, device="emulator:0") as session:
+def live(daemon_with_gpu: str) -> Iterator[trun.Session]:
+    with trun.connect(daemon_with_gpu, device="emulator:0") as session:
         yield session
 
 
@@ -58,12 +48,12 @@ def toolchains(live: trun.Session) -> list[str]:
     return [toolchain.name for toolchain in live.toolchains() if not toolchain.unusable_reason]
 
 
-def in_a_process(daemon: str, device: str, toolchain: str) -> list[Any]:
+def in_a_process(address: str, device: str, toolchain: str) -> list[Any]:
     here = str(pathlib.Path(__file__).parent)
     path = os.pathsep.join([here, *(p for p in sys.path if p)])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, device, toolchain],
-        env=os.environ | {"TRUN_ADDRESS": daemon, "PYTHONPATH": path},
+        env=os.environ | {"TRUN_ADDRESS": address, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=120,
@@ -163,16 +153,16 @@ def test_a_tuning_that_is_interrupted_leaves_nothing_behind(live: trun.Session) 
 
 
 def test_a_gpu_s_winner_is_found_by_the_next_process_and_belongs_to_gpu_and_toolchain(
-    daemon: str, toolchains: list[str]
+    daemon_with_gpu: str, toolchains: list[str]
 ) -> None:
     newest, other = toolchains[:2]
     # The emulator's ranking comes first, and is no GPU's.
-    assert in_a_process(daemon, "emulator:0", newest)[:2] == [False, "warp instructions"]
-    first = in_a_process(daemon, "cuda:0", newest)
+    assert in_a_process(daemon_with_gpu, "emulator:0", newest)[:2] == [False, "warp instructions"]
+    first = in_a_process(daemon_with_gpu, "cuda:0", newest)
     assert (first[0], first[1], first[3]) == (False, "time", 3)
-    assert in_a_process(daemon, "cuda:0", newest) == [True, "time", first[2], 0]
-    assert in_a_process(daemon, "cuda:0", other)[:2] == [False, "time"]
-    assert in_a_process(daemon, "cuda:0", other)[:2] == [True, "time"]
+    assert in_a_process(daemon_with_gpu, "cuda:0", newest) == [True, "time", first[2], 0]
+    assert in_a_process(daemon_with_gpu, "cuda:0", other)[:2] == [False, "time"]
+    assert in_a_process(daemon_with_gpu, "cuda:0", other)[:2] == [True, "time"]
 
 
 def test_a_toolchain_that_changes_under_its_name_is_another(live: trun.Session, monkeypatch: Any) -> None:
@@ -187,9 +177,9 @@ def test_a_toolchain_that_changes_under_its_name_is_another(live: trun.Session, 
     assert kernel._name_in_cache((), CONFIGS, live, None) != unnamed
 
 
-def test_milliseconds_of_warmup_and_repetitions_become_launches(daemon: str) -> None:
+def test_milliseconds_of_warmup_and_repetitions_become_launches(daemon_with_gpu: str) -> None:
     asked: list[tuple[int, int]] = []
-    with trun.connect(daemon, device="cuda:0") as session:
+    with trun.connect(daemon_with_gpu, device="cuda:0") as session:
         out = session.zeros(128, dtype="int32")
         kernel = trun.autotune(CONFIGS[:2], key=[], warmup=0.5, rep=2, cache_results=False)(k.fill)
         call = session._call

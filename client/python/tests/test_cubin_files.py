@@ -7,48 +7,36 @@ from __future__ import annotations
 import json
 import logging
 import pathlib
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import source_kernels as k
 import trun
-from conftest import BUILD, started_daemon
-
-FAKE_DRIVER = BUILD / "tests" / "libtrun_fake_cuda.so"
 
 
 @pytest.fixture(scope="module")
-def daemon() -> Iterator[str]:
-    if not FAKE_DRIVER.exists():
-        pytest.skip(f"{FAKE_DRIVER} is not built")
-    with started_daemon("--libcuda", str(FAKE_DRIVER), "--emulator", "sm_90") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def folder(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def folder(daemon_with_gpu: str, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """fill.cubin and fill.json, as a Triton cache folder has them."""
     made = tmp_path_factory.mktemp("kernels")
-    with trun.connect(daemon, device="cuda:0") as session:
+    with trun.connect(daemon_with_gpu, device="cuda:0") as session:
         kernel = k.fill.warmup(session.zeros(128, dtype="int32"), 5, BLOCK=128, num_warps=4)
         (made / "fill.cubin").write_bytes(kernel.asm["cubin"])
         (made / "fill.json").write_text(json.dumps(kernel.metadata))
     return made
 
 
-def test_a_cubin_on_an_emulator_is_refused_with_the_reason(daemon: str, folder: pathlib.Path) -> None:
-    with trun.connect(daemon, device="emulator:0") as session:
+def test_a_cubin_on_an_emulator_is_refused_with_the_reason(daemon_with_gpu: str, folder: pathlib.Path) -> None:
+    with trun.connect(daemon_with_gpu, device="emulator:0") as session:
         out = session.zeros(128, dtype="int32")
         with pytest.raises(trun.errors.UnsupportedLevelError, match="cannot run a cubin") as caught:
             k.fill[(1,)](out, 5, BLOCK=128, cubin_dir=folder)
         assert caught.value.code == "FAILED_PRECONDITION" and not out.numpy().any()
 
 
-def test_a_cubin_whose_metadata_contradicts_it_is_refused(daemon: str, folder: pathlib.Path) -> None:
+def test_a_cubin_whose_metadata_contradicts_it_is_refused(daemon_with_gpu: str, folder: pathlib.Path) -> None:
     metadata = json.loads((folder / "fill.json").read_text())
     cubin = (folder / "fill.cubin").read_bytes()
-    with trun.connect(daemon, device="cuda:0") as session:
+    with trun.connect(daemon_with_gpu, device="cuda:0") as session:
         out = session.zeros(128, dtype="int32")
         for changed, words in (({"name": "other"}, "other"), ({"shared": 1 << 30}, "shared")):
             with pytest.raises(trun.TrunError, match=words):
@@ -59,9 +47,9 @@ def test_a_cubin_whose_metadata_contradicts_it_is_refused(daemon: str, folder: p
 
 
 def test_a_folder_with_a_cubin_is_launched_without_any_compile(
-    daemon: str, folder: pathlib.Path, caplog: pytest.LogCaptureFixture
+    daemon_with_gpu: str, folder: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with trun.connect(daemon, device="cuda:0") as session:
+    with trun.connect(daemon_with_gpu, device="cuda:0") as session:
         for given in ({"cubin_dir": folder}, {"cubin_dir": folder.parent}):
             out = session.zeros(256, dtype="int32")
             with caplog.at_level(logging.INFO, "trun"):

@@ -15,30 +15,20 @@ import launch_kernels as k
 import numpy as np
 import pytest
 import trun
-from conftest import BUILD, started_daemon
 
-FAKE_DRIVER = BUILD / "tests" / "libtrun_fake_cuda.so"
 VERSIONS = os.environ.get("TRUN_SOURCE_TOOLCHAINS", "3.2.0,3.3.1,3.4.0,3.5.1,3.6.0,3.9.0").split(",")
 COOPERATIVE, CLUSTER, POLICY, DEPENDENT = "2", "4", "5", "6"  # of CUlaunchAttributeID
 
 
 @pytest.fixture(scope="module")
-def daemon() -> Iterator[str]:
-    if not FAKE_DRIVER.exists():
-        pytest.skip(f"{FAKE_DRIVER} is not built")
-    with started_daemon("--libcuda", str(FAKE_DRIVER), "--emulator", "sm_90") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def gpu(daemon: str) -> Iterator[trun.Session]:
-    with trun.connect(daemon, device="cuda:0") as session:
+def gpu(daemon_with_gpu: str) -> Iterator[trun.Session]:
+    with trun.connect(daemon_with_gpu, device="cuda:0") as session:
         yield session
 
 
 @pytest.fixture(scope="module")
-def live(daemon: str) -> Iterator[trun.Session]:
-    with trun.connect(daemon, device="emulator:0") as session:
+def live(daemon_with_gpu: str) -> Iterator[trun.Session]:
+    with trun.connect(daemon_with_gpu, device="emulator:0") as session:
         yield session
 
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import mmap
 import os
 import sys
 import tempfile
-import traceback
 from typing import Any
 
 import ml_dtypes
@@ -21,6 +19,7 @@ import triton
 import triton.language as tl
 import trun
 import trun.triton
+from case_program import run_cases
 
 VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 CASES: dict[str, Any] = {}
@@ -451,13 +450,7 @@ def an_address_in_no_tensor_is_refused() -> None:
 
 def main() -> None:
     trun.triton.install(placement="emulator", arch=sys.argv[1], compile=sys.argv[2])
-    for name, function in CASES.items():
-        error = ""
-        try:
-            function()
-        except Exception:
-            error = traceback.format_exc()
-        print(json.dumps({"case": name, "error": error}), flush=True)
+    run_cases(CASES)
     trun.triton.uninstall()
 
 

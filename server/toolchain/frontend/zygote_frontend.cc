@@ -126,10 +126,7 @@ absl::StatusOr<StageResult> ZygoteFrontend::LowerOnce(const nlohmann::json& head
         absl::StrCat("lowering the source took longer than ", absl::FormatDuration(allowed),
                      " and was ended: does something in it loop for ever?"));
   }
-  if (JsonString(answer->header, "op") == "error") {
-    if (answer->header.contains("ends")) (*zygote)->Distrust("its child died").IgnoreError();
-    return FromErrorFrame(answer->header);
-  }
+  if (JsonString(answer->header, "op") == "error") return FromErrorFrame(answer->header);
   StageResult result;
   result.level = LoweredLevel(request.level);
   const int64_t ns = JsonInteger(answer->header, "ns", -1);

@@ -24,10 +24,8 @@ std::chrono::steady_clock::time_point SteadyAfter(absl::Duration wait) {
 bool WarmUp(WorkerProcess* worker) {
   const WorkerLimits limits{Clock::Real()->Now() + kWarmUpDeadline, 0};
   if (!worker->Send({{"op", "warm"}}, "", limits).ok()) return false;
-  const absl::StatusOr<WorkerAnswer> answer = worker->Receive(limits);
-  // An error is an answer, the next request will say what is wrong; but one that says that it ends is no
-  // worker.
-  return answer.ok() && !answer->header.contains("ends");
+  // An error is an answer: the next request will say what is wrong.
+  return worker->Receive(limits).ok() && !worker->broken();
 }
 
 }  // namespace
@@ -146,7 +144,7 @@ void WorkerPool::Maintain() {
     }
     if (!start) continue;
     absl::StatusOr<std::unique_ptr<WorkerProcess>> worker = WorkerProcess::Start(options_.command);
-    const bool warm = worker.ok() && WarmUp(worker->get()) && !(*worker)->broken();
+    const bool warm = worker.ok() && WarmUp(worker->get());
     MutexLock lock(&mu_);
     --starting_;
     --background_;

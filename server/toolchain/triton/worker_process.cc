@@ -173,6 +173,7 @@ absl::StatusOr<WorkerAnswer> WorkerProcess::Receive(const WorkerLimits& limits) 
   WorkerAnswer answer;
   if (!ParseJsonObject(frame->header, &answer.header)) return Distrust("its answer is not a JSON object");
   answer.body = std::move(frame->body);
+  if (answer.header.contains("ends")) Distrust("it says that it ends").IgnoreError();
   return answer;
 }
 

@@ -41,7 +41,8 @@ struct WorkerLimits {
 
 // Thread-compatible. The destructor kills the process, reaps it and deletes its scratch folder.
 //
-// After a failed Send or Receive the process is dead and broken() is true: throw it away.
+// After a failed Send or Receive, and after an answer that says that it "ends", the process is dead and
+// broken() is true: throw it away.
 class WorkerProcess {
  public:
   // Started and greeted. FAILED_PRECONDITION kToolchainBroken: Python or Triton does not start (the message
