@@ -110,8 +110,9 @@ class KernelCache {
   virtual bool RecordUse(const CacheKey& key) = 0;
 
   // Stores all of the entries or nothing; replaces what was there and keeps its pin. RESOURCE_EXHAUSTED
-  // kQuota: larger than the whole cache (details: limit). Durable when it returns, for the price of one wait
-  // for the disk. REQUIRES: the keys differ.
+  // kQuota: larger than the whole cache (details: limit). When it returns, a process that is killed loses
+  // nothing of it; a machine that loses its power may lose the last moments, whole entries of them. REQUIRES:
+  // the keys differ.
   virtual absl::Status PutAll(const std::vector<CachePut>& puts) = 0;
   absl::Status Put(const CacheKey& key, const CacheEntry& entry,
                    absl::Duration ttl = absl::InfiniteDuration()) {

@@ -2,9 +2,9 @@
 
 #include <array>
 #include <compare>
+#include <cstring>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -84,54 +84,62 @@ std::string TargetObstacle(const ToolchainInfo& info, const Target& target) {
   return "";
 }
 
-std::string FileObstacle(const ToolchainInfo& info, Level level, absl::string_view ir, const Target& target) {
-  const Minor version = ParseMinor(info.version);
-  if (info.adopted || version == Minor()) return "";
+FileTraits TraitsOf(Level level, absl::string_view ir) {
+  FileTraits traits;
+  const auto has = [ir](absl::string_view text) {
+    // Two to ten times as fast as absl::StrContains where the first letter is a common one.
+    return memmem(ir.data(), ir.size(), text.data(), text.size()) != nullptr;
+  };
   if (level == Level::kTtgir) {
-    const bool is_old = version <= Minor{3, 2};
-    const bool has_old =
-        absl::StrContains(ir, "#triton_gpu.") || absl::StrContains(ir, "triton_gpu.num-warps");
-    const bool has_new = absl::StrContains(ir, "#ttg.") || absl::StrContains(ir, "ttg.num-warps");
-    if (has_old && !is_old) return "its dialect is called triton_gpu, as until Triton 3.2";
-    if (has_new && !has_old && is_old) return "its dialect is called ttg, as from Triton 3.3 on";
-  }
-  // In TTGIR only operations count: attributes of a dialect that nobody knows are read by every version.
-  if ((level == Level::kTtir && absl::StrContains(ir, "tlx.")) ||
-      (level == Level::kTtgir && absl::StrContains(ir, "= tlx."))) {
-    return "it is of Meta's TLX: adopt an environment with that fork: trun-client toolchains adopt PATH";
+    traits.has_triton_gpu = has("#triton_gpu.") || has("triton_gpu.num-warps");
+    traits.has_ttg = has("#ttg.") || has("ttg.num-warps");
   }
   if (level == Level::kTtir || level == Level::kTtgir) {
-    if (!IsAmd(target) && target.arch < 80 && version == Minor{3, 3} && absl::StrContains(ir, "tt.dot")) {
-      return absl::StrCat("a pass of Triton 3.3 fails on a dot for sm_", target.arch);
-    }
-    const bool describes =
-        absl::StrContains(ir, "tt.descriptor_") || absl::StrContains(ir, "tt.make_tensor_descriptor");
-    if (describes && version < Minor{3, 4}) return "it has tensor descriptors, as from Triton 3.4 on";
-    if (absl::StrContains(ir, "tt.make_tensor_ptr") && version >= Minor{3, 9}) {
-      return "it has block pointers, which Triton 3.8 was the last to know";
-    }
+    // In TTGIR only operations count: attributes of a dialect that nobody knows are read by every version.
+    traits.has_tlx = has(level == Level::kTtir ? "tlx." : "= tlx.");
+    traits.has_dot = has("tt.dot");
+    traits.has_block_pointers = has("tt.make_tensor_ptr");
+    traits.has_descriptors = has("tt.descriptor_") || has("tt.make_tensor_descriptor");
   }
-  if (level == Level::kPtx && !info.ptxas_versions.empty()) {
+  if (level == Level::kPtx) traits.ptx_version = PtxVersionOf(ir);
+  return traits;
+}
+
+std::string FileObstacle(const ToolchainInfo& info, const FileTraits& file, const Target& target) {
+  const Minor version = ParseMinor(info.version);
+  if (info.adopted || version == Minor()) return "";
+  const bool is_old = version <= Minor{3, 2};
+  if (file.has_triton_gpu && !is_old) return "its dialect is called triton_gpu, as until Triton 3.2";
+  if (file.has_ttg && !file.has_triton_gpu && is_old)
+    return "its dialect is called ttg, as from Triton 3.3 on";
+  if (file.has_tlx) {
+    return "it is of Meta's TLX: adopt an environment with that fork: trun-client toolchains adopt PATH";
+  }
+  if (file.has_dot && !IsAmd(target) && target.arch < 80 && version == Minor{3, 3})
+    return absl::StrCat("a pass of Triton 3.3 fails on a dot for sm_", target.arch);
+  if (file.has_descriptors && version < Minor{3, 4})
+    return "it has tensor descriptors, as from Triton 3.4 on";
+  if (file.has_block_pointers && version >= Minor{3, 9})
+    return "it has block pointers, which Triton 3.8 was the last to know";
+  if (file.ptx_version > 0 && !info.ptxas_versions.empty()) {
     const int second_from = version >= Minor{3, 9} ? 90 : 100;
     const std::string& ptxas =
         target.arch >= second_from ? info.ptxas_versions.back() : info.ptxas_versions.front();
     const int newest = NewestPtx(ptxas);
-    const int needed = PtxVersionOf(ir);
-    if (newest > 0 && needed > newest) {
-      return absl::StrCat("it is PTX ", needed / 10, ".", needed % 10, ", and ptxas ", ptxas,
-                          " knows PTX up to ", newest / 10, ".", newest % 10);
+    if (newest > 0 && file.ptx_version > newest) {
+      return absl::StrCat("it is PTX ", file.ptx_version / 10, ".", file.ptx_version % 10, ", and ptxas ",
+                          ptxas, " knows PTX up to ", newest / 10, ".", newest % 10);
     }
   }
   return "";
 }
 
-std::string ReleaseFor(Level level, absl::string_view ir, const Target& target) {
+std::string ReleaseFor(const FileTraits& file, const Target& target) {
   for (const Release& release : kReleases) {
     ToolchainInfo info;
     info.version = std::string(release.version);
     info.ptxas_versions = {std::string(release.ptxas), std::string(release.ptxas_blackwell)};
-    if (TargetObstacle(info, target).empty() && FileObstacle(info, level, ir, target).empty())
-      return info.version;
+    if (TargetObstacle(info, target).empty() && FileObstacle(info, file, target).empty()) return info.version;
   }
   return "";
 }

@@ -42,8 +42,8 @@ std::vector<ToolchainChoice> Usable(ToolchainRegistry& registry, std::string* un
   return usable;
 }
 
-absl::Status NoneInstalled(const ToolchainQuestion& question, absl::string_view why) {
-  const std::string release = ReleaseFor(question.level, question.ir, question.target);
+absl::Status NoneInstalled(const ToolchainQuestion& question, const FileTraits& file, absl::string_view why) {
+  const std::string release = ReleaseFor(file, question.target);
   if (release.empty()) {
     return FailedPrecondition(Reason::kUnsupportedTarget,
                               absl::StrCat("no released Triton compiles this ", LevelName(question.level),
@@ -58,7 +58,8 @@ absl::Status NoneInstalled(const ToolchainQuestion& question, absl::string_view 
 
 // The choice that the metadata's version asks for; an empty one where nothing of that minor version is there,
 // or only what is known to refuse the file.
-ToolchainChoice OfVersion(std::vector<ToolchainChoice>& usable, const ToolchainQuestion& question) {
+ToolchainChoice OfVersion(std::vector<ToolchainChoice>& usable, const ToolchainQuestion& question,
+                          const FileTraits& file) {
   const absl::string_view version = question.triton_version;
   for (ToolchainChoice& choice : usable) {
     if (choice.info.version != version) continue;
@@ -68,7 +69,7 @@ ToolchainChoice OfVersion(std::vector<ToolchainChoice>& usable, const ToolchainQ
   for (ToolchainChoice& choice : usable) {
     if (MinorOf(choice.info.version) != MinorOf(version)) continue;
     // A fork's version may have the number of a release that cannot read its files.
-    if (!FileObstacle(choice.info, question.level, question.ir, question.target).empty()) continue;
+    if (!FileObstacle(choice.info, file, question.target).empty()) continue;
     choice.reason = absl::StrCat("the metadata names Triton ", version, ", this is its nearest relative");
     return choice;
   }
@@ -88,15 +89,17 @@ absl::StatusOr<std::vector<ToolchainChoice>> ChooseToolchains(ToolchainRegistry&
   }
   std::string unusable;
   std::vector<ToolchainChoice> usable = Usable(registry, &unusable);
+  const FileTraits file = TraitsOf(question.level, question.ir);
   if (usable.empty()) {
+    const std::string release = ReleaseFor(file, question.target);
     return NotFound(Reason::kToolchainNotFound,
                     absl::StrCat("no usable toolchain is installed: run `trun-client toolchains install ",
-                                 ReleaseFor(question.level, question.ir, question.target), "`", unusable),
-                    {{"toolchain", ReleaseFor(question.level, question.ir, question.target)}});
+                                 release, "`", unusable),
+                    {{"toolchain", release}});
   }
   std::string reason = "the newest that is installed";
   if (!question.triton_version.empty()) {
-    ToolchainChoice named = OfVersion(usable, question);
+    ToolchainChoice named = OfVersion(usable, question, file);
     if (named.toolchain != nullptr) {
       TRUN_RETURN_IF_ERROR(CannotTarget(named.info, question.target));
       return std::vector<ToolchainChoice>{std::move(named)};
@@ -108,7 +111,7 @@ absl::StatusOr<std::vector<ToolchainChoice>> ChooseToolchains(ToolchainRegistry&
   std::string against;  // of the newest
   for (ToolchainChoice& choice : usable) {
     std::string obstacle = TargetObstacle(choice.info, question.target);
-    if (obstacle.empty()) obstacle = FileObstacle(choice.info, question.level, question.ir, question.target);
+    if (obstacle.empty()) obstacle = FileObstacle(choice.info, file, question.target);
     if (!obstacle.empty()) {
       if (against.empty() && choices.empty()) against = absl::StrCat(choice.info.name, ": ", obstacle);
       continue;
@@ -117,12 +120,12 @@ absl::StatusOr<std::vector<ToolchainChoice>> ChooseToolchains(ToolchainRegistry&
         against.empty() ? reason : absl::StrCat("the newest that can compile this file (not ", against, ")");
     choices.push_back(std::move(choice));
   }
-  if (choices.empty()) return NoneInstalled(question, absl::StrCat(" (", against, ")"));
+  if (choices.empty()) return NoneInstalled(question, file, absl::StrCat(" (", against, ")"));
   return choices;
 }
 
 std::string InstallAdvice(ToolchainRegistry& registry, const ToolchainQuestion& question) {
-  const std::string release = ReleaseFor(question.level, question.ir, question.target);
+  const std::string release = ReleaseFor(TraitsOf(question.level, question.ir), question.target);
   if (release.empty() || registry.Find(release).ok()) return "";
   return absl::StrCat("; Triton ", release, " may take it: run `trun-client toolchains install ", release,
                       "`");

@@ -234,6 +234,8 @@ absl::Status CacheDatabase::Write(const CacheBatch& batch, bool sync) {
   return FromRocksDb(handles_->db->Write(options, &out), "write");
 }
 
+absl::Status CacheDatabase::Sync() { return FromRocksDb(handles_->db->SyncWAL(), "sync"); }
+
 absl::Status CacheDatabase::Scan(
     CacheFamily family, const std::function<bool(absl::string_view key, absl::string_view value)>& visit) {
   rocksdb::ReadOptions options;

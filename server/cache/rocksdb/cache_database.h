@@ -60,6 +60,9 @@ class CacheDatabase {
   // All of the batch or nothing. With `sync` it is on disk when this returns.
   // REQUIRES: the bytes given to the batch are still alive.
   absl::Status Write(const CacheBatch& batch, bool sync);
+  // All that was written before is on disk when this returns: what a dying process cannot lose, a machine
+  // that loses its power no longer can either.
+  absl::Status Sync();
 
   // Calls `visit(key, value)` for each record in key order, until it returns false.
   absl::Status Scan(CacheFamily family,

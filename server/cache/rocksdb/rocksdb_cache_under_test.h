@@ -21,6 +21,10 @@ namespace trun {
 class RocksDbKernelCachePeer {
  public:
   static CacheDatabase& database(RocksDbKernelCache& cache) { return *cache.database_; }
+  static bool IsOnDisk(RocksDbKernelCache& cache) {
+    MutexLock lock(&cache.mu_);
+    return cache.batches_on_disk_ == cache.batches_;
+  }
 };
 
 class TemporaryFolder {

@@ -276,11 +276,12 @@ absl::Status RocksDbKernelCache::PutAll(const std::vector<CachePut>& puts) {
       batch.Put(CacheFamily::kEntries, each.indexed.info.key.bytes(), each.record);
       batch.Put(CacheFamily::kUses, each.indexed.info.key.bytes(), each.use);
     }
-    TRUN_RETURN_IF_ERROR(database_->Write(batch, /*sync=*/true));
+    TRUN_RETURN_IF_ERROR(database_->Write(batch, /*sync=*/false));
     MutexLock lock(&mu_);
     for (Prepared& each : prepared) index_.Insert(std::move(each.indexed));
     unswept_bytes_ += bytes;
-    if (unswept_bytes_ > options_.limit_bytes / 32) wake_.SignalAll();
+    ++batches_;
+    wake_.SignalAll();
     is_sweeper_behind = unswept_bytes_ > options_.limit_bytes / 4;
   }
   // Writers that are faster than the sweeper do its work, or wait for it; what is pinned is not theirs to
@@ -543,17 +544,32 @@ absl::Status RocksDbKernelCache::EnforceLimit() {
 }
 
 void RocksDbKernelCache::Sweep() {
+  const auto period = absl::ToChronoMilliseconds(options_.sweep_period);
+  auto until = std::chrono::steady_clock::now() + period;
   while (true) {
+    bool is_over = false;
+    uint64_t batches = 0;
+    bool is_unsynced = false;
     {
       MutexLock lock(&mu_);
-      const auto until = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(options_.sweep_period);
-      while (!closing_ && unswept_bytes_ <= options_.limit_bytes / 32) {
+      while (!closing_ && batches_on_disk_ == batches_ && unswept_bytes_ <= options_.limit_bytes / 32) {
         if (!wake_.WaitUntil(&mu_, until)) break;
       }
       if (closing_) return;
+      is_over = unswept_bytes_ > options_.limit_bytes / 32 || std::chrono::steady_clock::now() >= until;
+      batches = batches_;
+      is_unsynced = batches_on_disk_ != batches;
     }
+    // Should it fail, RocksDB refuses the next write, which is counted where it is tried.
+    if (is_unsynced) {
+      database_->Sync().IgnoreError();
+      MutexLock lock(&mu_);
+      batches_on_disk_ = batches;
+    }
+    if (!is_over) continue;
     // Nobody waits for the answer: Statistics() shows a folder that stays over its limit.
     EnforceLimit().IgnoreError();
+    until = std::chrono::steady_clock::now() + period;
   }
 }
 

@@ -33,8 +33,8 @@ struct RocksDbKernelCacheOptions {
       absl::Minutes(1);  // how often ended errors are dropped and the limit is looked at
 };
 
-// Thread-safe. Readers never wait for a write to reach the disk. The folder may pass its limit by a few
-// buffers until the sweeper has evicted and compacted.
+// Thread-safe. Nobody waits for a put to reach the disk: the sweeper's thread brings it there at once (ADR
+// 20). The folder may pass its limit by a few buffers until the sweeper has evicted and compacted.
 class RocksDbKernelCache final : public KernelCache {
  public:
   // Errors: INVALID_ARGUMENT kArgument for the options, else those of CacheDatabase::Open.
@@ -59,7 +59,7 @@ class RocksDbKernelCache final : public KernelCache {
   absl::Status EnforceLimit();
 
  private:
-  friend class RocksDbKernelCachePeer;  // tests damage what is stored
+  friend class RocksDbKernelCachePeer;  // tests damage what is stored, and wait for the disk
   RocksDbKernelCache(const RocksDbKernelCacheOptions& options, std::unique_ptr<CacheDatabase> database);
   absl::Status Load();
   absl::StatusOr<EntryRecord> ReadRecord(const CacheKey& key);
@@ -71,7 +71,7 @@ class RocksDbKernelCache final : public KernelCache {
   absl::Status RemoveEntries(const std::vector<CacheKey>& keys) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   void StoreUse(const CacheKey& key, bool sync) ABSL_LOCKS_EXCLUDED(mu_);
   void DropExpired() ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
-  void Sweep();
+  void Sweep();  // the thread's body: brings what was put to the disk, and keeps the limit
 
   const RocksDbKernelCacheOptions options_;
   const std::unique_ptr<CacheDatabase> database_;
@@ -84,7 +84,9 @@ class RocksDbKernelCache final : public KernelCache {
   CondVar wake_;
   EntryIndex index_ ABSL_GUARDED_BY(mu_);
   CacheStatistics counts_ ABSL_GUARDED_BY(mu_);
-  uint64_t unswept_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // written since the limit was last looked at
+  uint64_t unswept_bytes_ ABSL_GUARDED_BY(mu_) = 0;    // written since the limit was last looked at
+  uint64_t batches_ ABSL_GUARDED_BY(mu_) = 0;          // of puts, so far
+  uint64_t batches_on_disk_ ABSL_GUARDED_BY(mu_) = 0;  // of them, by the sweeper
   bool closing_ ABSL_GUARDED_BY(mu_) = false;
 
   std::thread sweeper_;  // last: it uses all of the above

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <random>
 #include <thread>
@@ -59,6 +60,19 @@ TEST(RocksDbKernelCache, AFolderThatCannotBeMadeIsAClearError) {
   const absl::Status status = RocksDbKernelCache::Open(options).status();
   EXPECT_FALSE(status.ok());
   EXPECT_TRUE(absl::StrContains(status.message(), options.path)) << status;
+}
+
+TEST(RocksDbKernelCache, WhatWasPutReachesTheDiskByItself) {
+  RocksDbUnderTest subject;
+  RocksDbKernelCache& cache = subject.rocksdb_cache();
+  for (uint64_t i = 0; i < 20; ++i) {
+    ASSERT_TRUE(cache.Put(TestKey(i), TestEntry(i, 1000)).ok());
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!RocksDbKernelCachePeer::IsOnDisk(cache) && std::chrono::steady_clock::now() < give_up) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    ASSERT_TRUE(RocksDbKernelCachePeer::IsOnDisk(cache)) << "after put " << i;
+  }
 }
 
 TEST(RocksDbKernelCache, ASecondOneOnTheSameFolderSaysWhoHasIt) {
