@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import kernels
@@ -53,6 +54,25 @@ def test_every_kernel_from_every_level(session: Session, name: str, toolchain: s
 def test_every_kernel_is_clean_under_every_check(session: Session, name: str, toolchain: str) -> None:
     made = session.compile(kernels.example(f"{name}.ttir"), "ttir", toolchain=toolchain)
     run_and_check(session, made.kernel, CASES[name][1](), "uninitialized", "races", "async")
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS)
+@pytest.mark.parametrize("name", ["matmul_fp16", "matmul_bf16", "matmul_tf32"])
+def test_matmuls_are_tensor_core_code_behind_a_pipeline_of_copies(session: Session, name: str, toolchain: str) -> None:
+    """What the other tests here run under these names: mma.sync, fed by cp.async in three stages."""
+
+    def compiled(**options: str) -> tuple[str, list[int]]:
+        made = session.compile(kernels.example(f"{name}.ttir"), "ttir", toolchain=toolchain, options=options)
+        assert json.loads(made.info.metadata_json)["num_stages"] == int(options.get("num_stages", "3"))
+        run_and_check(session, made.kernel, CASES[name][1](), "races", "async")
+        text = fetch(session, made.kernel, "ptx").decode()
+        return text, [int(ahead) for ahead in re.findall(r"cp\.async\.wait_group\s+(\d+);", text)]
+
+    text, waits = compiled()
+    kind = {"matmul_fp16": "f16", "matmul_bf16": "bf16", "matmul_tf32": "tf32"}[name]
+    assert re.search(rf"mma\.sync\.aligned\.m16n8k(8|16)\.row\.col\.f32\.{kind}\.{kind}\.f32", text)
+    assert "cp.async.cg.shared.global" in text and max(waits) == 2, "a tile's two copies may be under way"
+    assert max(compiled(num_stages="2")[1]) == 0, "with a stage less all are waited for"
 
 
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)

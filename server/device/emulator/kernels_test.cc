@@ -6,6 +6,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
@@ -74,6 +75,9 @@ class TritonKernelTest : public ::testing::TestWithParam<int> {
     parameters.Add(kNull).Add(kNull);
     return launcher_.Launch(*loaded, dimensions, parameters, deadline);
   }
+
+  // Runs a kernel of tiles of 64 x 64 on random matrices and holds the product to one in double precision.
+  void ExpectMatmul(const std::string& kernel, const std::string& kind, int m, int n, int k);
 
   TestLauncher launcher_;
 };
@@ -160,35 +164,53 @@ TEST_P(TritonKernelTest, MatmulByFmaWithOddSizes) {
   ExpectProduct(a, b, launcher_.Download<float>(tc), m, n, k, 1e-6);
 }
 
-TEST_P(TritonKernelTest, MatmulByTensorCoresWithPipelinedCopies) {
-  const int m = 150, n = 100, k = 201;
-  for (const std::string kind : {"fp16", "bf16", "tf32"}) {
-    auto a = Random(m * k, 9), b = Random(k * n, 10);
-    const numerics::Type type = kind == "fp16" ? numerics::Type::kF16 : numerics::Type::kBf16;
-    TestTensor ta, tb;
-    if (kind == "tf32") {
-      ta = launcher_.Upload(a);
-      tb = launcher_.Upload(b);
-    } else {
-      std::vector<uint16_t> ha, hb;
-      for (float& value : a) {
-        ha.push_back(ToHalf(value, type));
-        value = FromHalf(ha.back(), type);
-      }
-      for (float& value : b) {
-        hb.push_back(ToHalf(value, type));
-        value = FromHalf(hb.back(), type);
-      }
-      ta = launcher_.Upload(ha);
-      tb = launcher_.Upload(hb);
+void TritonKernelTest::ExpectMatmul(const std::string& kernel, const std::string& kind, int m, int n, int k) {
+  auto a = Random(m * k, 9), b = Random(k * n, 10);
+  const numerics::Type type = kind == "fp16" ? numerics::Type::kF16 : numerics::Type::kBf16;
+  TestTensor ta, tb;
+  if (kind == "tf32") {
+    ta = launcher_.Upload(a);
+    tb = launcher_.Upload(b);
+  } else {
+    std::vector<uint16_t> ha, hb;
+    for (float& value : a) {
+      ha.push_back(ToHalf(value, type));
+      value = FromHalf(ha.back(), type);
     }
-    const TestTensor tc = launcher_.Allocate(m * n * 4);
-    const LaunchOutcome outcome =
-        Run("matmul_" + kind, {3, 2, 1},
-            TestParameters().Add(ta).Add(tb).Add(tc).Add(m).Add(n).Add(k).Add(k).Add(n).Add(n));
-    ASSERT_TRUE(outcome.status.ok()) << kind << ": " << outcome.status;
-    ExpectProduct(a, b, launcher_.Download<float>(tc), m, n, k, kind == "tf32" ? 2e-3 : 1e-5);
+    for (float& value : b) {
+      hb.push_back(ToHalf(value, type));
+      value = FromHalf(hb.back(), type);
+    }
+    ta = launcher_.Upload(ha);
+    tb = launcher_.Upload(hb);
+  }
+  const TestTensor tc = launcher_.Allocate(m * n * 4);
+  const auto tiles = [](int size) { return static_cast<uint32_t>((size + 63) / 64); };
+  const LaunchOutcome outcome =
+      Run(kernel, {tiles(m), tiles(n), 1},
+          TestParameters().Add(ta).Add(tb).Add(tc).Add(m).Add(n).Add(k).Add(k).Add(n).Add(n));
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  ExpectProduct(a, b, launcher_.Download<float>(tc), m, n, k, kind == "tf32" ? 2e-3 : 1e-5);
+}
+
+TEST_P(TritonKernelTest, MatmulByTensorCoresWithOddSizes) {
+  for (const std::string kind : {"fp16", "bf16", "tf32"}) {
+    ExpectMatmul("matmul_" + kind, kind, 150, 100, 201);
     if (HasFatalFailure()) FAIL() << kind;
+  }
+}
+
+TEST_P(TritonKernelTest, MatmulByTensorCoresWithPipelinedCopies) {
+  for (const auto& [name, kind] : std::vector<std::pair<std::string, std::string>>{
+           {"matmul_fp16_pipelined", "fp16"}, {"matmul_bf16_pipelined", "bf16"}, {"matmul_tf32", "tf32"}}) {
+    const std::string ptx = ReadTestData("ptx/" + name + ".sm" + std::to_string(GetParam()) + ".ptx");
+    EXPECT_NE(ptx.find("mma.sync.aligned"), std::string::npos) << name;
+    // Three stages: a tile's two copies may be under way while the one before it is waited for (of two:
+    // none).
+    EXPECT_NE(ptx.find("cp.async.commit_group"), std::string::npos) << name;
+    EXPECT_NE(ptx.find("cp.async.wait_group \t2;"), std::string::npos) << name;
+    ExpectMatmul(name, kind, 150, 112, 208);
+    if (HasFatalFailure()) FAIL() << name;
   }
 }
 

@@ -23,9 +23,14 @@ MATMUL_ARGS = {
 
 
 def matmul_case(dtype: str, precision: str, block: tuple[int, int, int], **options: int) -> tuple:
+    """Copies of 2 bytes do not pipeline (cp.async takes 4, 8 or 16): those of fp16 need DIVISIBLE_BY_16."""
     ones = {"stride_ak": 1, "stride_bn": 1, "stride_cn": 1, "PRECISION": precision}
     constants = {**ones, **dict(zip(("BM", "BN", "BK"), block, strict=True))}
     return ("matmul", {"a": f"*{dtype}", "b": f"*{dtype}", "c": "*fp32", **MATMUL_ARGS}, constants, options)
+
+
+# Cases whose whole numbers are multiples of 16 too, all but M; the pointers of every case are.
+DIVISIBLE_BY_16 = ("N", "K", "stride_am", "stride_bk", "stride_cm")
 
 
 def i32(*names: str) -> dict[str, str]:
@@ -51,6 +56,8 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, Any], dict[str, int]]] = {
     "matmul_tf32": matmul_case("fp32", "tf32", (64, 64, 32), num_stages=3),
     "matmul_fp16": matmul_case("fp16", "tf32", (64, 64, 32), num_stages=3),
     "matmul_bf16": matmul_case("bf16", "tf32", (64, 64, 32), num_stages=3),
+    "matmul_fp16_pipelined": matmul_case("fp16", "tf32", (64, 64, 32), num_stages=3),
+    "matmul_bf16_pipelined": matmul_case("bf16", "tf32", (64, 64, 32), num_stages=3),
     "matmul_s8": (
         "matmul_s8",
         {"a": "*i8", "b": "*i8", "c": "*i32", **i32("M", "N", "K")},
@@ -86,6 +93,7 @@ def build(name: str, arch: int, folder: Path) -> None:
     kernel = getattr(kernels, function)
     kinds = {**signature, **{key: "constexpr" for key in constants}}
     order = [parameter.name for parameter in kernel.params]
+    divisible = DIVISIBLE_BY_16 if name.endswith("_pipelined") else ()
     source = ASTSource(
         fn=kernel,
         signature={key: kinds[key] for key in order},
@@ -93,7 +101,7 @@ def build(name: str, arch: int, folder: Path) -> None:
         attrs={
             (position,): [["tt.divisibility", 16]]
             for position, key in enumerate(order)
-            if kinds[key].startswith("*")
+            if kinds[key].startswith("*") or key in divisible
         },
     )
     result = compile(source, target=GPUTarget("cuda", arch, 32), options=dict(options))
