@@ -6,7 +6,7 @@ import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,12 @@ def translated() -> Any:
 
 
 class Daemon:
-    def __init__(self, folder: Path, build: Path, toolchains: Path, *flags: str) -> None:
+    def __init__(
+        self, folder: Path, build: Path, toolchains: Path, *flags: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.folder, self.build, self.toolchains, self.flags = folder, build, toolchains, flags
+        self.environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+        self.environment.update(environment or {})
         self.socket = folder / "trund.sock"
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: grpc.Channel | None = None
@@ -85,7 +89,7 @@ class Daemon:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "XDG_RUNTIME_DIR": str(self.folder)},
+            env=self.environment,
         )
         log.close()
         self.connect()

@@ -100,7 +100,9 @@ double BytesOf(const std::string& number, const std::string& unit) {
 
 PipState ParsePipOutput(absl::string_view output) {
   PipState state{"asking the package index", 0, false};
-  static const std::regex download(R"(Downloading (\S+?)-(\d\S*?)-\S*\.whl\S* \(([\d.]+) ?([kMG]?B)\))");
+  // Of an index other than the usual one pip shows the whole address; what ends in .whl.metadata is no wheel.
+  static const std::regex download(
+      R"(Downloading (?:\S*/)?([^/\s]+?)-(\d[^/\s]*?)-[^/\s]*\.whl(?:[?#]\S*)? \(([\d.]+) ?([kMG]?B)\))");
   for (absl::string_view view : absl::StrSplit(output, '\n')) {
     const std::string line(view.substr(0, 1000));
     std::smatch found;

@@ -67,6 +67,22 @@ void SweepScratch(const std::string& scratch) {
   }
 }
 
+// What a daemon or install.sh that was killed left half made: .installing-VERSION-PID. A folder with our own
+// number is of one that had it before.
+void SweepInstalls(const std::string& folder) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    pid_t pid = 0;
+    if (!absl::StartsWith(name, ".installing-") ||
+        !absl::SimpleAtoi(name.substr(name.rfind('-') + 1), &pid) || pid <= 0) {
+      continue;
+    }
+    std::error_code ignored;
+    if (pid == getpid() || (kill(pid, 0) != 0 && errno == ESRCH)) fs::remove_all(entry.path(), ignored);
+  }
+}
+
 // Another daemon may be starting from the same folder: what it reads is always a whole file.
 absl::Status WriteWhole(const std::string& path, absl::string_view text) {
   const std::string temporary = absl::StrCat(path, ".", getpid());
@@ -119,6 +135,7 @@ void TritonRegistry::Scan() {
   const std::map<std::string, ToolchainManifest> known = ReadManifests(manifests_);
   std::map<std::string, std::shared_ptr<TritonToolchain>> found;
   for (const std::string& folder : options_.toolchain_directories) {
+    SweepInstalls(folder);
     std::error_code error;
     for (const auto& entry : fs::directory_iterator(folder, error)) {
       const std::string name = entry.path().filename().string();

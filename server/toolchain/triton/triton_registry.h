@@ -47,6 +47,7 @@ class TritonRegistry final : public ToolchainRegistry {
   explicit TritonRegistry(TritonRegistryOptions options) : options_(std::move(options)) {}
 
   absl::Status Prepare();
+  // REQUIRES: nothing is being installed. Removes what others left half made when they died.
   void Scan();
   // Looks at the environment, writes its manifest where it is new or changed. Broken ones too, never null.
   std::shared_ptr<TritonToolchain> Load(const std::string& name, const std::string& path, bool adopted,

@@ -24,6 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 
 void Write(const fs::path& path, const std::string& text, bool executable = false) {
   fs::create_directories(path.parent_path());
@@ -99,6 +100,26 @@ TEST_F(TritonRegistryTest, EnvironmentsInTheFolderAreFoundNewestFirst) {
     EXPECT_FALSE(info.adopted);
   }
   EXPECT_THAT(names, ElementsAre("3.10.0", "3.9.0", "3.4.0"));
+}
+
+TEST_F(TritonRegistryTest, WhatADeadDaemonWasInstallingIsSweptAndWhatALivingOneInstallsIsNot) {
+  constexpr int kDead = 999999999;
+  const fs::path folder = root_ / "toolchains";
+  const fs::path living = folder / absl::StrCat(".installing-3.6.0-", getppid());
+  // One that had this process's number before is dead too: nothing is being installed yet.
+  for (const std::string& name :
+       {absl::StrCat(".installing-3.6.0-", kDead), absl::StrCat(".installing-3.6.0-rc1-", kDead),
+        absl::StrCat(".installing-3.7.0-", getpid())}) {
+    Write(folder / name / "tmp/wheel", "half");
+  }
+  Write(living / "tmp/wheel", "half");
+  Write(folder / ".installing-", "somebody else's");
+  Write(folder / ".installing-3.6.0-x/y", "somebody else's");
+  EXPECT_TRUE(Open()->List().empty());
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(folder)) left.push_back(entry.path().filename().string());
+  EXPECT_THAT(left, UnorderedElementsAre(living.filename().string(), ".installing-", ".installing-3.6.0-x"));
+  EXPECT_TRUE(fs::exists(living / "tmp/wheel"));
 }
 
 TEST_F(TritonRegistryTest, ABrokenEnvironmentIsListedWithItsReason) {
@@ -310,6 +331,22 @@ TEST(PipTest, ItsOutputGivesStepAndSize) {
   EXPECT_EQ(state.step, "downloading triton 3.6.0 (188.3 MB)");
   EXPECT_NEAR(state.download_bytes, 188.3e6, 1);
   EXPECT_TRUE(ParsePipOutput("Installing collected packages: x\n").installing);
+}
+
+TEST(PipTest, OfAMirrorsAddressTheNameIsWhatFollowsTheLastSlash) {
+  for (absl::string_view address :
+       {"http://127.0.0.1:81/simple-2/triton-3.6.0-py3-none-any.whl",
+        "https://m/a-1/b/triton-3.6.0-x.whl?k=a/b", "https://user:****@m/triton-3.6.0-x.whl#sha256=0a-1"}) {
+    const PipState state = ParsePipOutput(absl::StrCat("  Downloading ", address, " (1.2 MB)\n"));
+    EXPECT_EQ(state.step, "downloading triton 3.6.0 (1.2 MB)") << address;
+    EXPECT_NEAR(state.download_bytes, 1.2e6, 1) << address;
+  }
+}
+
+TEST(PipTest, TheMetadataOfAWheelIsNoDownloadToMeasure) {
+  const PipState state = ParsePipOutput("  Downloading triton-3.6.0-cp312-x.whl.metadata (1.7 kB)\n");
+  EXPECT_EQ(state.step, "asking the package index");
+  EXPECT_EQ(state.download_bytes, 0);
 }
 
 }  // namespace
