@@ -20,6 +20,9 @@ if compgen -G "$place/lib/python3*/site-packages/triton/_C/libtriton*.so" >/dev/
   exit 0
 fi
 
+for left in "$folder"/.installing-*-*; do  # half made by a process that is no more
+  if [ -d "$left" ] && [ ! -e "/proc/${left##*-}" ]; then rm -rf "$left"; fi
+done
 building=$folder/.installing-$version-$$
 trap 'rm -rf "$building"' EXIT
 echo "making a virtual environment"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +51,24 @@ class CommandLine:
         )
         assert done.returncode == code, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def on_a_terminal(self, *words: object) -> tuple[int, str, str]:
+        """Exit code, what went to standard output (a pipe), and what to standard error, a terminal of 100 columns."""
+        terminal, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 100, 0, 0))
+        client = subprocess.Popen(
+            [CLIENT, *map(str, words)], env=self.environment, cwd=self.folder, stdout=subprocess.PIPE, stderr=theirs
+        )
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(terminal, 4096):
+                shown += chunk
+        except OSError:
+            pass  # its end: the other side is closed
+        os.close(terminal)
+        said, _ = client.communicate(timeout=60)
+        return client.returncode, said.decode(), shown.decode()
 
     def json(self, *words: object, code: int = 0) -> Any:
         done = self(*words, "--json", code=code)
