@@ -139,6 +139,9 @@ std::string HelpFor(const absl::Status& status) {
     case Reason::kUnsupportedTarget:
       return "--target sm_80 chooses another architecture, --toolchain another compiler";
     case Reason::kLaunchShape:
+      if (GetDetails(status)["key"] == "shared") {
+        return "-O num_stages=2, or smaller constants of the kernel, take less; the limit is the device's";
+      }
       return "look at --grid: one to three numbers or expressions, each at least 1, as in --grid "
              "'cdiv(M,64),4'";
     case Reason::kHungKernel:

@@ -4,6 +4,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/run_report.h"
 #include "client/cli/text.h"
+#include "common/ir/launch_limits.h"
 #include "common/rpc/status_mapping.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -14,6 +15,14 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+TEST(DiagnosticTest, TheHelpForTooMuchSharedMemoryIsNotOneForTheGrid) {
+  const std::string help = HelpFor(TooMuchSharedMemory("k", 300'000, "sm_90", 232'448));
+  EXPECT_THAT(help, ::testing::HasSubstr("num_stages"));
+  EXPECT_THAT(help, ::testing::Not(::testing::HasSubstr("--grid")));
+  EXPECT_THAT(HelpFor(InvalidArgument(Reason::kLaunchShape, "a grid of zero")),
+              ::testing::HasSubstr("--grid"));
+}
 
 TEST(DiagnosticTest, AnErrorOfTheFileShowsItsLineAndACaret) {
   DiagnosticContext context;

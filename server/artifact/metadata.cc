@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/base/status.h"
+#include "common/ir/launch_limits.h"
 #include "server/artifact/file_facts.h"
 #include "server/artifact/level_detection.h"
 #include "server/artifact/metadata_json.h"
@@ -263,11 +264,8 @@ absl::Status SettleShared(const FileFacts& file, bool in_json, KernelMetadata& m
   }
   const uint32_t most = MaxSharedBytes(metadata.target.arch);
   if (metadata.shared_bytes > most) {
-    return WithDetails(
-        MetadataError("shared",
-                      absl::StrCat("metadata key 'shared' is ", metadata.shared_bytes, " bytes; sm_",
-                                   metadata.target.arch, " has at most ", most, " for one block")),
-        {{"bytes", absl::StrCat(metadata.shared_bytes)}, {"limit", absl::StrCat(most)}});
+    return TooMuchSharedMemory(metadata.name, metadata.shared_bytes,
+                               absl::StrCat("sm_", metadata.target.arch), most);
   }
   return absl::OkStatus();
 }
@@ -318,26 +316,6 @@ absl::StatusOr<KernelMetadata> ReadMetadata(absl::string_view json, Level level,
   TRUN_RETURN_IF_ERROR(SettleShared(file, parsed.Has("shared"), metadata));
   TRUN_RETURN_IF_ERROR(CheckComplete(file, level, parsed, metadata));
   return metadata;
-}
-
-absl::Status CheckLaunchable(const KernelMetadata& metadata, uint32_t max_shared_bytes,
-                             uint32_t max_threads) {
-  if (metadata.shared_bytes > max_shared_bytes) {
-    return InvalidArgument(Reason::kLaunchShape,
-                           absl::StrCat("'", Shown(metadata.name), "' needs ", metadata.shared_bytes,
-                                        " bytes of shared memory a block; this device has ", max_shared_bytes,
-                                        ": compile it with smaller blocks or fewer stages"),
-                           {{"key", "shared"}, {"limit", absl::StrCat(max_shared_bytes)}});
-  }
-  const uint64_t threads = uint64_t{32} * static_cast<uint64_t>(std::max(metadata.num_warps, 0));
-  if (threads == 0 || threads > max_threads) {
-    return InvalidArgument(
-        Reason::kLaunchShape,
-        absl::StrCat("'", Shown(metadata.name), "' has ", metadata.num_warps, " warps (", threads,
-                     " threads) a block; this device runs 1 to ", max_threads, " threads"),
-        {{"key", "num_warps"}, {"limit", absl::StrCat(max_threads)}});
-  }
-  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> CanonicalMetadata(absl::string_view json) {

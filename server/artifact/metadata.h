@@ -26,17 +26,14 @@ namespace trun {
 // scratch pointer.
 //
 // INVALID_ARGUMENT kMetadata: not a JSON object (details: line, column), a value of the wrong type or out of
-// range, a missing key, or a contradiction between JSON and file (details: key). kInvalidIr, kArgument,
+// range, a missing key, or a contradiction between JSON and file (details: key). kLaunchShape: more shared
+// memory than any device of the architecture has (TooMuchSharedMemory). kInvalidIr, kArgument,
 // kUnsupportedLevel: as ReadSignature. RESOURCE_EXHAUSTED kTooLarge (details: limit).
 absl::StatusOr<KernelMetadata> ReadMetadata(absl::string_view json, Level level, absl::string_view bytes,
                                             absl::string_view kernel_name = {});
 
 // The JSON alone, with no file to hold it against: nothing is required, nothing inferred. Same errors.
 absl::StatusOr<KernelMetadata> ParseMetadata(absl::string_view json);
-
-// That a device can launch it: shared memory and threads per block. INVALID_ARGUMENT kLaunchShape (details:
-// key, limit).
-absl::Status CheckLaunchable(const KernelMetadata& metadata, uint32_t max_shared_bytes, uint32_t max_threads);
 
 // The JSON with sorted keys and no white space: the form kept in KernelMetadata::raw_json and hashed for
 // cache keys.

@@ -81,7 +81,6 @@ TEST(Metadata, ContradictionsBetweenJsonAndFileNameTheirKey) {
   EXPECT_EQ(FailedKey(R"({"target": {"backend": "cuda", "arch": 90, "warp_size": 32}})"), "target");
   EXPECT_EQ(FailedKey(R"({"arch": "sm90", "target": {"backend": "cuda", "arch": 80, "warp_size": 32}})"),
             "arch");
-  EXPECT_EQ(FailedKey(R"({"shared": 166913})"), "shared");
   const char* ttgir =
       "module attributes {\"ttg.num-ctas\" = 1 : i32, \"ttg.num-warps\" = 4 : i32, ttg.target = \"cuda:80\"} "
       "{\n"
@@ -203,18 +202,18 @@ TEST(Metadata, CanonicalFormHasSortedKeysAndNoWhiteSpace) {
   EXPECT_EQ(*CanonicalMetadata(""), "{}");
 }
 
-TEST(Metadata, ADeviceTooSmallForAKernelIsNamedWithItsLimit) {
-  KernelMetadata metadata;
-  metadata.name = "k";
-  metadata.num_warps = 32;
-  metadata.shared_bytes = 70'000;
-  EXPECT_TRUE(CheckLaunchable(metadata, 166'912, 1024).ok());
-  const absl::Status shared = CheckLaunchable(metadata, 65'536, 1024);
-  EXPECT_EQ(GetReason(shared), Reason::kLaunchShape);
-  EXPECT_EQ(GetDetails(shared)["limit"], "65536");
-  EXPECT_EQ(GetDetails(CheckLaunchable(metadata, 166'912, 512))["key"], "num_warps");
-  metadata.num_warps = 0;
-  EXPECT_FALSE(CheckLaunchable(metadata, 166'912, 512).ok());
+TEST(Metadata, MoreSharedMemoryThanTheArchitectureHasIsNoFaultOfTheMetadata) {
+  EXPECT_TRUE(ReadMetadata(R"({"shared": 166912})", Level::kPtx, kPtx).ok());
+  const absl::Status status = ReadMetadata(R"({"shared": 166913})", Level::kPtx, kPtx).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(GetReason(status), Reason::kLaunchShape);
+  EXPECT_EQ(GetDetails(status)["key"], "shared");
+  EXPECT_EQ(GetDetails(status)["bytes"], "166913");
+  EXPECT_EQ(GetDetails(status)["limit"], "166912");
+  EXPECT_EQ(status.message(),
+            "kernel 'k' needs 166913 bytes of shared memory for one block; sm_80 has at most 166912: compile "
+            "it with "
+            "smaller blocks or fewer stages (num_stages)");
 }
 
 }  // namespace

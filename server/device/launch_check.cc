@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/ir/launch_limits.h"
 
 namespace trun::device {
 
@@ -44,8 +45,7 @@ absl::Status CheckLaunch(const DeviceInfo& info, const KernelAttributes& kernel,
   }
   const uint64_t shared = uint64_t{kernel.static_shared_bytes} + d.dynamic_shared_bytes;
   if (shared > info.max_shared_bytes) {
-    return shape(
-        absl::StrCat(shared, " bytes of shared memory are over the device's ", info.max_shared_bytes));
+    return TooMuchSharedMemory(kernel.name, shared, info.name, info.max_shared_bytes);
   }
   const bool watched = request.checks.any() || request.trace.any() || request.observer != nullptr;
   if (watched && info.kind != DeviceKind::kEmulator) {

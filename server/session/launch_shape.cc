@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
+#include "common/ir/launch_limits.h"
 
 namespace trun {
 namespace {
@@ -106,9 +107,7 @@ absl::StatusOr<LaunchShape> MakeLaunchShape(const KernelMetadata& metadata,
 
   const uint64_t shared = uint64_t{metadata.shared_bytes} + attributes.static_shared_bytes;
   if (shared > device.max_shared_bytes) {
-    return BadShape(absl::StrCat("the kernel needs ", shared,
-                                 " bytes of shared memory a block; the device has ", device.max_shared_bytes,
-                                 ": compile with fewer num_stages or smaller blocks"));
+    return TooMuchSharedMemory(metadata.name, shared, device.name, device.max_shared_bytes);
   }
   dimensions.dynamic_shared_bytes = metadata.shared_bytes;
   dimensions.cooperative = metadata.cooperative_grid;

@@ -59,7 +59,15 @@ TEST_F(LaunchShapeTest, TooMuchSharedMemoryIsRefused) {
   metadata_.shared_bytes = 900;
   EXPECT_EQ(Make()->dimensions.dynamic_shared_bytes, 900u);
   attributes_.static_shared_bytes = 101;
-  EXPECT_EQ(Why({1}), Reason::kLaunchShape);
+  metadata_.name = "k";
+  device_.name = "a small one";
+  const absl::Status status = Make().status();
+  EXPECT_EQ(GetReason(status), Reason::kLaunchShape);
+  EXPECT_EQ(
+      status.message(),
+      "kernel 'k' needs 1001 bytes of shared memory for one block; a small one has at most 1000: compile it "
+      "with smaller blocks or fewer stages (num_stages)");
+  EXPECT_EQ(GetDetails(status)["limit"], "1000");
 }
 
 TEST_F(LaunchShapeTest, ClustersMultiplyTheGridAsEachVersionDoes) {

@@ -143,6 +143,33 @@ def test_more_than_48_kib_of_shared_memory_and_less_than_it_needs(live: trun.Ses
         k.staged_dot[(1,)](*arguments, out, inner, **given, **from_ptx(kernel, shared=1 << 20))
 
 
+def test_too_much_shared_memory_is_one_error_from_source_ttir_and_ptx(live: trun.Session, tc: str) -> None:
+    """It is the kernel's, whatever the level: not the metadata's, which nobody gave."""
+    n, inner = 128, 640
+    a, b = live.zeros((n, inner), dtype="float16"), live.zeros((inner, n), dtype="float16")
+    out = live.zeros((n, n))
+    given = {"N": n, "BLOCK_K": 128, "toolchain": tc}
+    kernel = k.staged_dot[(1,)](a, b, out, inner, num_stages=2, **given)
+    with pytest.raises(trun.errors.LaunchShapeError) as caught:
+        k.staged_dot[(1,)](a, b, out, inner, num_stages=6, **given)
+    needed = int(caught.value.details["bytes"])
+    said = (
+        f"kernel 'staged_dot' needs {needed} bytes of shared memory for one block; sm_90 has at most 232448: "
+        "compile it with smaller blocks or fewer stages (num_stages)"
+    )
+    assert needed > 232448 and caught.value.message == said
+    assert "metadata=" not in str(caught.value), "a hint that leads astray"
+    for level, options, metadata in (
+        ("ttir", {"num_stages": 6}, None),
+        ("ptx", {}, {**kernel.metadata, "shared": needed}),
+    ):
+        source = str(kernel.asm[level]).encode()
+        with pytest.raises(trun.errors.LaunchShapeError) as caught:
+            live.load(source, level=level, options=options, metadata=metadata, toolchain=tc)
+        assert caught.value.message == said and caught.value.details["limit"] == "232448"
+        assert "metadata=" not in str(caught.value)
+
+
 def test_a_block_of_a_warp_specialised_kernel_has_the_warps_of_all_its_parts(live: trun.Session, tc: str) -> None:
     needs(tc, 6)
     x, out = live.tensor(values(256)), live.zeros(256)

@@ -25,7 +25,7 @@ import numpy as np
 
 from trun._jit import Bound, JITFunction, Wrapper, for_launch, programs_of, session_of
 from trun._level_files import LEVELS
-from trun.errors import ArgumentError, CompileError, KernelFaultError, TrunError, argument_error
+from trun.errors import ArgumentError, CompileError, KernelFaultError, LaunchShapeError, TrunError, argument_error
 from trun.kernel import Grid, Kernel
 from trun.session import Session
 from trun.tensor import Tensor, TensorAt, TensorDescriptor
@@ -292,7 +292,7 @@ class Autotuner(Wrapper):
                 for config, job in jobs.items():
                     try:
                         ready.append((config, *job.result()))
-                    except CompileError as error:
+                    except (CompileError, LaunchShapeError) as error:
                         self._failed(tuning, config, error)
                     progress.step("compiled")
             for config, kernel, bound in ready:

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from trun.errors import CompileError, TrunError
+from trun.errors import CompileError, LaunchShapeError, TrunError
 from trun.kernel import Kernel
 from trun.session import Session
 from trun.v1 import toolchain_pb2
@@ -157,7 +157,7 @@ class DaemonCompiler:
                 to=to or self.last_level,
                 deadline=_COMPILE_LIMIT_S,
             )
-        except CompileError as error:
+        except (CompileError, LaunchShapeError) as error:
             raise _program_error(error) from error
         if to in (None, self.last_level):
             with self._lock:
@@ -178,7 +178,7 @@ class DaemonCompiler:
         return hashlib.sha256(source.to_bytes()).hexdigest()
 
 
-def _program_error(error: CompileError) -> Exception:
+def _program_error(error: CompileError | LaunchShapeError) -> Exception:
     limit, needed = error.details.get("limit", ""), error.details.get("bytes", "")
     if error.details.get("key") == "shared" and limit.isdigit() and needed.isdigit():
         from triton.runtime.errors import OutOfResources
