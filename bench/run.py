@@ -61,38 +61,43 @@ def socket_rows(daemon: Daemon) -> list[Row]:
     ]
 
 
+class LineProgram:
+    """A program that answers each line with a number."""
+
+    def __init__(self, *command: str | Path) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+
+    def ask(self, line: str) -> float:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
 def compile_rows(daemon: Daemon) -> list[Row]:
     """First compiles in a warm pool, against the same toolchain's stages in a plain loop, in turn."""
     rows = []
-    session = daemon.open_session()
-    baseline = subprocess.Popen(
-        [TOOLCHAINS / "3.9.0/bin/python", "-W", "ignore", ROOT / "bench/stages.py"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert baseline.stdin and baseline.stdout
+    ours = LineProgram(BUILD / "bench/compile_bench", daemon.socket, "3.9.0")
+    baseline = LineProgram(TOOLCHAINS / "3.9.0/bin/python", "-W", "ignore", ROOT / "bench/stages.py")
     for name in ("vector_add", "matmul"):
         file = ROOT / f"examples/kernels/{name}.ttir"
-        ours, theirs = [], []
-        for i in range(14):
-            nonce = f"{name}{i}"
-            baseline.stdin.write(f"{file} {nonce} cubin\n")
-            baseline.stdin.flush()
-            theirs.append(float(baseline.stdout.readline()))
-            start = time.perf_counter()
+        times = []
+        for i in range(24):
+            theirs = baseline.ask(f"{file} {name}{i} cubin")
             # Another name, not another comment: files that meet at one TTGIR would share the rest.
-            text = file.read_text().replace(f"@{name}(", f"@{nonce}(")
-            made = session.compile(text, "ttir", toolchain="3.9.0", last_level=7)
-            ours.append((time.perf_counter() - start) * 1e3)
-            assert not made.cached
-        mine, base = statistics.median(ours[2:]), statistics.median(theirs[2:])
-        ratio = statistics.median(a / b for a, b in zip(ours[2:], theirs[2:], strict=True))
-        rows.append(Row(f"first compile of {name} / its stages", f"{mine:.0f} ms", f"{base:.0f} ms", ratio, 1.15, True))
-    baseline.stdin.close()
-    baseline.wait()
-    session.close()
+            times.append((ours.ask(f"{file} {name}{i}"), theirs))
+        mine, base = (statistics.median(column) for column in zip(*times[4:], strict=True))
+        ratio = statistics.median(a / b for a, b in times[4:])
+        label = f"first compile of {name} / its stages"
+        rows.append(Row(label, f"{mine:.1f} ms", f"{base:.1f} ms", ratio, 1.15, True))
+    ours.close()
+    baseline.close()
     return rows
 
 

@@ -188,7 +188,9 @@ absl::Status CompileRun::RunFrontend() {
   if (request_.last_level > LoweredLevel(source.level)) choice_.toolchain->Prewarm(1);
   TRUN_ASSIGN_OR_RETURN(StageResult stage, frontend->Lower(source));
   StageDecision ignored;  // the next step begins by looking into the cache
-  return TakeStage(std::move(stage), &ignored);
+  const absl::Status taken = TakeStage(std::move(stage), &ignored);
+  TellDone();
+  return taken;
 }
 
 absl::Status CompileRun::RunToolchain() {
@@ -212,18 +214,21 @@ absl::Status CompileRun::RunToolchain() {
     made_[kPassRecordLevel] = std::string(kPassRecordMagic);
     stage.on_pass = [this](PassResult pass) { TakePass(std::move(pass)); };
   }
-  EmitStarted(next(stage.from));
+  // A stage's end is told while the next one runs already. One that a second worker begins anew is told once.
+  Level started = Level::kUnspecified;
+  stage.on_started = [&] {
+    TellDone();
+    if (std::exchange(started, way_.back().level) != way_.back().level) EmitStarted(next(way_.back().level));
+  };
   absl::Status refused;
   bool is_stopped = false;
   const absl::Status status = choice_.toolchain->Compile(stage, [&](StageResult result) {
     StageDecision decision = StageDecision::kStop;
     if (refused.ok()) refused = TakeStage(std::move(result), &decision);
-    if (refused.ok() && decision == StageDecision::kContinue && way_.back().level < request_.last_level) {
-      EmitStarted(next(way_.back().level));
-    }
     is_stopped = decision == StageDecision::kStop;
     return decision;
   });
+  TellDone();
   TRUN_RETURN_IF_ERROR(refused);
   TRUN_RETURN_IF_ERROR(status);
   if (request_.passes.record && made_[kPassRecordLevel].size() > kMaxPassRecordBytes) {
@@ -261,7 +266,7 @@ absl::Status CompileRun::TakeStage(StageResult stage, StageDecision* decision) {
                                  LevelName(way_.back().level)));
   }
   ++stages_run_;
-  Emit(DoneEvent(stage.level, stage.time, false, stage.bytes.size()));
+  untold_.push_back(DoneEvent(stage.level, stage.time, false, stage.bytes.size()));
   metadata_ = std::move(stage.metadata_json);
   logs_[stage.level] = std::move(stage.log);
   const CacheKey key = MakeCompileKey(stage.level, Digest::Of(stage.bytes), metadata_, context_);
@@ -282,6 +287,10 @@ absl::Status CompileRun::TakeStage(StageResult stage, StageDecision* decision) {
   return absl::OkStatus();
 }
 
+void CompileRun::TellDone() {
+  for (const StageEvent& event : std::exchange(untold_, {})) Emit(event);
+}
+
 void CompileRun::EmitStarted(Level level) const {
   StageEvent event;
   event.kind = StageEvent::Kind::kStarted;
@@ -293,9 +302,9 @@ void CompileRun::Emit(const StageEvent& event) const {
   if (on_event_ != nullptr) on_event_(event);
 }
 
-CacheEntry CompileRun::EntryFrom(Level level) const {
+CacheEntry CompileRun::EntryFrom(Level level, const std::string& name) const {
   CacheEntry entry;
-  entry.kernel_name = request_.kernel_name.empty() ? NameIn(metadata_) : request_.kernel_name;
+  entry.kernel_name = name;
   entry.toolchain = choice_.info.name;
   entry.target = request_.target.ToString();
   entry.source_level = level;
@@ -308,6 +317,10 @@ CacheEntry CompileRun::EntryFrom(Level level) const {
   return entry;
 }
 
+std::string CompileRun::KernelName() const {
+  return request_.kernel_name.empty() ? NameIn(metadata_) : request_.kernel_name;
+}
+
 std::string CompileRun::LogAfter(Level level) const {
   std::string all;
   for (const auto& [made, log] : logs_) {
@@ -318,6 +331,7 @@ std::string CompileRun::LogAfter(Level level) const {
 
 // Each point on the way gets an entry with all that follows from it, in one write.
 void CompileRun::Store() {
+  const std::string name = KernelName();
   std::vector<CacheEntry> entries;
   std::vector<CacheKey> keys;
   const bool is_partial_record = request_.passes.record && way_.back().level != request_.last_level;
@@ -325,7 +339,7 @@ void CompileRun::Store() {
     if (point.is_stored || point.level >= way_.back().level || is_partial_record) continue;
     if (request_.passes.record && &point != &way_.front())
       break;  // later points promise nothing about passes
-    entries.push_back(EntryFrom(point.level));
+    entries.push_back(EntryFrom(point.level, name));
     keys.push_back(point.key);
   }
   std::vector<CachePut> puts;
@@ -339,7 +353,7 @@ void CompileRun::Fail(const absl::Status& status) {
   const Point& reached = request_.passes.record ? way_.front() : way_.back();
   const absl::Duration ttl = IsRefusal(status) ? setting_.refusal_ttl : setting_.error_ttl;
   if (IsDeterministic(status) && !setting_.cache->Info(reached.key).ok()) {
-    CacheEntry entry = EntryFrom(kPassRecordLevel);
+    CacheEntry entry = EntryFrom(kPassRecordLevel, KernelName());
     entry.artifacts.clear();
     entry.source_level = reached.level;
     entry.error = ToCachedError(status);

@@ -75,10 +75,12 @@ class CompileRun {
   absl::Status TakeStage(StageResult stage, StageDecision* decision);
   void Fail(const absl::Status& status);
   void Store();
-  CacheEntry EntryFrom(Level level) const;
+  std::string KernelName() const;
+  CacheEntry EntryFrom(Level level, const std::string& name) const;
   std::string LogAfter(Level level) const;
   void Emit(const StageEvent& event) const;
   void EmitStarted(Level level) const;
+  void TellDone();
 
   const Setting setting_;
   const CompileRequest& request_;
@@ -92,6 +94,7 @@ class CompileRun {
   std::map<Level, std::string> logs_;  // of the stages that ended there
   std::vector<Point> way_;             // the last one is where the run stands
   std::vector<std::unique_ptr<SingleFlight::Lease>> leases_;
+  std::vector<StageEvent> untold_;  // ends of stages, until the next one runs
   bool joined_ = false;
   uint64_t stages_run_ = 0;
   uint64_t stages_shared_ = 0;

@@ -63,6 +63,7 @@ class FakeToolchain final : public Toolchain {
     uint32_t passes = 0;
     for (int number = static_cast<int>(request.from) + 1; number <= static_cast<int>(request.to); ++number) {
       const Level level = static_cast<Level>(number);
+      if (request.on_started != nullptr) request.on_started();
       std::function<absl::Status(const StageRequest&)> hook;
       {
         MutexLock lock(&mu_);

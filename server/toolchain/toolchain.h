@@ -64,6 +64,10 @@ struct StageRequest {
   // True once nobody waits for the result: asked now and then while it runs, from Compile's thread. Null:
   // never.
   std::function<bool()> is_abandoned;
+  // Called, from Compile's thread, whenever the compiler was set to work: at the start, and after each stage
+  // that it goes on from. What the next stage need not wait for has its place here. Null: nobody wants to
+  // know.
+  std::function<void()> on_started;
   // Begin after this pass: `ir` is what it left behind. A name as PassResult has it, or its last part where
   // only one pass has that.
   std::string resume_after;

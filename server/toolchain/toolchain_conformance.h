@@ -224,6 +224,18 @@ TEST_P(ToolchainConformanceTest, ACompileStopsWhereItsCallerSays) {
   ExpectWorks();
 }
 
+TEST_P(ToolchainConformanceTest, ItSaysWheneverTheCompilerIsSetToWork) {
+  StageRequest request = Good();
+  std::vector<std::string> order;
+  request.on_started = [&] { order.emplace_back("started"); };
+  const absl::Status status = toolchain_->Compile(request, [&](const StageResult& stage) {
+    order.emplace_back(LevelName(stage.level));
+    return stage.level == Level::kLlir ? StageDecision::kStop : StageDecision::kContinue;
+  });
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(order, (std::vector<std::string>{"started", "ttgir", "started", "llir"}));
+}
+
 TEST_P(ToolchainConformanceTest, TheSameRequestGivesTheSameBytes) {
   std::vector<StageResult> first, second;
   ASSERT_TRUE(Run(Good(), &first).ok());

@@ -198,6 +198,7 @@ absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const St
       request.is_abandoned};
   (*worker)->TakeLog();
   TRUN_RETURN_IF_ERROR((*worker)->Send(header, request.ir, limits));
+  if (request.on_started != nullptr) request.on_started();
   Level last = request.from;
   bool stopped = false;
   uint32_t passes = 0;
@@ -223,7 +224,12 @@ absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const St
     stage->log = (*worker)->TakeLog();
     *delivered = true;
     stopped = on_stage(*std::move(stage)) == StageDecision::kStop;
+    if (last == request.to) {
+      stopped = true;  // the last stage is not answered
+      continue;
+    }
     TRUN_RETURN_IF_ERROR((*worker)->Send({{"op", stopped ? "stop" : "continue"}}, "", limits));
+    if (!stopped && request.on_started != nullptr) request.on_started();
   }
 }
 

@@ -42,6 +42,7 @@ class Compilation:
         self._resume_stage = ""
         self._tap: PassTap | None = None
         self._passes = 0
+        self._module: Any = None  # lives as long as this: freed after the answer
 
     def run(self, channel: Channel | None) -> None:
         """Sends a frame after each stage, and asks whether to go on; without a channel, just goes on."""
@@ -54,7 +55,7 @@ class Compilation:
                 "UNSUPPORTED_LEVEL",
                 f"there is no way from '{self.level}' to '{self.to}'; the levels are {names}",
             )
-        module = self._load(backend)
+        module = self._module = self._load(backend)
         if self.resume_after:
             self._find_resume_point(backend)
         options = self._options(backend, module)
@@ -99,6 +100,8 @@ class Compilation:
                 continue
             text = json.dumps(metadata, sort_keys=True, separators=(",", ":"), default=plain_value)
             channel.send({"op": "stage", "level": name, "ns": spent, "metadata": text}, content)
+            if name == self.to:
+                break  # there is nothing left to decide
             reply, _ = channel.receive()
             if reply.get("op") != "continue":
                 break

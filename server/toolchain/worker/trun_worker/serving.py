@@ -44,9 +44,11 @@ def serve(channel: Channel, toolchain: Toolchain, base: Path) -> None:
         folder.mkdir(exist_ok=True)
         tempfile.tempdir = str(folder)
         failed = False
+        compilation: Compilation | None = None
         try:
             if op == "compile":
-                Compilation(toolchain, request, body, folder, log).run(channel)
+                compilation = Compilation(toolchain, request, body, folder, log)
+                compilation.run(channel)
                 children.end_with_them()
                 channel.send({"op": "done"})
             elif op == "warm":
@@ -74,6 +76,7 @@ def serve(channel: Channel, toolchain: Toolchain, base: Path) -> None:
             failed = True
             channel.send({"op": "error", "kind": "COMPILE_OUT_OF_MEMORY", "message": "no memory left", "details": {}})
         finally:
+            compilation = None  # to free a module takes time, which nobody waits for here
             shutil.rmtree(folder, ignore_errors=True)
         count += 1
         if failed or count % 16 == 0:
