@@ -436,12 +436,12 @@ struct FakeServer::Services {
     for (;;) {
       const UniqueFd connection(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!connection.valid()) return;
-      const absl::StatusOr<std::string> token = ReadTokenRequest(connection.get());
-      if (!token.ok()) continue;
+      const absl::StatusOr<DescriptorRequest> request = ReadDescriptorRequest(connection.get());
+      if (!request.ok()) continue;
       std::vector<std::string> handles;
       {
         MutexLock lock(&state->mu);
-        const auto found = state->tokens.find(*token);
+        const auto found = state->tokens.find(request->token);
         if (found != state->tokens.end()) {
           handles = found->second;
           state->tokens.erase(found);

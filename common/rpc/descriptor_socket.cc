@@ -19,6 +19,7 @@ namespace trun {
 namespace {
 
 constexpr absl::string_view kMagic = "TFD1";
+constexpr absl::string_view kDepositMagic = "TFU1";
 constexpr size_t kMaxTokenBytes = 128;
 constexpr size_t kMaxMessageText = 1024;
 
@@ -169,17 +170,53 @@ absl::StatusOr<std::vector<UniqueFd>> ReceiveDescriptors(const std::string& path
   return descriptors;
 }
 
-absl::StatusOr<std::string> ReadTokenRequest(int connection, absl::Duration timeout) {
+absl::StatusOr<std::string> DepositDescriptor(const std::string& path, int descriptor,
+                                              absl::Duration timeout) {
+  const absl::Time deadline = Clock::Real()->Now() + timeout;
+  TRUN_ASSIGN_OR_RETURN(const UniqueFd fd, ConnectUnix(path));
+  std::string request(kDepositMagic);
+  PutU32(request, 1);
+  TRUN_RETURN_IF_ERROR(SendAll(fd.get(), request, {&descriptor, 1}, deadline));
+  std::array<char, 12> header;
+  TRUN_RETURN_IF_ERROR(ReceiveAll(fd.get(), header.data(), header.size(), nullptr, deadline));
+  if (absl::string_view(header.data(), 4) != kDepositMagic) return Malformed("is of another protocol");
+  const uint32_t code = GetU32(header.data() + 4);
+  const uint32_t bytes = GetU32(header.data() + 8);
+  if (code > 16 || bytes > kMaxMessageText) return Malformed("is out of its limits");
+  std::string text(bytes, '\0');
+  TRUN_RETURN_IF_ERROR(ReceiveAll(fd.get(), text.data(), text.size(), nullptr, deadline));
+  if (code != 0) return MakeError(static_cast<absl::StatusCode>(code), Reason::kQuota, text);
+  return text;
+}
+
+absl::StatusOr<DescriptorRequest> ReadDescriptorRequest(int connection, absl::Duration timeout) {
   const absl::Time deadline = Clock::Real()->Now() + timeout;
   std::array<char, 8> header;
-  TRUN_RETURN_IF_ERROR(ReceiveAll(connection, header.data(), header.size(), nullptr, deadline));
-  const uint32_t bytes = GetU32(header.data() + 4);
-  if (absl::string_view(header.data(), 4) != kMagic || bytes == 0 || bytes > kMaxTokenBytes) {
+  std::vector<UniqueFd> given;
+  TRUN_RETURN_IF_ERROR(ReceiveAll(connection, header.data(), header.size(), &given, deadline));
+  const absl::string_view magic(header.data(), 4);
+  const uint32_t number = GetU32(header.data() + 4);
+  DescriptorRequest request;
+  if (magic == kDepositMagic && number == 1 && given.size() == 1) {
+    request.deposited = std::move(given[0]);
+    return request;
+  }
+  if (magic != kMagic || number == 0 || number > kMaxTokenBytes || !given.empty()) {
     return InvalidArgument(Reason::kProtocol, "not a request of the descriptor socket");
   }
-  std::string token(bytes, '\0');
-  TRUN_RETURN_IF_ERROR(ReceiveAll(connection, token.data(), token.size(), nullptr, deadline));
-  return token;
+  request.token.resize(number);
+  TRUN_RETURN_IF_ERROR(ReceiveAll(connection, request.token.data(), request.token.size(), nullptr, deadline));
+  return request;
+}
+
+absl::Status SendToken(int connection, const absl::StatusOr<std::string>& token, absl::Duration timeout) {
+  const absl::string_view text =
+      token.ok() ? absl::string_view(*token) : token.status().message().substr(0, kMaxMessageText);
+  std::string answer(kDepositMagic);
+  PutU32(answer, static_cast<uint32_t>(token.status().code()));
+  PutU32(answer, static_cast<uint32_t>(text.size()));
+  absl::StrAppend(&answer, text);
+  return SendAll(connection, answer, {}, Clock::Real()->Now() + timeout);
 }
 
 absl::Status SendDescriptors(int connection, const absl::Status& status, absl::Span<const int> descriptors,

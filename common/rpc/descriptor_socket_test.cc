@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <thread>
@@ -47,7 +48,7 @@ class DescriptorSocketTest : public testing::Test {
 
 TEST_F(DescriptorSocketTest, ARefusedTokenComesBackAsTheServersStatus) {
   Serve([](int fd) {
-    EXPECT_EQ(ReadTokenRequest(fd).value(), "nonsense");
+    EXPECT_EQ(ReadDescriptorRequest(fd).value().token, "nonsense");
     EXPECT_TRUE(SendDescriptors(fd, NotFound(Reason::kHandle, "no such token"), {}).ok());
   });
   const absl::Status status = ReceiveDescriptors(path_, "nonsense").status();
@@ -57,7 +58,7 @@ TEST_F(DescriptorSocketTest, ARefusedTokenComesBackAsTheServersStatus) {
 
 TEST_F(DescriptorSocketTest, AnAnswerOfAnotherProtocolIsDataLoss) {
   Serve([](int fd) {
-    ReadTokenRequest(fd).IgnoreError();
+    ReadDescriptorRequest(fd).status().IgnoreError();
     EXPECT_EQ(send(fd, "HTTP/1.1 400 Bad Request\r\n", 26, MSG_NOSIGNAL), 26);
   });
   EXPECT_EQ(ReceiveDescriptors(path_, "t").status().code(), absl::StatusCode::kDataLoss);
@@ -65,7 +66,7 @@ TEST_F(DescriptorSocketTest, AnAnswerOfAnotherProtocolIsDataLoss) {
 
 TEST_F(DescriptorSocketTest, AnAnswerThatPromisesMoreThanItSendsIsAnError) {
   Serve([](int fd) {
-    ReadTokenRequest(fd).IgnoreError();
+    ReadDescriptorRequest(fd).status().IgnoreError();
     const char reply[] = "TFD1\0\0\0\0\2\0\0\0\0\0\0\0\2\0\0\0";
     EXPECT_EQ(send(fd, reply, 20, MSG_NOSIGNAL), 20);
   });
@@ -78,10 +79,62 @@ TEST_F(DescriptorSocketTest, AServerThatSaysNothingIsGivenUpInTime) {
 }
 
 TEST_F(DescriptorSocketTest, ARequestThatIsNoneIsRefused) {
-  Serve([](int fd) { EXPECT_EQ(GetReason(ReadTokenRequest(fd).status()), Reason::kProtocol); });
+  Serve([](int fd) { EXPECT_EQ(GetReason(ReadDescriptorRequest(fd).status()), Reason::kProtocol); });
   const UniqueFd client = ConnectUnix(path_).value();
   EXPECT_EQ(send(client.get(), "TFD1\xff\xff\xff\xff", 8, MSG_NOSIGNAL), 8);
   thread_.join();
+}
+
+TEST_F(DescriptorSocketTest, ADepositThatIsNoneIsRefused) {
+  const UniqueFd memory(memfd_create("t", MFD_CLOEXEC));
+  const auto send_with = [&](absl::string_view bytes, bool with_descriptor) {
+    const UniqueFd client = ConnectUnix(path_).value();
+    UniqueFd connection(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    iovec part = {const_cast<char*>(bytes.data()), bytes.size()};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    if (with_descriptor) {
+      message.msg_control = control;
+      message.msg_controllen = sizeof(control);
+      cmsghdr* const header = CMSG_FIRSTHDR(&message);
+      header->cmsg_level = SOL_SOCKET;
+      header->cmsg_type = SCM_RIGHTS;
+      header->cmsg_len = CMSG_LEN(sizeof(int));
+      const int number = memory.get();
+      std::memcpy(CMSG_DATA(header), &number, sizeof(int));
+    }
+    EXPECT_EQ(sendmsg(client.get(), &message, MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+    return GetReason(ReadDescriptorRequest(connection.get()).status());
+  };
+  EXPECT_EQ(send_with(absl::string_view("TFU1\1\0\0\0", 8), false), Reason::kProtocol) << "no descriptor";
+  EXPECT_EQ(send_with(absl::string_view("TFU1\2\0\0\0", 8), true), Reason::kProtocol) << "one of two";
+  EXPECT_EQ(send_with(absl::string_view("TFD1\1\0\0\0t", 9), true), Reason::kProtocol)
+      << "a descriptor beside a token";
+}
+
+TEST_F(DescriptorSocketTest, ADepositComesBackAsATokenOrTheServersStatus) {
+  const UniqueFd memory(memfd_create("t", MFD_CLOEXEC));
+  ASSERT_EQ(ftruncate(memory.get(), 77), 0);
+  Serve([](int fd) {
+    const absl::StatusOr<DescriptorRequest> request = ReadDescriptorRequest(fd);
+    ASSERT_TRUE(request.ok() && request->deposited.valid()) << request.status();
+    struct stat info;
+    ASSERT_EQ(fstat(request->deposited.get(), &info), 0);
+    EXPECT_EQ(info.st_size, 77);
+    EXPECT_NE(fcntl(request->deposited.get(), F_GETFD) & FD_CLOEXEC, 0);
+    EXPECT_TRUE(SendToken(fd, std::string("a token")).ok());
+  });
+  EXPECT_EQ(DepositDescriptor(path_, memory.get()).value(), "a token");
+  thread_.join();
+  Serve([](int fd) {
+    ReadDescriptorRequest(fd).status().IgnoreError();
+    EXPECT_TRUE(SendToken(fd, ResourceExhausted(Reason::kQuota, "too many")).ok());
+  });
+  const absl::Status full = DepositDescriptor(path_, memory.get()).status();
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(full.message(), "too many");
 }
 
 TEST_F(DescriptorSocketTest, HundredsOfDescriptorsArriveInOrderAndCloseOnExec) {
@@ -94,7 +147,7 @@ TEST_F(DescriptorSocketTest, HundredsOfDescriptorsArriveInOrderAndCloseOnExec) {
     numbers.push_back(sent.back().get());
   }
   Serve([&](int fd) {
-    EXPECT_EQ(ReadTokenRequest(fd).value(), std::string(64, 'a'));
+    EXPECT_EQ(ReadDescriptorRequest(fd).value().token, std::string(64, 'a'));
     EXPECT_TRUE(SendDescriptors(fd, absl::OkStatus(), numbers).ok());
   });
   const absl::StatusOr<std::vector<UniqueFd>> received = ReceiveDescriptors(path_, std::string(64, 'a'));

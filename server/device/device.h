@@ -19,6 +19,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/base/status.h"
 #include "common/base/unique_fd.h"
 #include "common/ir/level.h"
 #include "common/ir/target.h"
@@ -249,6 +250,16 @@ class Device {
   // sealed against shrinking.
   virtual absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes,
                                                           uint64_t address) = 0;
+
+  // Maps memory that another process made with this device's driver and named by `handle` (CUDA: the 64 bytes
+  // of cuIpcGetMemHandle), wherever there is room. It stays there until the arena is destroyed, also when its
+  // owner frees it or ends. INVALID_ARGUMENT kArgument: no such memory, less than `bytes`, or another
+  // device's. UNIMPLEMENTED kUnsupportedTarget where there is no such thing.
+  virtual absl::StatusOr<std::unique_ptr<Arena>> MapForeign(absl::string_view /*handle*/,
+                                                            uint64_t /*bytes*/) {
+    return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedTarget,
+                     "memory of another process is imported on a GPU only");
+  }
 
   // Tells which ranges may be touched; the emulator checks every access against them. Ids are the caller's,
   // never reused, and come back in a FaultReport. A range must lie in one arena and overlap no live one:

@@ -206,9 +206,17 @@ absl::Status Server::Listen() {
             // A connection that finds the queue full is closed: its client asks again.
             exporters_
                 ->Submit([this, connection, peer] {
-                  const absl::StatusOr<std::string> token = ReadTokenRequest(connection->get());
-                  if (!token.ok()) return;
-                  const absl::StatusOr<std::vector<UniqueFd>> held = tokens_->Take(*token, peer.uid);
+                  absl::StatusOr<DescriptorRequest> request = ReadDescriptorRequest(connection->get());
+                  if (!request.ok()) return;
+                  if (request->deposited.valid()) {
+                    std::vector<UniqueFd> given;
+                    given.push_back(std::move(request->deposited));
+                    const absl::Status told =
+                        SendToken(connection->get(), tokens_->Put(peer.uid, std::move(given)));
+                    if (!told.ok()) LogWarning(absl::StrCat("a deposit failed: ", told.message()));
+                    return;
+                  }
+                  const absl::StatusOr<std::vector<UniqueFd>> held = tokens_->Take(request->token, peer.uid);
                   std::vector<int> numbers;
                   if (held.ok()) {
                     for (const UniqueFd& fd : *held) numbers.push_back(fd.get());

@@ -1,4 +1,6 @@
 // The services over an in-process channel, on real sessions with fake executors.
+#include <fcntl.h>
+
 #include <cstring>
 #include <future>
 #include <thread>
@@ -299,6 +301,32 @@ TEST_F(ServiceTest, WhileDrainingNewWorkIsRefusedAndResultsCanStillBeRead) {
   EXPECT_EQ(chunk.data(), std::string(16, '\0'));
   EXPECT_FALSE(stream->Read(&chunk));
   EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(ServiceTest, AnImportNeedsATokenOfItsOwnUserForOneDescriptor) {
+  v1::ImportRequest request;
+  request.set_session(Open());
+  request.set_bytes(4 << 20);
+  request.mutable_exported()->set_device_address(uint64_t{0x5000'0000'0000});
+  const auto import = [&](std::string token) {
+    request.mutable_exported()->set_token(std::move(token));
+    v1::ImportResponse response;
+    grpc::ClientContext context;
+    return FromGrpcStatus(tensor_stub_->Import(&context, request, &response));
+  };
+  EXPECT_EQ(GetReason(import("nonsense")), Reason::kHandle);
+  EXPECT_EQ(GetReason(import(tokens_.Put(4711, {}).value())), Reason::kHandle) << "another user's";
+  EXPECT_EQ(GetReason(import(tokens_.Put(1000, {}).value())), Reason::kArgument) << "no descriptor";
+  std::vector<UniqueFd> one;
+  one.emplace_back(open("/dev/null", O_RDWR | O_CLOEXEC));
+  const absl::Status no_gpu = import(tokens_.Put(1000, std::move(one)).value());
+  EXPECT_EQ(no_gpu.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(GetReason(no_gpu), Reason::kUnsupportedTarget);
+  request.set_ipc_handle("x");
+  v1::ImportResponse response;
+  grpc::ClientContext context;
+  EXPECT_EQ(GetReason(FromGrpcStatus(tensor_stub_->Import(&context, request, &response))),
+            Reason::kUnsupportedTarget);
 }
 
 TEST_F(ServiceTest, CompileRequestsThatMakeNoSenseAreRefusedBeforeAnythingRuns) {

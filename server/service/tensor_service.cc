@@ -86,6 +86,7 @@ TensorService::TensorService(const ServiceContext& context)
       fill_(context, "TensorService/Fill", WhileDraining::kRefused),
       copy_(context, "TensorService/Copy", WhileDraining::kRefused),
       free_(context, "TensorService/Free", WhileDraining::kServed),
+      import_(context, "TensorService/Import", WhileDraining::kRefused),
       list_(context, "TensorService/ListTensors", WhileDraining::kServed) {}
 
 grpc::ServerUnaryReactor* TensorService::Allocate(grpc::CallbackServerContext* call,
@@ -178,6 +179,34 @@ grpc::ServerUnaryReactor* TensorService::Free(grpc::CallbackServerContext* call,
                               context_.sessions->Find(request->session(), caller.tenant));
         const std::vector<std::string> tensors(request->tensors().begin(), request->tensors().end());
         return session->Free(tensors);
+      });
+}
+
+grpc::ServerUnaryReactor* TensorService::Import(grpc::CallbackServerContext* call,
+                                                const v1::ImportRequest* request,
+                                                v1::ImportResponse* response) {
+  return UnaryCall::RunOn(
+      context_.workers, context_, import_, call,
+      [this, request, response](const Caller& caller) -> absl::Status {
+        TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
+                              context_.sessions->Find(request->session(), caller.tenant));
+        MemoryImport memory;
+        memory.bytes = request->bytes();
+        if (request->has_exported()) {
+          TRUN_ASSIGN_OR_RETURN(std::vector<UniqueFd> given,
+                                context_.tokens->Take(request->exported().token(), caller.user));
+          if (given.size() != 1) {
+            return InvalidArgument(Reason::kArgument, absl::StrCat("the token stands for ", given.size(),
+                                                                   " descriptors; an import is one"));
+          }
+          memory.descriptor = std::move(given[0]);
+          memory.address = request->exported().device_address();
+        } else {
+          memory.handle = request->ipc_handle();
+        }
+        TRUN_ASSIGN_OR_RETURN(const TensorInfo tensor, session->Import(std::move(memory)));
+        EncodeTensor(tensor, response->mutable_tensor());
+        return absl::OkStatus();
       });
 }
 

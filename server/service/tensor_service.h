@@ -23,13 +23,15 @@ class TensorService final : public v1::TensorService::CallbackService {
                                  v1::CopyResponse* response) override;
   grpc::ServerUnaryReactor* Free(grpc::CallbackServerContext* call, const v1::FreeRequest* request,
                                  v1::FreeResponse* response) override;
+  grpc::ServerUnaryReactor* Import(grpc::CallbackServerContext* call, const v1::ImportRequest* request,
+                                   v1::ImportResponse* response) override;
   grpc::ServerUnaryReactor* ListTensors(grpc::CallbackServerContext* call,
                                         const v1::ListTensorsRequest* request,
                                         v1::ListTensorsResponse* response) override;
 
  private:
   const ServiceContext& context_;
-  const Method allocate_, write_, read_, fill_, copy_, free_, list_;
+  const Method allocate_, write_, read_, fill_, copy_, free_, import_, list_;
 };
 
 }  // namespace trun

@@ -20,6 +20,10 @@ class AddressSpace {
   static constexpr uint64_t kBegin = 0x2000'0000'0000;
   static constexpr uint64_t kEnd = 0x4800'0000'0000;
 
+  // Where clients put the memory that they make themselves and import (docs/adr/0020-torch-in-the-daemon.md).
+  static constexpr uint64_t kImportBegin = 0x5000'0000'0000;
+  static constexpr uint64_t kImportEnd = 0x6000'0000'0000;
+
   explicit AddressSpace(uint64_t begin = kBegin, uint64_t end = kEnd) : ranges_(begin, end) {}
   // The daemon's.
   static AddressSpace* Process();

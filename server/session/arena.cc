@@ -34,6 +34,13 @@ absl::StatusOr<std::unique_ptr<Arena>> Arena::Create(uint64_t id, uint64_t bytes
       new Arena(id, *address, bytes, addresses, std::move(descriptor), std::move(mapping)));
 }
 
-Arena::~Arena() { addresses_->Release(address_, bytes()); }
+std::unique_ptr<Arena> Arena::Import(uint64_t id, uint64_t address, uint64_t bytes, UniqueFd descriptor) {
+  return std::unique_ptr<Arena>(
+      new Arena(id, address, bytes, nullptr, std::move(descriptor), device::MappedMemory()));
+}
+
+Arena::~Arena() {
+  if (!imported()) addresses_->Release(address_, bytes());
+}
 
 }  // namespace trun

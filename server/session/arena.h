@@ -23,6 +23,9 @@ class Arena {
   static absl::StatusOr<std::unique_ptr<Arena>> Create(uint64_t id, uint64_t bytes, AddressSpace* addresses);
   // An address for memory of a device, which an executor makes: SetDescriptor.
   static absl::StatusOr<std::unique_ptr<Arena>> Reserve(uint64_t id, uint64_t bytes, AddressSpace* addresses);
+  // Memory of the client's own on the device, at the client's address; nothing else is put into it. Without a
+  // descriptor it is known by a handle, and lies where the executor of a generation put it: SetForeign.
+  static std::unique_ptr<Arena> Import(uint64_t id, uint64_t address, uint64_t bytes, UniqueFd descriptor);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -30,6 +33,13 @@ class Arena {
   uint64_t id() const { return id_; }
   uint64_t address() const { return address_; }
   uint64_t bytes() const { return bytes_; }
+  bool imported() const { return addresses_ == nullptr; }
+  // The executor's generation without which the address means nothing; 0: any executor has it there.
+  uint64_t foreign_in() const { return foreign_in_; }
+  void SetForeign(uint64_t address, uint64_t generation) {
+    address_ = address;
+    foreign_in_ = generation;
+  }
   bool in_host_memory() const { return mapping_.data() != nullptr; }
   const UniqueFd& descriptor() const { return descriptor_; }
   void SetDescriptor(UniqueFd descriptor) { descriptor_ = std::move(descriptor); }
@@ -53,9 +63,10 @@ class Arena {
         ranges_(0, bytes) {}
 
   const uint64_t id_;
-  const uint64_t address_;
+  uint64_t address_;
   const uint64_t bytes_;
-  AddressSpace* const addresses_;
+  AddressSpace* const addresses_;  // null: imported
+  uint64_t foreign_in_ = 0;
   UniqueFd descriptor_;
   const device::MappedMemory mapping_;
   device::RangeAllocator ranges_;

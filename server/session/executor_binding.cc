@@ -84,6 +84,10 @@ absl::Status ExecutorBinding::Apply(const std::vector<MemoryChange>& changes) {
         status = executor_->MapArena(change.arena->id(), change.arena->descriptor(), change.arena->bytes(),
                                      change.arena->address());
         break;
+      case MemoryChange::Kind::kUnmapArena:
+        status = executor_->UnmapArena(change.arena->id());
+        if (absl::IsNotFound(status)) status = absl::OkStatus();  // an executor before this one had it
+        break;
       case MemoryChange::Kind::kAdd:
         status = executor_->AddAllocation(change.id, change.address, change.bytes);
         break;

@@ -60,6 +60,15 @@ struct StagingInfo {
   std::string unregistered;  // why the driver would not register it; empty where it did
 };
 
+// Memory on the session's device that a client made in its own context. Either exported by the driver as a
+// descriptor, and mapped at the client's own address; or known by a CUDA IPC handle.
+struct MemoryImport {
+  uint64_t bytes = 0;    // all of it
+  UniqueFd descriptor;   // valid: the memory
+  uint64_t address = 0;  // with a descriptor
+  std::string handle;    // else
+};
+
 // A part of a staging area, and the part of a tensor that takes or gives its bytes.
 struct StagingMove {
   uint64_t staging_offset = 0;
@@ -117,6 +126,16 @@ class Session {
   // INVALID_ARGUMENT kArgument: overlapping ranges of one tensor.
   virtual absl::Status Copy(absl::string_view source, uint64_t source_offset, absl::string_view destination,
                             uint64_t destination_offset, uint64_t bytes) = 0;
+
+  // The client's memory as a tensor of bytes, charged like any other, until it is freed. With a descriptor it
+  // lies at the client's address in every executor of the session. With a handle it lies somewhere, is no
+  // range for Write, Read, Fill, Copy and Transfer (FAILED_PRECONDITION kUnsupportedTarget), and is gone with
+  // its executor: launches are NOT_FOUND kHandle then, and it is to be imported again. Ordered with nothing:
+  // the client's own work on it is done before a launch is asked for. INVALID_ARGUMENT kArgument: not memory
+  // of this device, less of it, or an address that may not be (granules of 2 MiB in
+  // AddressSpace::kImportBegin and kImportEnd, no other import there). FAILED_PRECONDITION
+  // kUnsupportedTarget: no GPU. RESOURCE_EXHAUSTED kQuota (bytes, or too many imports).
+  virtual absl::StatusOr<TensorInfo> Import(MemoryImport memory) = 0;
 
   // Memory of the tensors as descriptors. Not ordered with launches: Synchronize first.
   virtual absl::StatusOr<DescriptorExport> ExportDescriptors(absl::Span<const std::string> tensors) const = 0;

@@ -21,6 +21,13 @@ absl::Status Expired(absl::string_view id) {
   return NotFound(Reason::kSessionExpired, absl::StrCat("session '", id, "' was closed"));
 }
 
+absl::Status ForeignLost(absl::string_view handle) {
+  return NotFound(
+      Reason::kHandle,
+      absl::StrCat("memory of another process", handle.empty() ? "" : absl::StrCat(" '", handle, "'"),
+                   " was imported into an executor that is gone: import it again"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<SessionImpl>> SessionImpl::Create(const SessionImplOptions& options) {
@@ -214,16 +221,20 @@ absl::StatusOr<uint64_t> SessionImpl::LaunchLocked(const SessionLaunch& launch,
   ExecutorLaunch out;
   std::vector<MemoryChange> changes;
   std::vector<uint64_t> unloads;
+  bool uses_foreign = false;
+  const uint64_t generation = binding_.generation();
   {
     MutexLock lock(&mu_);
     TRUN_RETURN_IF_ERROR(CheckOpen());
     TRUN_ASSIGN_OR_RETURN(kernel, FindKernelLocked(launch.kernel));
-    TRUN_RETURN_IF_ERROR(Enqueue(launch, *kernel, &out, std::move(done)));
+    TRUN_RETURN_IF_ERROR(Enqueue(launch, *kernel, &out, std::move(done), &uses_foreign));
     // Taken together with the addresses: what is freed from now on is news for the next launch.
     changes = tensors_->TakeChanges();
     unloads.swap(unloads_);
   }
   absl::Status status = PrepareExecutor(changes, unloads, kernel.get());
+  // The addresses that were encoded are those of the executor before.
+  if (status.ok() && uses_foreign && binding_.generation() != generation) status = ForeignLost("");
   if (status.ok()) {
     absl::StatusOr<LaunchShape> shape =
         MakeLaunchShape(kernel->compiled->metadata, kernel->attributes, info_, launch.grid);
@@ -245,7 +256,8 @@ absl::StatusOr<uint64_t> SessionImpl::LaunchLocked(const SessionLaunch& launch,
 }
 
 absl::Status SessionImpl::Enqueue(const SessionLaunch& launch, const SessionKernel& kernel,
-                                  ExecutorLaunch* out, std::function<void(LaunchResult)> done) {
+                                  ExecutorLaunch* out, std::function<void(LaunchResult)> done,
+                                  bool* uses_foreign) {
   if (draining_.load()) {
     return Unavailable(Reason::kDraining,
                        "the daemon is ending and takes no new launches: retry against the next one");
@@ -267,9 +279,13 @@ absl::Status SessionImpl::Enqueue(const SessionLaunch& launch, const SessionKern
         {{"limit", absl::StrCat(options_.max_queued_launches)}});
   }
   TRUN_RETURN_IF_ERROR(kernel.passing.status());
-  const auto resolve = [this](absl::string_view handle)
+  const auto resolve = [this, uses_foreign](absl::string_view handle)
                            ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::StatusOr<ResolvedTensor> {
     TRUN_ASSIGN_OR_RETURN(const std::shared_ptr<const Tensor> tensor, tensors_->Find(handle));
+    if (const uint64_t generation = tensor->arena->foreign_in(); generation != 0) {
+      if (generation != binding_.generation()) return ForeignLost(handle);
+      *uses_foreign = true;
+    }
     return ResolvedTensor{tensor->info.device_address, tensor->info.bytes, tensor->info.dtype};
   };
   const KernelMetadata& metadata = kernel.compiled->metadata;

@@ -64,6 +64,7 @@ class SessionImpl final : public Session {
                     absl::string_view pattern) override;
   absl::Status Copy(absl::string_view source, uint64_t source_offset, absl::string_view destination,
                     uint64_t destination_offset, uint64_t bytes) override;
+  absl::StatusOr<TensorInfo> Import(MemoryImport memory) override;
   absl::StatusOr<DescriptorExport> ExportDescriptors(absl::Span<const std::string> tensors) const override;
   absl::StatusOr<StagingInfo> CreateStaging(uint64_t bytes) override;
   absl::Status FreeStaging(absl::string_view staging) override;
@@ -128,7 +129,8 @@ class SessionImpl final : public Session {
                             TransferDirection direction);
   // Checks the launch, gives it its number and puts it among the pending ones.
   absl::Status Enqueue(const SessionLaunch& launch, const SessionKernel& kernel, ExecutorLaunch* out,
-                       std::function<void(LaunchResult)> done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_, mu_);
+                       std::function<void(LaunchResult)> done, bool* uses_foreign)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_, mu_);
   // binding_.Prepare, and what it means for the statistics.
   absl::Status PrepareExecutor(const std::vector<MemoryChange>& changes, const std::vector<uint64_t>& unloads,
                                SessionKernel* kernel) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(launch_mu_);

@@ -88,7 +88,7 @@ absl::Status SessionImpl::GrowOnDevice(uint64_t bytes) {
   {
     MutexLock lock(&mu_);
     TRUN_RETURN_IF_ERROR(CheckOpen());
-    id = tensors_->next_arena_id();
+    id = tensors_->TakeArenaId();
   }
   TRUN_ASSIGN_OR_RETURN(std::shared_ptr<Arena> arena, Arena::Reserve(id, bytes, options_.addresses));
   const auto create = [&](ExecutorControl& executor, StagedTransfer&) -> absl::Status {
@@ -135,10 +135,16 @@ absl::Status SessionImpl::OnDeviceLocked(
 }
 
 absl::Status SessionImpl::Free(absl::Span<const std::string> tensors) {
-  MutexLock lock(&mu_);
-  TRUN_RETURN_IF_ERROR(CheckOpen());
-  TRUN_RETURN_IF_ERROR(tensors_->Free(tensors, last_sequence_));
-  tensors_->Reclaim(Completed());
+  {
+    MutexLock lock(&mu_);
+    TRUN_RETURN_IF_ERROR(CheckOpen());
+    TRUN_RETURN_IF_ERROR(tensors_->Free(tensors, last_sequence_));
+    tensors_->Reclaim(Completed());
+    if (!tensors_->has_unmaps()) return absl::OkStatus();
+  }
+  // The client waits for imported memory to be let go of: it may be about to make other memory. An executor
+  // that is lost has none.
+  OnDevice([](ExecutorControl&, StagedTransfer&) { return absl::OkStatus(); }).IgnoreError();
   return absl::OkStatus();
 }
 
@@ -162,6 +168,11 @@ absl::StatusOr<std::shared_ptr<const Tensor>> SessionImpl::FindRange(absl::strin
     return MakeError(absl::StatusCode::kOutOfRange, Reason::kArgument,
                      absl::StrCat(bytes, " bytes from byte ", offset, " on end past tensor '", handle,
                                   "', which has ", tensor->info.bytes));
+  }
+  if (tensor->arena->foreign_in() != 0) {
+    return FailedPrecondition(
+        Reason::kUnsupportedTarget,
+        absl::StrCat("tensor '", handle, "' is memory of another process: that process reads and writes it"));
   }
   return tensor;
 }

@@ -44,6 +44,11 @@ TensorTable::~TensorTable() {
     session_->Return(freed.tensor->charged);
     tenant_->Return(freed.tensor->charged);
   }
+  for (const std::shared_ptr<Tensor>& tensor : imports_) {
+    if (tensor->id != 0) continue;  // among those above
+    session_->Return(tensor->charged);
+    tenant_->Return(tensor->charged);
+  }
 }
 
 absl::StatusOr<uint64_t> TensorTable::BytesOf(const TensorSpec& spec) {
@@ -107,11 +112,7 @@ absl::StatusOr<std::vector<TensorInfo>> TensorTable::Allocate(absl::Span<const T
 absl::StatusOr<std::shared_ptr<Tensor>> TensorTable::AllocateOne(const TensorSpec& spec, uint64_t bytes) {
   auto tensor = std::make_shared<Tensor>();
   tensor->charged = RoundUp(bytes, kAlignBytes);
-  if (!session_->TryCharge(tensor->charged)) return OverQuota(*session_, "session", tensor->charged);
-  if (!tenant_->TryCharge(tensor->charged)) {
-    session_->Return(tensor->charged);
-    return OverQuota(*tenant_, "tenant", tensor->charged);
-  }
+  TRUN_RETURN_IF_ERROR(Charge(tensor->charged));
   const absl::Status placed = Place(bytes, tensor.get());
   if (!placed.ok()) {
     session_->Return(tensor->charged);
@@ -121,6 +122,67 @@ absl::StatusOr<std::shared_ptr<Tensor>> TensorTable::AllocateOne(const TensorSpe
   tensor->id = next_id_++;
   tensor->info = {MintHandle('t'), spec.dtype, spec.shape, bytes, tensor->arena->address() + tensor->offset};
   return tensor;
+}
+
+absl::Status TensorTable::Charge(uint64_t bytes) {
+  if (!session_->TryCharge(bytes)) return OverQuota(*session_, "session", bytes);
+  if (tenant_->TryCharge(bytes)) return absl::OkStatus();
+  session_->Return(bytes);
+  return OverQuota(*tenant_, "tenant", bytes);
+}
+
+absl::StatusOr<std::shared_ptr<Tensor>> TensorTable::BeginImport(MemoryImport memory) {
+  if (imports_.size() >= kMaxImports) {
+    return ResourceExhausted(
+        Reason::kQuota, absl::StrCat("the session has ", kMaxImports, " imports, its limit: free some first"),
+        {{"limit", absl::StrCat(kMaxImports)}});
+  }
+  if (memory.descriptor.valid() && IsImported(memory.address, memory.bytes)) {
+    return InvalidArgument(Reason::kArgument, absl::StrCat("another import of the session lies at 0x",
+                                                           absl::Hex(memory.address)));
+  }
+  auto tensor = std::make_shared<Tensor>();
+  TRUN_RETURN_IF_ERROR(Charge(memory.bytes));
+  tensor->charged = memory.bytes;
+  tensor->written.store(true, std::memory_order_relaxed);
+  tensor->arena = Arena::Import(TakeArenaId(), memory.address, memory.bytes, std::move(memory.descriptor));
+  imports_.push_back(tensor);
+  return tensor;
+}
+
+TensorInfo TensorTable::EndImport(const std::shared_ptr<Tensor>& tensor) {
+  const Arena& arena = *tensor->arena;
+  tensor->id = next_id_++;
+  tensor->info = {MintHandle('t'), ScalarType::kUnspecified, {arena.bytes()}, arena.bytes(), arena.address()};
+  // Where a handle's memory lies is the executor's alone: none is told of it, nor the next one.
+  if (arena.foreign_in() == 0) {
+    changes_.push_back(
+        {MemoryChange::Kind::kAdd, nullptr, tensor->id, tensor->info.device_address, tensor->info.bytes});
+  }
+  bytes_ += tensor->info.bytes;
+  handle_by_id_[tensor->id] = tensor->info.handle;
+  by_handle_.emplace(tensor->info.handle, tensor);
+  return tensor->info;
+}
+
+void TensorTable::DropImport(const std::shared_ptr<Tensor>& tensor) {
+  session_->Return(tensor->charged);
+  tenant_->Return(tensor->charged);
+  std::erase(imports_, tensor);
+}
+
+bool TensorTable::IsImported(uint64_t address, uint64_t bytes) const {
+  return std::any_of(imports_.begin(), imports_.end(), [&](const std::shared_ptr<Tensor>& tensor) {
+    const Arena& arena = *tensor->arena;
+    return arena.foreign_in() == 0 && address < arena.address() + arena.bytes() &&
+           arena.address() < address + bytes;
+  });
+}
+
+bool TensorTable::has_unmaps() const {
+  return std::any_of(changes_.begin(), changes_.end(), [](const MemoryChange& change) {
+    return change.kind == MemoryChange::Kind::kUnmapArena;
+  });
 }
 
 absl::Status TensorTable::Place(uint64_t bytes, Tensor* tensor) {
@@ -142,7 +204,7 @@ absl::Status TensorTable::Place(uint64_t bytes, Tensor* tensor) {
     wanted_arena_ = wanted;
     return ResourceExhausted(Reason::kOutOfMemory, "the session's device memory has no room for the tensor");
   }
-  TRUN_ASSIGN_OR_RETURN(std::unique_ptr<Arena> grown, Arena::Create(arenas_.size() + 1, wanted, addresses_));
+  TRUN_ASSIGN_OR_RETURN(std::unique_ptr<Arena> grown, Arena::Create(TakeArenaId(), wanted, addresses_));
   std::shared_ptr<Arena> arena = std::move(grown);
   arenas_.push_back(arena);
   changes_.push_back({MemoryChange::Kind::kMapArena, arena, 0, 0, 0});
@@ -185,7 +247,9 @@ absl::Status TensorTable::Free(absl::Span<const std::string> handles, uint64_t l
     by_handle_.erase(it);
     handle_by_id_.erase(tensor->id);
     bytes_ -= tensor->info.bytes;
-    changes_.push_back({MemoryChange::Kind::kRemove, nullptr, tensor->id, 0, 0});
+    if (tensor->arena->foreign_in() == 0) {
+      changes_.push_back({MemoryChange::Kind::kRemove, nullptr, tensor->id, 0, 0});
+    }
     lately_freed_.emplace_back(tensor->id, handle);
     if (lately_freed_.size() > kRememberedFrees) lately_freed_.pop_front();
     freed_.push_back({std::move(tensor), last_launch});
@@ -196,8 +260,17 @@ absl::Status TensorTable::Free(absl::Span<const std::string> handles, uint64_t l
 bool TensorTable::Reclaim(uint64_t completed) {
   for (auto it = freed_.begin(); it != freed_.end();) {
     const Tensor& tensor = *it->tensor;
-    if (it->last_launch > completed || it->tensor.use_count() > 1) {
+    // An import is among the imports, too.
+    if (it->last_launch > completed || it->tensor.use_count() > (tensor.arena->imported() ? 2 : 1)) {
       ++it;
+      continue;
+    }
+    session_->Return(tensor.charged);
+    tenant_->Return(tensor.charged);
+    if (tensor.arena->imported()) {
+      changes_.push_back({MemoryChange::Kind::kUnmapArena, tensor.arena, 0, 0, 0});
+      std::erase(imports_, it->tensor);
+      it = freed_.erase(it);
       continue;
     }
     // A range that could not be zeroed is never handed out again. Memory of a device is zeroed when it is
@@ -206,8 +279,6 @@ bool TensorTable::Reclaim(uint64_t completed) {
       quarantine_.push_back({tensor.arena, tensor.offset, tensor.reserved});
       quarantined_bytes_ += tensor.reserved;
     }
-    session_->Return(tensor.charged);
-    tenant_->Return(tensor.charged);
     it = freed_.erase(it);
   }
   EndQuarantine(kQuarantineBytes);
@@ -255,6 +326,8 @@ std::vector<MemoryChange> TensorTable::Snapshot() {
     all.push_back({MemoryChange::Kind::kMapArena, arena, 0, 0, 0});
   for (const auto& [id, handle] : handle_by_id_) {
     const Tensor& tensor = *by_handle_.at(handle);
+    if (tensor.arena->foreign_in() != 0) continue;
+    if (tensor.arena->imported()) all.push_back({MemoryChange::Kind::kMapArena, tensor.arena, 0, 0, 0});
     all.push_back({MemoryChange::Kind::kAdd, nullptr, id, tensor.info.device_address, tensor.info.bytes});
   }
   return all;

@@ -37,9 +37,9 @@ struct Tensor {
 
 // What changed since an executor was told last, in order.
 struct MemoryChange {
-  enum class Kind { kMapArena, kAdd, kRemove };
+  enum class Kind { kMapArena, kUnmapArena, kAdd, kRemove };
   Kind kind = Kind::kAdd;
-  std::shared_ptr<Arena> arena;  // kMapArena
+  std::shared_ptr<Arena> arena;  // kMapArena, kUnmapArena
   uint64_t id = 0;               // kAdd, kRemove
   uint64_t address = 0;          // kAdd
   uint64_t bytes = 0;            // kAdd
@@ -68,11 +68,20 @@ class TensorTable {
   // that was not the reason. The owner adds one of that size, whose executor has it mapped, and allocates
   // again.
   uint64_t wanted_arena() const { return wanted_arena_; }
-  uint64_t next_arena_id() const { return arenas_.size() + 1; }
+  uint64_t TakeArenaId() { return next_arena_++; }
   void AddArena(std::shared_ptr<Arena> arena) { arenas_.push_back(std::move(arena)); }
   // Of device memory: ranges of tensors made since the last call whose memory was used before. The owner
   // zeroes them before anybody sees the tensors.
   std::vector<std::pair<uint64_t, uint64_t>> TakeZeroing() { return std::exchange(zeroing_, {}); }
+
+  static constexpr size_t kMaxImports = 1024;  // each keeps a descriptor
+  // Charges an import and reserves its address; its owner has an executor map it and then ends the import, or
+  // drops it. INVALID_ARGUMENT kArgument: another import lies there. RESOURCE_EXHAUSTED kQuota.
+  absl::StatusOr<std::shared_ptr<Tensor>> BeginImport(MemoryImport memory);
+  TensorInfo EndImport(const std::shared_ptr<Tensor>& tensor);
+  void DropImport(const std::shared_ptr<Tensor>& tensor);
+  // Whether a live import, or a freed one that was not reclaimed yet, lies there.
+  bool IsImported(uint64_t address, uint64_t bytes) const;
 
   // As Session::Free. The memory is used again only after Reclaim with a `completed` of at least
   // `last_launch`.
@@ -94,6 +103,8 @@ class TensorTable {
   // Everything there is, for a new executor.
   std::vector<MemoryChange> Snapshot();
   bool has_changes() const { return !changes_.empty(); }
+  // Whether imports that are gone are among them.
+  bool has_unmaps() const;
 
  private:
   struct Freed {
@@ -107,6 +118,7 @@ class TensorTable {
   };
 
   absl::StatusOr<std::shared_ptr<Tensor>> AllocateOne(const TensorSpec& spec, uint64_t bytes);
+  absl::Status Charge(uint64_t bytes);
   absl::Status Place(uint64_t bytes, Tensor* tensor);
   bool PlaceIn(const std::shared_ptr<Arena>& arena, uint64_t bytes, uint64_t align, Tensor* tensor);
   void EndQuarantine(uint64_t keep_bytes);
@@ -118,6 +130,8 @@ class TensorTable {
   uint64_t wanted_arena_ = 0;
   std::vector<std::pair<uint64_t, uint64_t>> zeroing_;  // address, bytes
   std::vector<std::shared_ptr<Arena>> arenas_;
+  std::vector<std::shared_ptr<Tensor>> imports_;  // from BeginImport until they are reclaimed
+  uint64_t next_arena_ = 1;
   std::unordered_map<std::string, std::shared_ptr<Tensor>> by_handle_;
   std::map<uint64_t, std::string> handle_by_id_;  // live ones
   std::deque<std::pair<uint64_t, std::string>> lately_freed_;

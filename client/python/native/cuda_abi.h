@@ -16,6 +16,7 @@ using Context = void*;
 using Module = void*;
 using Function = void*;
 using Stream = void*;
+using Event = void*;
 
 constexpr Result kSuccess = 0;
 constexpr Result kInvalidValue = 1;
@@ -43,7 +44,41 @@ enum FunctionAttribute : int {
   kNonPortableClusterSizeAllowed = 14,
 };
 
-enum PointerAttribute : int { kDevicePointer = 3, kDeviceOrdinal = 9 };
+enum PointerAttribute : int {
+  kMemoryType = 2,
+  kDevicePointer = 3,
+  kBufferId = 7,
+  kIsManaged = 8,
+  kDeviceOrdinal = 9,
+};
+constexpr unsigned kMemoryOfHost = 1;
+
+// Physical memory and where it is mapped.
+struct MemoryLocation {
+  int type;
+  int id;
+};
+struct AllocationProperties {
+  int type;
+  int handle_types;
+  MemoryLocation location;
+  void* windows_metadata;
+  unsigned char flags[8];
+};
+static_assert(sizeof(AllocationProperties) == 32);
+struct AccessDescription {
+  MemoryLocation location;
+  int flags;
+};
+static_assert(sizeof(AccessDescription) == 12);
+struct IpcHandle {
+  unsigned char opaque[64];
+};
+constexpr int kAllocationPinned = 1;
+constexpr int kLocationDevice = 1;
+constexpr int kHandlePosixDescriptor = 1;
+constexpr int kAccessReadWrite = 3;
+constexpr unsigned kEventWithoutTiming = 2;
 
 constexpr int kCachePreferShared = 1;
 constexpr int kLimitPrintfFifoSize = 1;
@@ -109,6 +144,23 @@ struct alignas(64) TensorMap {
 
 // Newer than the oldest driver that is taken: null where the library has it not.
 #define TRUN_CUDA_ABI_OPTIONAL_FUNCTIONS(X)                                                                \
+  X(CtxSynchronize, "cuCtxSynchronize", ())                                                                \
+  X(MemCreate, "cuMemCreate", (uint64_t*, size_t, const AllocationProperties*, unsigned long long))        \
+  X(MemRelease, "cuMemRelease", (uint64_t))                                                                \
+  X(MemExport, "cuMemExportToShareableHandle", (void*, uint64_t, int, unsigned long long))                 \
+  X(MemAddressReserve, "cuMemAddressReserve",                                                              \
+    (DevicePointer*, size_t, size_t, DevicePointer, unsigned long long))                                   \
+  X(MemAddressFree, "cuMemAddressFree", (DevicePointer, size_t))                                           \
+  X(MemMap, "cuMemMap", (DevicePointer, size_t, size_t, uint64_t, unsigned long long))                     \
+  X(MemUnmap, "cuMemUnmap", (DevicePointer, size_t))                                                       \
+  X(MemSetAccess, "cuMemSetAccess", (DevicePointer, size_t, const AccessDescription*, size_t))             \
+  X(MemGetAddressRange, "cuMemGetAddressRange_v2", (DevicePointer*, size_t*, DevicePointer))               \
+  X(IpcGetMemHandle, "cuIpcGetMemHandle", (IpcHandle*, DevicePointer))                                     \
+  X(StreamIsCapturing, "cuStreamIsCapturing", (Stream, int*))                                              \
+  X(EventCreate, "cuEventCreate", (Event*, unsigned))                                                      \
+  X(EventDestroy, "cuEventDestroy_v2", (Event))                                                            \
+  X(EventRecord, "cuEventRecord", (Event, Stream))                                                         \
+  X(EventSynchronize, "cuEventSynchronize", (Event))                                                       \
   X(FuncGetParamInfo, "cuFuncGetParamInfo", (Function, size_t, size_t*, size_t*))                          \
   X(OccupancyMaxActiveClusters, "cuOccupancyMaxActiveClusters", (int*, Function, const LaunchConfig*))     \
   X(TensorMapEncodeTiled, "cuTensorMapEncodeTiled",                                                        \

@@ -1,10 +1,12 @@
 // trun.triton._native: kernels loaded and launched in the caller's own CUDA context, with no compiler on the
-// machine.
+// machine; and what the daemon's executor has to know of that context to launch there.
 #include <cstdint>
 
 #include "native/cuda_library.h"
+#include "native/foreign_memory.h"
 #include "native/launcher.h"
 #include "native/python_api.h"
+#include "native/segment_pool.h"
 
 namespace trun::python {
 namespace {
@@ -276,6 +278,12 @@ PyMethodDef g_methods[] = {
     {"set_printf_fifo_size", SetPrintfFifoSize, METH_VARARGS, "set_printf_fifo_size(bytes)"},
     {"tensor_map", EncodeTensorMap, METH_VARARGS,
      "tensor_map(address, swizzle, element bytes, element type, block, shape, strides, nan) -> bytes"},
+    {"open_segments", OpenSegments, METH_VARARGS, "open_segments(device)"},
+    {"segment_changes", SegmentChanges, METH_NOARGS,
+     "segment_changes() -> (addresses that are gone, [(address, bytes, descriptor), ...])"},
+    {"await_stream", AwaitStream, METH_VARARGS, "await_stream(stream) -> whether it is not in a capture"},
+    {"block", BlockOf, METH_VARARGS, "block(address) -> (kind, base, bytes, number, device) or None"},
+    {"ipc_handle", IpcHandleOf, METH_VARARGS, "ipc_handle(address) -> bytes"},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef g_module = {PyModuleDef_HEAD_INIT,

@@ -117,7 +117,7 @@ def test_processes_that_a_program_starts_are_under_it_too(real_daemon: str, tmp_
     ("call", "says"),
     [
         ("install(placement='emulator', arch='sm_75')", "no emulator of sm_75; it has sm_80, sm_90"),
-        ("install(placement='daemon')", "cannot be given to the daemon"),
+        ("install(placement='daemon')", "the daemon has no GPU cuda:0 to launch on"),
         ("install(placement='gpu')", "placement is one of"),
         ("install(placement='in-process', cpu_as_cuda=True)", "cpu_as_cuda needs"),
         ("install(compile='remote')", "compile is 'daemon' or 'local', not 'remote'"),

@@ -33,6 +33,10 @@ class CudaDevice final : public Device {
     return memory_->MapArena(fd, bytes, address);
   }
 
+  absl::StatusOr<std::unique_ptr<Arena>> MapForeign(absl::string_view handle, uint64_t bytes) override {
+    return memory_->MapForeign(handle, bytes);
+  }
+
   // A GPU does not check accesses against these; they are held to the contract all the same.
   absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) override {
     if (id == 0 || bytes == 0)

@@ -1,7 +1,11 @@
 #include "server/device/cuda/cuda_device.h"
 
+#include <cuda.h>
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -364,6 +368,31 @@ TEST_F(CudaDeviceTest, MemoryThatIsNoMultipleOfAGranuleIsRefused) {
   EXPECT_EQ(GetReason(device_->CreateMemory(uint64_t{1} << 50).status()), Reason::kOutOfMemory);
 }
 
+TEST_F(CudaDeviceTest, ADescriptorThatIsNoMemoryOfTheDriverIsRefusedAndCostsNoContext) {
+  const UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  const UniqueFd file(memfd_create("some-file", MFD_CLOEXEC));
+  ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(kBytes)), 0);
+  for (const UniqueFd* given : {&null, &file}) {
+    const absl::Status status = device_->MapArena(*given, kBytes, kBase + (uint64_t{1} << 30)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_EQ(GetReason(status), Reason::kArgument);
+  }
+  EXPECT_EQ(device_->MapArena(memory_, 2 * kBytes, kBase + (uint64_t{1} << 30)).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(device_->MapArena(memory_, kBytes, kBase + (uint64_t{1} << 30)).ok());
+  EXPECT_TRUE(device_->FillMemory(kBase, 16, "x").ok()) << "the context is whole";
+}
+
+TEST_F(CudaDeviceTest, AHandleOfNoOtherProcessIsRefusedAndCostsNoContext) {
+  for (const std::string& handle : {std::string(), std::string(63, 'x'), std::string(65, 'x'),
+                                    std::string(64, 'x'), std::string(64, '\0')}) {
+    const absl::Status status = device_->MapForeign(handle, kBytes).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_EQ(GetReason(status), Reason::kArgument);
+  }
+  EXPECT_TRUE(device_->FillMemory(kBase, 16, "x").ok());
+}
+
 TEST(CudaDriverTest, ALibraryThatIsNotThereSaysWhatToDo) {
   CudaOptions options;
   options.library = "/nonexistent/libcuda.so.1";
@@ -454,6 +483,66 @@ TEST_F(FakeDriverTest, ParametersAreReadFromTheCubinWhereTheDriverDoesNotTell) {
     EXPECT_EQ(by_driver.parameters[i].bytes, by_cubin.parameters[i].bytes);
   }
   EXPECT_EQ(by_driver.parameter_bytes, by_cubin.parameter_bytes);
+}
+
+// Memory as another process has it. The driver opens none of its own process's, which the fake does.
+class ForeignMemoryTest : public FakeDriverTest {
+ protected:
+  void SetUp() override {
+    FakeDriverTest::SetUp();
+    if (IsSkipped()) return;
+    device_ = OpenAnew().value();
+    void* const library = dlopen(DriverLibrary().c_str(), RTLD_NOW | RTLD_LOCAL);
+    const auto allocate =
+        reinterpret_cast<CUresult (*)(CUdeviceptr*, size_t)>(dlsym(library, "cuMemAlloc_v2"));
+    const auto handle_of =
+        reinterpret_cast<CUresult (*)(CUipcMemHandle*, CUdeviceptr)>(dlsym(library, "cuIpcGetMemHandle"));
+    ASSERT_TRUE(allocate != nullptr && handle_of != nullptr);
+    CUipcMemHandle handle;
+    ASSERT_EQ(allocate(&owned_, kBytes), CUDA_SUCCESS);
+    ASSERT_EQ(handle_of(&handle, owned_), CUDA_SUCCESS);
+    handle_.assign(reinterpret_cast<const char*>(&handle), sizeof(handle));
+  }
+  void TearDown() override {
+    unsetenv("TRUN_FAKE_CUDA_OWNER");
+    FakeDriverTest::TearDown();
+  }
+  std::unique_ptr<Device> device_;
+  CUdeviceptr owned_ = 0;
+  std::string handle_;
+};
+
+TEST_F(ForeignMemoryTest, LessThanWasSaidOrAnotherGpusIsRefused) {
+  const absl::Status less = device_->MapForeign(handle_, kBytes + 1).status();
+  EXPECT_EQ(less.code(), absl::StatusCode::kInvalidArgument) << less;
+  setenv("TRUN_FAKE_CUDA_OWNER", "1", 1);
+  const absl::Status elsewhere = device_->MapForeign(handle_, kBytes).status();
+  EXPECT_EQ(elsewhere.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(elsewhere.message().find("GPU 1"), absl::string_view::npos) << elsewhere;
+}
+
+TEST_F(ForeignMemoryTest, ARefusalOfTheDriverIsTheHandlesFault) {
+  for (const char* result :
+       {"cuIpcOpenMemHandle_v2=800", "cuIpcOpenMemHandle_v2=801", "cuIpcOpenMemHandle_v2=999"}) {
+    setenv("TRUN_FAKE_CUDA_FAIL", result, 1);
+    EXPECT_EQ(GetReason(device_->MapForeign(handle_, kBytes).status()), Reason::kArgument) << result;
+  }
+  setenv("TRUN_FAKE_CUDA_FAIL", "cuIpcOpenMemHandle_v2=2", 1);
+  EXPECT_EQ(GetReason(device_->MapForeign(handle_, kBytes).status()), Reason::kOutOfMemory);
+  unsetenv("TRUN_FAKE_CUDA_FAIL");
+  EXPECT_TRUE(device_->MapForeign(handle_, kBytes).ok());
+}
+
+TEST_F(ForeignMemoryTest, ItIsTheOwnersMemoryUntilItIsLetGoOf) {
+  auto foreign = device_->MapForeign(handle_, kBytes);
+  ASSERT_TRUE(foreign.ok()) << foreign.status();
+  const uint64_t at = (*foreign)->address();
+  EXPECT_NE(at, owned_);
+  ASSERT_TRUE(device_->FillMemory(at, 16, "x").ok());
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(owned_), 16), std::string(16, 'x'));
+  EXPECT_EQ(device_->FillMemory(at, kBytes + 1, "x").code(), absl::StatusCode::kOutOfRange);
+  foreign->reset();
+  EXPECT_EQ(device_->FillMemory(at, 16, "x").code(), absl::StatusCode::kOutOfRange);
 }
 
 TEST_F(FakeDriverTest, RefusalsOfTheDriverComeOutWithTheirReason) {

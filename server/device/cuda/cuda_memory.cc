@@ -1,6 +1,7 @@
 #include "server/device/cuda/cuda_memory.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -25,6 +26,26 @@ class CudaArena final : public Arena {
     const Driver& driver = context_->driver();
     driver.cuCtxSynchronize();  // nothing may still use what is unmapped
     driver.cuMemUnmap(address_, bytes_);
+  }
+  uint64_t address() const override { return address_; }
+  uint64_t bytes() const override { return bytes_; }
+
+ private:
+  const std::shared_ptr<CudaContext> context_;
+  const uint64_t address_;
+  const uint64_t bytes_;
+};
+
+// Another process's memory, opened through its IPC handle.
+class ForeignArena final : public Arena {
+ public:
+  ForeignArena(std::shared_ptr<CudaContext> context, uint64_t address, uint64_t bytes)
+      : context_(std::move(context)), address_(address), bytes_(bytes) {}
+  ~ForeignArena() override {
+    context_->RemoveRange(address_);
+    if (!context_->Enter().ok()) return;  // it is closed with the process
+    context_->driver().cuCtxSynchronize();
+    context_->driver().cuIpcCloseMemHandle(address_);
   }
   uint64_t address() const override { return address_; }
   uint64_t bytes() const override { return bytes_; }
@@ -131,10 +152,21 @@ absl::StatusOr<std::unique_ptr<Arena>> CudaMemory::MapArena(const UniqueFd& fd, 
 absl::Status CudaMemory::MapAt(const UniqueFd& fd, uint64_t bytes, uint64_t address) {
   const Driver& driver = context_->driver();
   CUmemGenericAllocationHandle handle = 0;
-  TRUN_RETURN_IF_ERROR(context_->Check(
+  TRUN_RETURN_IF_ERROR(CheckGiven(
       driver.cuMemImportFromShareableHandle(&handle, reinterpret_cast<void*>(static_cast<intptr_t>(fd.get())),
                                             CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),
       "importing device memory from its descriptor"));
+  CUmemAllocationProp made = {};
+  absl::Status known = context_->Check(driver.cuMemGetAllocationPropertiesFromHandle(&made, handle),
+                                       "asking which GPU imported memory is of");
+  if (known.ok() && made.location.id != Properties().location.id) {
+    known = InvalidArgument(Reason::kArgument, absl::StrCat("the memory is of GPU ", made.location.id,
+                                                            "; this executor's is ", context_->device()));
+  }
+  if (!known.ok()) {
+    driver.cuMemRelease(handle);
+    return known;
+  }
   const CUresult result = driver.cuMemMap(address, bytes, 0, handle, 0);
   driver.cuMemRelease(handle);  // the mapping keeps the memory
   // The driver's answer to a descriptor of less memory is that it cannot map a part of one.
@@ -150,6 +182,61 @@ absl::Status CudaMemory::MapAt(const UniqueFd& fd, uint64_t bytes, uint64_t addr
       context_->Check(driver.cuMemSetAccess(address, bytes, &access, 1), "opening an arena to the GPU");
   if (!status.ok()) driver.cuMemUnmap(address, bytes);
   return status;
+}
+
+absl::StatusOr<std::unique_ptr<Arena>> CudaMemory::MapForeign(absl::string_view handle, uint64_t bytes) {
+  CUipcMemHandle wire;
+  if (handle.size() != sizeof(wire) || bytes == 0) {
+    return InvalidArgument(Reason::kArgument, absl::StrCat("memory of another process needs a handle of ",
+                                                           sizeof(wire), " bytes and some bytes"));
+  }
+  std::memcpy(&wire, handle.data(), sizeof(wire));
+  TRUN_RETURN_IF_ERROR(context_->Enter());
+  CUdeviceptr address = 0;
+  TRUN_RETURN_IF_ERROR(
+      CheckGiven(context_->driver().cuIpcOpenMemHandle(&address, wire, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS),
+                 "opening memory of another process"));
+  absl::Status usable = CheckForeign(address, bytes);
+  if (usable.ok()) usable = context_->AddRange(address, bytes);
+  if (!usable.ok()) {
+    context_->driver().cuIpcCloseMemHandle(address);
+    return usable;
+  }
+  return std::unique_ptr<Arena>(new ForeignArena(context_, address, bytes));
+}
+
+absl::Status CudaMemory::CheckForeign(CUdeviceptr address, uint64_t bytes) {
+  CUdeviceptr base = 0;
+  size_t whole = 0;
+  int device = -1;
+  TRUN_RETURN_IF_ERROR(context_->Check(context_->driver().cuMemGetAddressRange(&base, &whole, address),
+                                       "asking how large memory of another process is"));
+  TRUN_RETURN_IF_ERROR(context_->Check(
+      context_->driver().cuPointerGetAttribute(&device, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address),
+      "asking which GPU memory of another process is of"));
+  if (bytes > whole - (address - base)) {
+    return InvalidArgument(Reason::kArgument, absl::StrCat("the memory of another process has ",
+                                                           whole - (address - base), " bytes, not ", bytes));
+  }
+  if (device != context_->device()) {
+    return InvalidArgument(Reason::kArgument, absl::StrCat("the memory is of GPU ", device,
+                                                           "; this executor's is ", context_->device()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaMemory::CheckGiven(CUresult result, absl::string_view what) {
+  // A descriptor or handle that is none is UNKNOWN, INVALID_VALUE or INVALID_HANDLE to driver 580.159.04, one
+  // of this very process INVALID_CONTEXT, one that it may not have any of the others.
+  if (result == CUDA_ERROR_UNKNOWN || result == CUDA_ERROR_INVALID_VALUE ||
+      result == CUDA_ERROR_INVALID_HANDLE || result == CUDA_ERROR_INVALID_CONTEXT ||
+      result == CUDA_ERROR_INVALID_DEVICE || result == CUDA_ERROR_NOT_SUPPORTED ||
+      result == CUDA_ERROR_NOT_PERMITTED || result == CUDA_ERROR_OPERATING_SYSTEM ||
+      result == CUDA_ERROR_MAP_FAILED || result == CUDA_ERROR_ALREADY_MAPPED ||
+      result == CUDA_ERROR_PEER_ACCESS_UNSUPPORTED) {
+    return InvalidArgument(Reason::kArgument, ToStatus(context_->driver(), result, what).message());
+  }
+  return context_->Check(result, what);
 }
 
 absl::Status CudaMemory::EnterFor(uint64_t address, uint64_t bytes) {

@@ -28,6 +28,7 @@ class CudaMemory {
 
   absl::StatusOr<UniqueFd> CreateMemory(uint64_t bytes);
   absl::StatusOr<std::unique_ptr<Arena>> MapArena(const UniqueFd& fd, uint64_t bytes, uint64_t address);
+  absl::StatusOr<std::unique_ptr<Arena>> MapForeign(absl::string_view handle, uint64_t bytes);
   absl::Status Write(uint64_t address, absl::Span<const char> from);
   absl::Status Read(uint64_t address, absl::Span<char> to);
   absl::Status Fill(uint64_t address, uint64_t bytes, absl::string_view pattern);
@@ -43,6 +44,10 @@ class CudaMemory {
   // Enters the context, once the range is known to lie in an arena.
   absl::Status EnterFor(uint64_t address, uint64_t bytes);
   CUmemAllocationProp Properties() const;
+  // As CudaContext::Check; but what the driver says of memory that somebody else gave is an INVALID_ARGUMENT
+  // of that memory, and no end of the context.
+  absl::Status CheckGiven(CUresult result, absl::string_view what);
+  absl::Status CheckForeign(CUdeviceptr address, uint64_t bytes);
   absl::Status MapAt(const UniqueFd& fd, uint64_t bytes, uint64_t address);
   absl::Status Clear(const UniqueFd& fd, uint64_t bytes);
   absl::Status FillQueued(uint64_t address, uint64_t bytes, absl::string_view pattern)

@@ -80,6 +80,12 @@ class ExecutorControl {
   virtual absl::Status UnmapArena(uint64_t arena) = 0;
   // Device::CreateMemory and MapArena in one; the memory, for MapArena of a later executor, comes back.
   virtual absl::StatusOr<UniqueFd> CreateArena(uint64_t arena, uint64_t bytes, uint64_t address) = 0;
+  // Device::MapForeign: the address that it got here, which another executor does not give it again.
+  virtual absl::StatusOr<uint64_t> MapForeign(uint64_t /*arena*/, absl::string_view /*handle*/,
+                                              uint64_t /*bytes*/) {
+    return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedTarget,
+                     "memory of another process is imported on a GPU only");
+  }
   virtual absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) = 0;
   virtual absl::Status RemoveAllocation(uint64_t id) = 0;
   virtual absl::StatusOr<device::KernelAttributes> LoadKernel(uint64_t kernel, absl::string_view image,

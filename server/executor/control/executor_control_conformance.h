@@ -308,6 +308,14 @@ TEST_P(ExecutorControlConformance, AnUnmappedArenaCanBeMappedAgain) {
   EXPECT_TRUE(executor_->MapArena(1, memory_, kArenaBytes, address_).ok());
 }
 
+TEST_P(ExecutorControlConformance, ForeignMemoryThatIsNoneIsRefusedAndCostsNothing) {
+  Map();
+  const absl::Status status = executor_->MapForeign(2, std::string(64, 'x'), kArenaBytes).status();
+  EXPECT_TRUE(absl::IsUnimplemented(status) || absl::IsInvalidArgument(status)) << status;
+  EXPECT_EQ(executor_->UnmapArena(2).code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(executor_->health().ok());
+}
+
 TEST_P(ExecutorControlConformance, AKernelUnloadedBehindItsLaunchStillRuns) {
   Map();
   ASSERT_TRUE(executor_->LoadKernel(1, GetParam().store, "store").ok());

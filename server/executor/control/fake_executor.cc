@@ -45,6 +45,7 @@ struct FakeExecutors::State {
   std::map<uint64_t, Range> allocations ABSL_GUARDED_BY(mu);
   std::map<uint64_t, Range> launch_allocations ABSL_GUARDED_BY(mu);
   std::map<uint64_t, MappedArena> arenas ABSL_GUARDED_BY(mu);
+  std::map<std::string, std::shared_ptr<device::MappedMemory>> foreign ABSL_GUARDED_BY(mu);
   std::vector<ExecutorLaunch> launches ABSL_GUARDED_BY(mu);
   int created ABSL_GUARDED_BY(mu) = 0;
   int loads ABSL_GUARDED_BY(mu) = 0;
@@ -110,6 +111,18 @@ class FakeExecutor final : public ExecutorControl {
     TRUN_RETURN_IF_ERROR(health());
     MutexLock lock(&state_->mu);
     return state_->arenas.erase(arena) == 1 ? absl::OkStatus() : NotFound(Reason::kHandle, "no such arena");
+  }
+  // At an address that each executor has of its own.
+  absl::StatusOr<uint64_t> MapForeign(uint64_t arena, absl::string_view handle, uint64_t bytes) override {
+    TRUN_RETURN_IF_ERROR(health());
+    MutexLock lock(&state_->mu);
+    const auto it = state_->foreign.find(std::string(handle));
+    if (it == state_->foreign.end() || bytes > it->second->bytes()) {
+      return InvalidArgument(Reason::kArgument, "no such memory of another process");
+    }
+    const uint64_t address = 0x7000'0000'0000 + (static_cast<uint64_t>(state_->created) << 32);
+    state_->arenas[arena] = {{address, bytes}, it->second};
+    return address;
   }
   absl::StatusOr<UniqueFd> CreateArena(uint64_t arena, uint64_t bytes, uint64_t address) override {
     TRUN_ASSIGN_OR_RETURN(UniqueFd memory, device::CreateSealedMemory(bytes));
@@ -347,6 +360,12 @@ void FakeExecutors::set_create_status(absl::Status status) {
   MutexLock lock(&state_->mu);
   state_->create_status = std::move(status);
 }
+void FakeExecutors::AddForeign(const std::string& handle, const UniqueFd& memory, uint64_t bytes) {
+  absl::StatusOr<device::MappedMemory> mapped = device::MappedMemory::Map(memory, bytes);
+  MutexLock lock(&state_->mu);
+  if (mapped.ok()) state_->foreign[handle] = std::make_shared<device::MappedMemory>(*std::move(mapped));
+}
+
 void FakeExecutors::UseDeviceMemory() {
   MutexLock lock(&state_->mu);
   state_->host_memory = false;

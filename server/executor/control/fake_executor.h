@@ -34,6 +34,8 @@ class FakeExecutors {
   void set_create_status(absl::Status status);  // of the next Creates
   // Executors from now on have memory that only they can touch, as a GPU's.
   void UseDeviceMemory();
+  // Memory of another process that MapForeign finds by `handle`.
+  void AddForeign(const std::string& handle, const UniqueFd& memory, uint64_t bytes);
   void RefuseToRegister(std::string why);  // of MapStaging
   int staging_areas() const;               // of the newest executor
   // While held, launches queue up and none is done.

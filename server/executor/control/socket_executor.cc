@@ -31,6 +31,9 @@ bool IsCreateArena(const ExecutorReply& reply) { return reply.has_create_arena()
 bool IsMapStaging(const ExecutorReply& reply) {
   return reply.has_map_staging() && reply.map_staging().unregistered().size() <= kMaxRefusal;
 }
+bool IsMapForeign(const ExecutorReply& reply) {
+  return reply.has_map_foreign() && reply.map_foreign().address() != 0;
+}
 bool IsLaunch(const ExecutorReply& reply) { return reply.has_launch(); }
 
 absl::Status Lost(absl::string_view what) { return Unavailable(Reason::kExecutorLost, what); }
@@ -215,6 +218,17 @@ absl::StatusOr<UniqueFd> SocketExecutor::CreateArena(uint64_t arena, uint64_t by
   UniqueFd memory;
   TRUN_RETURN_IF_ERROR(Call(&request, -1, IsCreateArena, options_.load_timeout, &reply, &memory));
   return memory;
+}
+
+absl::StatusOr<uint64_t> SocketExecutor::MapForeign(uint64_t arena, absl::string_view handle,
+                                                    uint64_t bytes) {
+  ExecutorRequest request;
+  request.mutable_map_foreign()->set_arena(arena);
+  request.mutable_map_foreign()->set_bytes(bytes);
+  request.mutable_map_foreign()->set_handle(std::string(handle));
+  Reply reply;
+  TRUN_RETURN_IF_ERROR(Call(&request, -1, IsMapForeign, options_.load_timeout, &reply));
+  return reply.map_foreign().address();
 }
 
 void SocketExecutor::MapStaging(uint64_t area, const UniqueFd& fd, uint64_t bytes,

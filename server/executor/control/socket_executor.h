@@ -59,6 +59,7 @@ class SocketExecutor final : public ExecutorControl {
   void OnLost(std::function<void(absl::Status)> callback) override;
   absl::Status MapArena(uint64_t arena, const UniqueFd& fd, uint64_t bytes, uint64_t address) override;
   absl::Status UnmapArena(uint64_t arena) override;
+  absl::StatusOr<uint64_t> MapForeign(uint64_t arena, absl::string_view handle, uint64_t bytes) override;
   absl::StatusOr<UniqueFd> CreateArena(uint64_t arena, uint64_t bytes, uint64_t address) override;
   absl::Status AddAllocation(uint64_t id, uint64_t address, uint64_t bytes) override;
   absl::Status RemoveAllocation(uint64_t id) override;

@@ -14,7 +14,7 @@
 
 namespace trun {
 
-constexpr uint32_t kExecutorProtocolVersion = 3;
+constexpr uint32_t kExecutorProtocolVersion = 4;
 
 absl::Status ProtocolError(absl::string_view what);
 

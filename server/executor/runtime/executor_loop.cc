@@ -70,6 +70,8 @@ absl::Status ExecutorLoop::Handle(const ExecutorRequest& request) {
       return HandleMapArena(id, request.map_arena());
     case ExecutorRequest::kCreateArena:
       return HandleCreateArena(id, request.create_arena());
+    case ExecutorRequest::kMapForeign:
+      return HandleMapForeign(id, request.map_foreign());
     case ExecutorRequest::kMapStaging:
       return HandleMapStaging(id, request.map_staging());
     case ExecutorRequest::kTransfer:
@@ -196,6 +198,25 @@ absl::Status ExecutorLoop::HandleCreateArena(uint64_t id, const internal::v1::Cr
   reply.set_request_id(id);
   reply.mutable_create_arena();
   Send(reply, memory.get());
+  return absl::OkStatus();
+}
+
+absl::Status ExecutorLoop::HandleMapForeign(uint64_t id, const internal::v1::MapForeignRequest& map) {
+  if (arenas_.count(map.arena()) != 0) {
+    Reply(id, MakeError(absl::StatusCode::kAlreadyExists, Reason::kArgument,
+                        absl::StrCat("arena ", map.arena(), " is mapped already")));
+    return absl::OkStatus();
+  }
+  auto arena = device_->MapForeign(map.handle(), map.bytes());
+  if (!arena.ok()) {
+    Reply(id, arena.status());
+    return absl::OkStatus();
+  }
+  ExecutorReply reply;
+  reply.set_request_id(id);
+  reply.mutable_map_foreign()->set_address((*arena)->address());
+  arenas_[map.arena()] = *std::move(arena);
+  Send(reply);
   return absl::OkStatus();
 }
 

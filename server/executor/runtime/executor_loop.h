@@ -77,6 +77,7 @@ class ExecutorLoop {
   // Why an arena may not lie there; OK when it may.
   absl::Status CheckArena(uint64_t arena, uint64_t bytes, uint64_t address) const;
   absl::Status HandleCreateArena(uint64_t id, const internal::v1::CreateArenaRequest& create);
+  absl::Status HandleMapForeign(uint64_t id, const internal::v1::MapForeignRequest& map);
   absl::Status HandleMapStaging(uint64_t id, const internal::v1::MapStagingRequest& map);
   absl::Status HandleTransfer(uint64_t id, const internal::v1::TransferRequest& transfer);
   absl::Status HandleUnmapStaging(uint64_t id, const internal::v1::UnmapStagingRequest& unmap);

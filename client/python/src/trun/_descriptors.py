@@ -1,4 +1,5 @@
-"""The token exchange on the descriptor socket (docs/formats/descriptors.md): a one-time token in, descriptors out."""
+"""The token exchange on the descriptor socket (docs/formats/descriptors.md): a one-time token in, descriptors out; or a
+descriptor in, and a token for it out."""
 
 from __future__ import annotations
 
@@ -8,9 +9,10 @@ import os
 import socket
 import struct
 
-from trun.errors import HandleError, ProtocolError, TrunError, UnavailableError
+from trun.errors import HandleError, ProtocolError, QuotaError, TrunError, UnavailableError
 
 _MAGIC = b"TFD1"
+_DEPOSIT_MAGIC = b"TFU1"
 _MAX_PER_MESSAGE = 64
 _MAX_PER_EXCHANGE = 4096
 _MAX_TEXT = 1024
@@ -89,6 +91,33 @@ def receive_descriptors(path: str, token: str) -> list[int]:
     except BaseException:
         _close_all(descriptors)
         raise
+
+
+def deposit_descriptor(path: str, descriptor: int) -> str:
+    """Gives the daemon a descriptor, which stays the caller's too; the token that stands for it in one call."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_TIMEOUT_S)
+            connection.connect(path)
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
+            connection.sendmsg([_DEPOSIT_MAGIC + struct.pack("<I", 1)], [rights])
+            magic, code, text_bytes = struct.unpack("<4sII", _receive(connection, 12, None))
+            if magic != _DEPOSIT_MAGIC:
+                raise _protocol_error("is of another protocol")
+            if code > 16 or text_bytes > _MAX_TEXT:
+                raise _protocol_error("is out of its limits")
+            text = _receive(connection, text_bytes, None).decode(errors="replace")
+            if code != 0:
+                raise QuotaError(text, reason="QUOTA", code="RESOURCE_EXHAUSTED")
+            return text
+    except OSError as error:
+        if isinstance(error, TrunError):
+            raise
+        raise UnavailableError(
+            f"the descriptor socket {path} does not answer: {error}",
+            reason="UNAVAILABLE",
+            code="UNAVAILABLE",
+        ) from error
 
 
 def _close_all(descriptors: list[int]) -> None:

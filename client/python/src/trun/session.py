@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trun import _dtypes
-from trun._descriptors import is_sealed, receive_descriptors
+from trun._descriptors import deposit_descriptor, is_sealed, receive_descriptors
 from trun._html import table
 from trun._rpc import (
     MAX_CHUNK_BYTES,
@@ -204,6 +204,7 @@ class Session:
         self.server_version: str = opened.server_version
         self.memory_limit_bytes: int = opened.memory_limit_bytes
         self._descriptor_socket: str = opened.descriptor_socket
+        self._deposit_socket: str = opened.descriptor_socket
         self._queued = False  # launches that nobody waited for
         self._abandoned_tensors: collections.deque[str] = collections.deque()
         self._abandoned_kernels: collections.deque[str] = collections.deque()
@@ -429,6 +430,31 @@ class Session:
         if len(infos) != 1:
             raise ProtocolError("the daemon allocated no tensor", reason="PROTOCOL", code="INTERNAL")
         return Tensor(self, infos[0], np.dtype(np.uint8))
+
+    def _import_exported(self, descriptor: int, address: int, nbytes: int) -> Tensor:
+        """Memory of this process on the session's GPU, exported by the driver, at the address it has here."""
+        if not self._deposit_socket:
+            raise UnsupportedTargetError(
+                f"the memory of this process cannot be given to {self.device}: the daemon names no descriptor socket; "
+                "it has to be on this machine",
+                reason="UNSUPPORTED_TARGET",
+                code="FAILED_PRECONDITION",
+            )
+        request = tensor_pb2.ImportRequest(session=self.id, bytes=nbytes)
+        request.exported.token = deposit_descriptor(self._deposit_socket, descriptor)
+        request.exported.device_address = address
+        return self._import(request)
+
+    def _import_ipc(self, handle: bytes, nbytes: int) -> Tensor:
+        """Memory of this process on the session's GPU by its CUDA IPC handle; gone with the session's executor."""
+        return self._import(tensor_pb2.ImportRequest(session=self.id, bytes=nbytes, ipc_handle=handle))
+
+    def _import(self, request: tensor_pb2.ImportRequest) -> Tensor:
+        self._free_abandoned()
+        info = self._call("TensorService.Import", request).tensor
+        if info.bytes != request.bytes:
+            raise ProtocolError("the daemon imported another size", reason="PROTOCOL", code="INTERNAL")
+        return Tensor(self, info, np.dtype(np.uint8))
 
     def _share_memory(self, tensors: list[Tensor]) -> None:
         """Takes descriptors for tensors whose memory this process can map; marks those whose it cannot."""

@@ -10,6 +10,7 @@
 //   TRUN_FAKE_CUDA_LOG       a file to which the name of every function called is appended, a line each
 #include <cuda.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -70,7 +71,19 @@ class Modules {
 struct Memory {
   int fd = -1;
   size_t bytes = 0;
+  int device = 0;
 };
+
+// Memory of the fake says in its name which device it is of.
+constexpr char kMemoryName[] = "fake-gpu-memory-";
+
+// The device of memory that a descriptor names; -1: it is none of the fake's.
+int DeviceOf(int fd) {
+  char name[128] = {};
+  if (readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), name, sizeof(name) - 1) < 0) return -1;
+  const std::string prefix = std::string("/memfd:") + kMemoryName;
+  return std::strncmp(name, prefix.c_str(), prefix.size()) == 0 ? std::atoi(name + prefix.size()) : -1;
+}
 
 CUresult Enter(const char* function) {
   if (const char* const log = std::getenv("TRUN_FAKE_CUDA_LOG")) {
@@ -271,9 +284,10 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t bytes,
     return CUDA_ERROR_INVALID_VALUE;
   }
   if (bytes > size_t{8} << 30) return CUDA_ERROR_OUT_OF_MEMORY;
-  const int fd = memfd_create("fake-gpu-memory", MFD_CLOEXEC);
+  const int device = properties->location.id;
+  const int fd = memfd_create((kMemoryName + std::to_string(device)).c_str(), MFD_CLOEXEC);
   if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
-  *handle = reinterpret_cast<CUmemGenericAllocationHandle>(new Memory{fd, bytes});
+  *handle = reinterpret_cast<CUmemGenericAllocationHandle>(new Memory{fd, bytes, device});
   return CUDA_SUCCESS;
 }
 CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
@@ -296,9 +310,22 @@ CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle* handle, vo
   ENTER_CONTEXT();
   const int fd = fcntl(static_cast<int>(reinterpret_cast<intptr_t>(shared)), F_DUPFD_CLOEXEC, 0);
   struct stat facts{};
-  if (fd < 0 || fstat(fd, &facts) != 0) return CUDA_ERROR_INVALID_VALUE;
-  *handle =
-      reinterpret_cast<CUmemGenericAllocationHandle>(new Memory{fd, static_cast<size_t>(facts.st_size)});
+  const int device = fd < 0 ? -1 : DeviceOf(fd);
+  if (device < 0 || fstat(fd, &facts) != 0) {
+    if (fd >= 0) close(fd);
+    return CUDA_ERROR_UNKNOWN;  // as driver 580.159.04 says
+  }
+  *handle = reinterpret_cast<CUmemGenericAllocationHandle>(
+      new Memory{fd, static_cast<size_t>(facts.st_size), device});
+  return CUDA_SUCCESS;
+}
+CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp* properties,
+                                                CUmemGenericAllocationHandle handle) {
+  ENTER_CONTEXT();
+  *properties = {};
+  properties->type = CU_MEM_ALLOCATION_TYPE_PINNED;
+  properties->location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+  properties->location.id = reinterpret_cast<Memory*>(handle)->device;
   return CUDA_SUCCESS;
 }
 CUresult cuMemAddressReserve(CUdeviceptr* address, size_t bytes, size_t, CUdeviceptr hint,
@@ -320,7 +347,7 @@ CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t, CUmemGenericAllocat
                   unsigned long long) {
   ENTER_CONTEXT();
   const Memory& memory = *reinterpret_cast<Memory*>(handle);
-  if (bytes > memory.bytes) return CUDA_ERROR_NOT_SUPPORTED;  // as driver 580.159.04 says
+  if (bytes != memory.bytes) return CUDA_ERROR_NOT_SUPPORTED;  // as driver 580.159.04 says
   void* const at = mmap(reinterpret_cast<void*>(address), bytes, PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_FIXED, memory.fd, 0);
   if (at == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -416,7 +443,23 @@ CUresult cuEventDestroy(CUevent event) {
 }
 CUresult cuEventRecord(CUevent event, CUstream stream) {
   ENTER_CONTEXT();
+  if (stream == nullptr) {  // nothing is ever queued there
+    AsEvent(event)->Happen();
+    return CUDA_SUCCESS;
+  }
   return AsStream(stream)->Record(AsEvent(event));
+}
+CUresult cuEventSynchronize(CUevent event) {
+  ENTER_CONTEXT();
+  while (!AsEvent(event)->done()) sched_yield();
+  return Context::Get().error();
+}
+// TRUN_FAKE_CUDA_CAPTURING: every stream is in a capture.
+CUresult cuStreamIsCapturing(CUstream, CUstreamCaptureStatus* status) {
+  ENTER_CONTEXT();
+  *status = std::getenv("TRUN_FAKE_CUDA_CAPTURING") == nullptr ? CU_STREAM_CAPTURE_STATUS_NONE
+                                                               : CU_STREAM_CAPTURE_STATUS_ACTIVE;
+  return CUDA_SUCCESS;
 }
 CUresult cuEventQuery(CUevent event) {
   ENTER_CONTEXT();

@@ -57,8 +57,6 @@ void NoteLaunch(const std::string& kernel, const CUlaunchConfig& config, const K
 
 }  // namespace trun::fake_cuda
 
-using trun::fake_cuda::Context;
-
 extern "C" {
 
 const char* trunFakeCudaLastLaunch() {
@@ -90,32 +88,6 @@ CUresult cuDeviceCanAccessPeer(int* can, CUdevice, CUdevice) {
 CUresult cuFuncSetCacheConfig(CUfunction, CUfunc_cache) { return CUDA_SUCCESS; }
 CUresult cuOccupancyMaxActiveClusters(int* clusters, CUfunction, const CUlaunchConfig* config) {
   *clusters = 132 / static_cast<int>(config->attrs[0].value.clusterDim.x);
-  return CUDA_SUCCESS;
-}
-CUresult cuMemAlloc(CUdeviceptr* address, size_t bytes) {
-  void* const memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  if (memory == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
-  std::memset(memory, 0, bytes);
-  *address = reinterpret_cast<CUdeviceptr>(memory);
-  Context::Get().AddMapping(*address, bytes);
-  return CUDA_SUCCESS;
-}
-CUresult cuMemFree(CUdeviceptr address) {
-  Context::Get().RemoveMapping(address);
-  std::free(reinterpret_cast<void*>(address));
-  return CUDA_SUCCESS;
-}
-// TRUN_FAKE_CUDA_OWNER: the device that all memory is said to be of (default 0).
-CUresult cuPointerGetAttribute(void* value, CUpointer_attribute attribute, CUdeviceptr address) {
-  if (!Context::Get().Covers(address, 1)) return CUDA_ERROR_INVALID_VALUE;
-  if (attribute == CU_POINTER_ATTRIBUTE_DEVICE_POINTER) {
-    std::memcpy(value, &address, sizeof(address));
-    return CUDA_SUCCESS;
-  }
-  if (attribute != CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL) return CUDA_ERROR_INVALID_VALUE;
-  const char* const owner = std::getenv("TRUN_FAKE_CUDA_OWNER");
-  const int ordinal = owner == nullptr ? 0 : std::atoi(owner);
-  std::memcpy(value, &ordinal, sizeof(ordinal));
   return CUDA_SUCCESS;
 }
 

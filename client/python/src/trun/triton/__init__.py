@@ -4,8 +4,8 @@
     trun.triton.install()          # before the first launch; or: python -m trun.triton script.py
 
 On a machine with a GPU (placement "in-process") the daemon compiles and caches, and our launcher launches in the
-program's own context and stream. Without one the kernels run on the daemon's emulator, on CPU tensors. See
-docs/unchanged-programs.md.
+program's own context and stream; with placement "daemon" the daemon's executor launches, on the program's memory.
+Without a GPU the kernels run on the daemon's emulator, on CPU tensors. See docs/unchanged-programs.md.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import trun
 from trun.errors import DrainingError, SessionExpiredError, TrunError, UnavailableError
 from trun.session import Device, Session
 from trun.triton._cuda import native, program_driver
+from trun.triton._gpu_memory import GpuMemory
 from trun.triton._launcher import LaunchCounter
 from trun.triton._memory import HostMemory
+from trun.triton._segments import Segments, TorchPool
 from trun.triton._stages import (
     EMULATOR_BINARY,
     DaemonCompiler,
@@ -49,6 +51,10 @@ class _Installed:
         self.compiler: DaemonCompiler | None = None
         self.backend_before: Any = None
         self.launcher = "emulator"
+        self.native: Any = None  # of the placement "daemon"
+        self.segments: Any = None
+        self.pool: TorchPool | None = None
+        self._gpu_memory: GpuMemory | None = None
         self._lock = threading.Lock()
         self._pid = 0
         self._session: Session | None = None
@@ -59,7 +65,11 @@ class _Installed:
     def find_device(self) -> Device | None:
         """The emulator of the wanted architecture; None: the daemon only compiles."""
         with trun.connect(self.address) as session:
-            devices = [d for d in session.devices() if d.device.startswith("emulator") and not d.unusable_reason]
+            session_devices = session.devices()
+        devices = [d for d in session_devices if d.device.startswith("emulator") and not d.unusable_reason]
+        if self.placement == "daemon":
+            self._device_name = _usable_gpu(session_devices)
+            return None
         if self.placement != "emulator":
             # A session has an executor; that of an emulator holds no context on the GPU.
             self._device_name = devices[0].device if devices else None
@@ -85,6 +95,13 @@ class _Installed:
                 self._pid = os.getpid()
             return self._session
 
+    def gpu_memory(self) -> GpuMemory:
+        session = self.session()
+        with self._lock:
+            if self._gpu_memory is None or self._gpu_memory.session is not session:
+                self._gpu_memory = GpuMemory(session, self.segments, self.native)
+            return self._gpu_memory
+
     def memory(self) -> HostMemory:
         session = self.session()
         with self._lock:
@@ -104,6 +121,20 @@ class _Installed:
                     self._former_memory = self._memory
                     self._memory = None
         return gone
+
+
+def _usable_gpu(devices: list[Device]) -> str:
+    wanted = os.environ.get("TRUN_DEVICE") or "cuda:0"
+    found = [d for d in devices if d.device == wanted and wanted.startswith("cuda")]
+    if found and not found[0].unusable_reason:
+        return wanted
+    why = found[0].unusable_reason if found else f"it has {', '.join(d.device for d in devices)}"
+    raise TrunError(
+        f"the daemon has no GPU {wanted} to launch on ({why}): trun-client doctor says what is missing; "
+        "placement='in-process' needs none of the daemon's",
+        reason="UNSUPPORTED_TARGET",
+        code="FAILED_PRECONDITION",
+    )
 
 
 _state: _Installed | None = None
@@ -151,8 +182,9 @@ def install(
 ) -> None:
     """Makes the daemon the driver of this process's Triton.
 
-    placement: "in-process" (with a GPU: the default there), "emulator" (the default elsewhere), "daemon".
-        None: TRUN_PLACEMENT, else by what the machine has.
+    placement: "in-process" (with a GPU: the default there), "emulator" (the default elsewhere), "daemon" (the daemon's
+        executor launches on the GPU, so that a fault costs this process nothing). None: TRUN_PLACEMENT, else by what
+        the machine has.
     arch: which emulator, "sm_90". None: TRUN_EMULATOR_ARCH, else the daemon's first.
     cpu_as_cuda: with the emulator, torch's "cuda" devices are the emulator, so that a program that says
         device="cuda" runs unchanged. None: TRUN_CPU_AS_CUDA=1.
@@ -171,14 +203,6 @@ def install(
     placement = placement or os.environ.get("TRUN_PLACEMENT") or ("in-process" if _has_gpu() else "emulator")
     if placement not in PLACEMENTS:
         raise ValueError(f"placement is one of {', '.join(PLACEMENTS)}, not {placement!r}")
-    if placement == "daemon":
-        raise TrunError(
-            "placement 'daemon' does not take tensors of torch: the memory that torch allocates belongs to this "
-            "process's CUDA context and cannot be given to the daemon's executor. Use placement='in-process', or "
-            "tensors of a trun.Session",
-            reason="UNSUPPORTED_TARGET",
-            code="FAILED_PRECONDITION",
-        )
     compile = compile or os.environ.get("TRUN_COMPILE") or "daemon"
     if compile not in ("daemon", "local"):
         raise ValueError(f"compile is 'daemon' or 'local', not {compile!r}")
@@ -211,7 +235,7 @@ def install(
     state.compiler = DaemonCompiler(
         state.session, state.forget, last_level="ptx" if emulated else "cubin", local=compile == "local"
     )
-    binary = EMULATOR_BINARY if emulated else "cubin"
+    binary = "cubin" if placement == "in-process" else EMULATOR_BINARY  # what the daemon launches is its own affair
     backend = daemon_backend(before.compiler, state.compiler, binary)
     if device is not None:
         from trun.triton._driver import emulator_driver
@@ -225,6 +249,8 @@ def install(
 
             state.cpu_as_cuda = CudaOnCpu(state.memory, state.forget, device)
             state.cpu_as_cuda.install()
+    elif placement == "daemon":
+        _launch_in_the_daemon(state, backend, before)
     else:
         module, why = (None, "asked for") if launcher == "triton" else native()
         if module is None and launcher == "native":
@@ -240,6 +266,33 @@ def install(
         if module is not None and importlib.util.find_spec("torch") is None:
             triton_driver.set_active(ours())  # where other backends cannot even be asked whether they are active
     _state = state
+
+
+def _launch_in_the_daemon(state: _Installed, backend: Any, before: Any) -> None:
+    from triton.backends import backends
+    from triton.runtime.driver import driver as triton_driver
+
+    from trun.triton._daemon import daemon_driver
+
+    module, why = native()
+    if module is None:
+        raise TrunError(
+            f"placement 'daemon' needs the native module, which is not here ({why}): install trun's wheel for this "
+            "platform, or build it with client/python/setup.py build_ext --inplace",
+            code="FAILED_PRECONDITION",
+        )
+    state.launcher = "daemon"
+    state.native, state.segments = module, Segments(module)
+    assert state.compiler is not None
+    ours: Any = daemon_driver(before.driver, module, state.compiler, state.gpu_memory, state.forget)
+    backends["nvidia"] = type(before)(compiler=backend, driver=ours)
+    _forget_driver(triton_driver)
+    _serve_cubins(state.compiler)
+    if importlib.util.find_spec("torch") is None:
+        triton_driver.set_active(ours())
+    else:
+        state.pool = TorchPool(module)
+        state.pool.start()
 
 
 def _check_version(version: str) -> None:
@@ -278,6 +331,8 @@ def uninstall() -> None:
     state, _state = _state, None
     if state.cpu_as_cuda is not None:
         state.cpu_as_cuda.uninstall()
+    if state.pool is not None:
+        state.pool.stop()
     backends["nvidia"] = state.backend_before
     _forget_driver(triton_driver)
     _serve_cubins(None)

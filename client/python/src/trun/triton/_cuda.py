@@ -41,11 +41,13 @@ class CudaUtils:
         self.get_device_capability = module.device_capability
         self.cuOccupancyMaxActiveClusters = module.max_active_clusters
         self.set_printf_fifo_size = module.set_printf_fifo_size
-        self.unload_module = module.unload
 
     def load_binary(self, name: str, binary: bytes, shared: int, device: int) -> tuple[int, ...]:
         loaded: tuple[int, ...] = self._native.load(name, binary, shared, device)
         return loaded if self._with_threads else loaded[:4]
+
+    def unload_module(self, module: Any) -> None:
+        self._native.unload(module)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._own(), name)
@@ -182,7 +184,7 @@ def make_launcher(module: ModuleType, src: Any, metadata: Any) -> Callable[..., 
     return open_and_launch
 
 
-def program_driver(base: Any, module: ModuleType) -> type:
+def program_driver(base: Any, module: ModuleType, make_utils: Callable[..., CudaUtils] = CudaUtils) -> type:
     """Triton's CUDA driver ``base`` with our launcher, and without torch where the program has none."""
     from triton.backends.driver import GPUDriver
     from triton.compiler import CompiledKernel
@@ -200,7 +202,7 @@ def program_driver(base: Any, module: ModuleType) -> type:
 
     class ProgramCudaDriver(base):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.utils = CudaUtils(module, lambda: own("CudaUtils")(), with_threads)
+            self.utils = make_utils(module, lambda: own("CudaUtils")(), with_threads)
             self.launcher_cls = launcher
             if _uses_torch():
                 GPUDriver.__init__(self)

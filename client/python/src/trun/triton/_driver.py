@@ -11,7 +11,7 @@ from typing import Any
 
 from trun.errors import TrunError
 from trun.session import Device, Session
-from trun.triton._launcher import EmulatorLauncher, LaunchCounter, LoadedKernel
+from trun.triton._launcher import DaemonLauncher, LaunchCounter, LoadedKernel
 from trun.triton._memory import HostMemory
 from trun.triton._stages import DaemonCompiler, KernelSource
 
@@ -164,6 +164,13 @@ def instructions_benchmark(kernel_call: Callable[[], Any], *, quantiles: Sequenc
     return [executed for _ in quantiles]
 
 
+def launcher_class(
+    memory_of: Callable[[], Any], forget: Callable[[TrunError, Session], bool], begin: Callable[[Any], None]
+) -> type:
+    parts = {"memory_of": staticmethod(memory_of), "forget": staticmethod(forget), "begin": staticmethod(begin)}
+    return type("Launcher", (DaemonLauncher,), parts)
+
+
 def emulator_driver(
     compiler: DaemonCompiler,
     device: Device,
@@ -176,9 +183,7 @@ def emulator_driver(
     from triton.backends.driver import DriverBase
 
     arch = int(device.target.split(":")[1])
-    launcher = type(
-        "Launcher", (EmulatorLauncher,), {"memory_of": staticmethod(memory_of), "forget": staticmethod(forget)}
-    )
+    launcher = launcher_class(memory_of, forget, lambda stream: None)
 
     class TrunDriver(DriverBase):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -1,16 +1,15 @@
-"""Launches of Triton's compiled kernels on the daemon's emulator: what Triton's own C launcher does for CUDA."""
+"""Launches of Triton's compiled kernels by the daemon: what Triton's own C launcher does for CUDA."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from trun.errors import TrunError, UnavailableError, argument_error
 from trun.kernel import Kernel, Signature, checks_of
 from trun.session import Session
-from trun.triton._memory import HostMemory, Staging
 from trun.triton._stages import DaemonCompiler, KernelSource
 from trun.v1 import launch_pb2
 
@@ -69,12 +68,33 @@ class LoadedKernel:
         return self._kernel
 
 
-class EmulatorLauncher:
-    """One specialisation of a kernel. ``memory_of`` gives the memory of the session which its launches run in,
-    ``forget`` ends a session whose daemon is gone."""
+class Arguments(Protocol):
+    """The memory of one launch's pointer arguments."""
 
-    memory_of: Callable[[], HostMemory]  # set by the driver
+    shares_memory: bool  # with the kernel: what it wrote before it failed has been written
+
+    def add(self, value: Any, position: int) -> None: ...
+    def copy_in(self) -> None: ...
+    def locate(self, address: int, position: int) -> tuple[str, int] | None:
+        """Handle and offset; None: no memory that was added or is known anyway."""
+
+    def copy_back(self) -> None: ...
+    def release(self) -> None: ...
+
+
+class Memory(Protocol):
+    session: Session
+
+    def stage(self) -> Arguments: ...
+
+
+class DaemonLauncher:
+    """One specialisation of a kernel. ``memory_of`` gives the memory of the session which its launches run in,
+    ``forget`` ends a session whose daemon is gone, ``begin`` waits for what goes before a launch in its stream."""
+
+    memory_of: Callable[[], Memory]  # set by the driver
     forget: Callable[[TrunError, Session], bool]
+    begin: Callable[[Any], None]
 
     def __init__(self, src: Any, metadata: Any) -> None:
         self._types, self._fixed = signature_entries(src)
@@ -95,6 +115,7 @@ class EmulatorLauncher:
         if enter_hook is not None:
             enter_hook(launch_metadata)
         if grid_x > 0 and grid_y > 0 and grid_z > 0:
+            type(self).begin(stream)
             self._launch(function, [int(grid_x), int(grid_y), int(grid_z)], arguments)
         if exit_hook is not None:
             exit_hook(launch_metadata)
@@ -105,7 +126,7 @@ class EmulatorLauncher:
             kernel = loaded.within(memory.session)
             if kernel._session is not memory.session:
                 memory = type(self).memory_of()  # the session ended while the kernel was loaded
-            staging = Staging(memory)
+            staging = memory.stage()
             try:
                 result = self._launch_staged(kernel, memory.session, staging, grid, arguments)
                 break
@@ -123,7 +144,7 @@ class EmulatorLauncher:
             _write(result.printed)
 
     def _launch_staged(
-        self, kernel: Kernel, session: Session, staging: Staging, grid: list[int], arguments: tuple[Any, ...]
+        self, kernel: Kernel, session: Session, staging: Arguments, grid: list[int], arguments: tuple[Any, ...]
     ) -> launch_pb2.LaunchResult:
         values = list(flatten(self._types, arguments))
         if self._fixed:
@@ -175,7 +196,7 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _encode(position: int, kind: str, value: Any, staging: Staging) -> launch_pb2.LaunchArgument:
+def _encode(position: int, kind: str, value: Any, staging: Arguments) -> launch_pb2.LaunchArgument:
     wire = launch_pb2.LaunchArgument()
     if kind.startswith("*"):
         _encode_pointer(position, value, staging, wire)
@@ -196,14 +217,14 @@ def _encode(position: int, kind: str, value: Any, staging: Staging) -> launch_pb
             wire.int_value = ((number + half) & ((1 << bits) - 1)) - half
     else:
         raise TrunError(
-            f"argument {position} has type {kind}, which cannot be passed to a kernel on the emulator",
+            f"argument {position} has type {kind}, which cannot be passed to a kernel of the daemon",
             reason="ARGUMENT",
             code="INVALID_ARGUMENT",
         )
     return wire
 
 
-def _encode_pointer(position: int, value: Any, staging: Staging, wire: launch_pb2.LaunchArgument) -> None:
+def _encode_pointer(position: int, value: Any, staging: Arguments, wire: launch_pb2.LaunchArgument) -> None:
     if value is None:
         wire.null_pointer = True
         return
@@ -213,7 +234,7 @@ def _encode_pointer(position: int, value: Any, staging: Staging, wire: launch_pb
     if address == 0:
         wire.null_pointer = True
         return
-    place = staging.locate(address)
+    place = staging.locate(address, position)
     if place is None:
         raise argument_error(
             f"argument {position} is the address {address:#x}, which lies in no tensor that the kernel was given: pass "
@@ -223,9 +244,9 @@ def _encode_pointer(position: int, value: Any, staging: Staging, wire: launch_pb
     wire.tensor.tensor, wire.tensor.offset = place
 
 
-def _encode_descriptor(position: int, value: Any, staging: Staging, wire: launch_pb2.LaunchArgument) -> None:
+def _encode_descriptor(position: int, value: Any, staging: Arguments, wire: launch_pb2.LaunchArgument) -> None:
     descriptor = wire.tensor_descriptor
-    place = staging.locate(value.base.data_ptr())
+    place = staging.locate(value.base.data_ptr(), position)
     if place is None:
         raise argument_error(f"argument {position} is a descriptor of an empty tensor", position)
     descriptor.base.tensor, descriptor.base.offset = place

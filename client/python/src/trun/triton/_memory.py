@@ -99,7 +99,7 @@ def extent_of(value: Any, position: int) -> Range:
     )
 
 
-def _check_null(value: Any, position: int) -> None:
+def check_null(value: Any, position: int) -> None:
     """A tensor of elements without memory would be a null pointer to the kernel."""
     count = getattr(value, "numel", None)
     if callable(count) and count() > 0:
@@ -186,6 +186,10 @@ class HostMemory:
             block = self._lent[self._lent_at[at]]
         return block if address <= block.host + block.nbytes else None
 
+    def stage(self) -> Staging:
+        """For the arguments of one launch."""
+        return Staging(self)
+
     def is_lent(self, address: int) -> bool:
         """Whether it is memory of a tensor of the program, of this session or a former one."""
         if self.lent_block(address) is not None:
@@ -266,7 +270,7 @@ class Staging:
     def add(self, value: Any, position: int) -> None:
         address = value.data_ptr()
         if address == 0:
-            _check_null(value, position)
+            check_null(value, position)
         elif self._memory.lent_block(address) is None:
             self._ranges.append(extent_of(value, position))
         else:
@@ -280,7 +284,7 @@ class Staging:
             self._staged.append((item, block))
             ctypes.memmove(block.host + lead, item.start, item.nbytes)
 
-    def locate(self, address: int) -> tuple[str, int] | None:
+    def locate(self, address: int, position: int) -> tuple[str, int] | None:
         """Handle and offset for an address; None: no memory that was added or lent."""
         # The end of one range may be the start of the next, whose pointer it then is.
         for past_the_end in (False, True):
