@@ -197,11 +197,12 @@ def a_fault_leaves_the_process_its_context_and_its_tensors() -> None:
 
 @contextlib.contextmanager
 def expandable() -> Iterator[None]:
-    torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+    settings = getattr(torch._C, "_accelerator_setAllocatorSettings", None) or torch.cuda.memory._set_allocator_settings
+    settings("expandable_segments:True")
     try:
         yield
     finally:
-        torch.cuda.memory._set_allocator_settings("expandable_segments:False")
+        settings("expandable_segments:False")
 
 
 @case

@@ -153,6 +153,7 @@ TEST_F(CudaDeviceTest, TheTextOfAFailedAssertComesWithItsFault) {
   ASSERT_EQ(outcomes.size(), 1u);
   EXPECT_EQ(GetReason(outcomes[0].status), Reason::kDeviceAssert);
   EXPECT_NE(outcomes[0].fault.message.find("index < 4"), std::string::npos) << outcomes[0].fault.message;
+  EXPECT_NE(outcomes[0].status.message().find("index < 4"), absl::string_view::npos) << outcomes[0].status;
 }
 
 TEST_F(CudaDeviceTest, WhatAKernelPrintsComesWithItsOwnLaunch) {

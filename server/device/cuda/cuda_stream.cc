@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "server/device/cuda/result.h"
@@ -324,11 +325,12 @@ LaunchOutcome CudaStream::Lost(const Entry& entry, absl::Status status) {
     status = Annotate(status, absl::StrCat("in this launch or in one of the ", entry.overlapping - 1,
                                            " that may overlap it (launch_pdl)"));
   }
+  if (GetReason(status) == Reason::kDeviceAssert && !printed.empty()) {
+    const absl::string_view said = absl::StripTrailingAsciiWhitespace(printed);
+    status = Annotate(status, absl::StrCat("the kernel said: ", said.substr(0, 1024)));
+  }
   LaunchOutcome outcome = Failed(std::move(status));
   outcome.context_lost = true;
-  if (GetReason(outcome.status) == Reason::kDeviceAssert && !printed.empty()) {
-    absl::StrAppend(&outcome.fault.message, "; the kernel said: ", printed.substr(0, 1024));
-  }
   outcome.printed = std::move(printed);
   return outcome;
 }
