@@ -27,9 +27,26 @@ failed=0
 # Builds a preset; the log's end is shown when it fails.
 build_preset() {
   local preset=$1; shift
+  end_build_ahead
   cmake --preset "$preset" >"build/logs/configure-$preset.log" 2>&1 || { tail -n 20 "build/logs/configure-$preset.log"; return 1; }
   ninja -C "build/$preset" "$@" >"build/logs/build-$preset.log" 2>&1 || { grep -E 'error|FAILED' -A6 "build/logs/build-$preset.log" | head -60; return 1; }
   echo "built $preset in $((SECONDS - stage_started)) s"
+}
+
+# The Python tests leave a core free half of the time: it builds what later stages need, at the lowest priority, until
+# the first of them begins.
+ahead=
+build_ahead() {
+  (for preset in "$@"; do
+    cmake --preset "$preset" && nice -n 19 ninja -C "build/$preset" -j 1 || exit 1
+  done) >build/logs/build-ahead.log 2>&1 &
+  ahead=$!
+}
+end_build_ahead() {
+  [ -n "$ahead" ] || return 0
+  pkill -INT -P "$ahead"  # ninja ends cleanly and keeps what is finished; a failure shows again where it is needed
+  wait "$ahead"
+  ahead=
 }
 
 stage_style() {
@@ -45,10 +62,15 @@ stage_unit() {
 }
 
 stage_python() {
+  case " ${stages[*]} " in *" asan "*" tsan "*) build_ahead asan tsan ;; *" asan "*) build_ahead asan ;; esac
   export TRUN_BUILD_DIR="$PWD/build/dev" TRUN_TOOLCHAINS_DIR="$PWD/build/toolchains"
-  # Two processes: the client's package and the bare stubs of tests/integration are both called trun.
-  build/tools/venv/bin/python -m pytest -q client/python/tests || return 1
-  build/tools/venv/bin/python -m pytest -q tests
+  # Two processes, side by side: the client's package and the bare stubs of tests/integration are both called trun.
+  build/tools/venv/bin/python -m pytest -q client/python/tests >build/logs/pytest-client.log 2>&1 &
+  local client=$! passed=0
+  build/tools/venv/bin/python -m pytest -q tests || passed=1
+  wait "$client" || passed=1
+  cat build/logs/pytest-client.log
+  return "$passed"
 }
 
 stage_quickstart() {
