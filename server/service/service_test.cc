@@ -322,11 +322,23 @@ TEST_F(ServiceTest, AnImportNeedsATokenOfItsOwnUserForOneDescriptor) {
   const absl::Status no_gpu = import(tokens_.Put(1000, std::move(one)).value());
   EXPECT_EQ(no_gpu.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(GetReason(no_gpu), Reason::kUnsupportedTarget);
+}
+
+TEST_F(ServiceTest, AnIpcHandleIsTheDaemonsOwnUsersAlone) {
+  v1::ImportRequest request;
+  request.set_bytes(4096);
   request.set_ipc_handle("x");
-  v1::ImportResponse response;
-  grpc::ClientContext context;
-  EXPECT_EQ(GetReason(FromGrpcStatus(tensor_stub_->Import(&context, request, &response))),
-            Reason::kUnsupportedTarget);
+  const auto import = [&] {
+    request.set_session(Open());
+    v1::ImportResponse response;
+    grpc::ClientContext context;
+    return FromGrpcStatus(tensor_stub_->Import(&context, request, &response));
+  };
+  EXPECT_EQ(GetReason(import()), Reason::kUnsupportedTarget) << "there is no GPU, and that is all";
+  peers_.Set(Caller{1001, "uid:1001", false});
+  const absl::Status foreign = import();
+  EXPECT_EQ(foreign.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(GetReason(foreign), Reason::kNotPermitted);
 }
 
 TEST_F(ServiceTest, CompileRequestsThatMakeNoSenseAreRefusedBeforeAnythingRuns) {

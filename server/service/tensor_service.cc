@@ -202,6 +202,8 @@ grpc::ServerUnaryReactor* TensorService::Import(grpc::CallbackServerContext* cal
           memory.descriptor = std::move(given[0]);
           memory.address = request->exported().device_address();
         } else {
+          // A handle opens what the executor's user may open, whosever memory it is.
+          TRUN_RETURN_IF_ERROR(RequireOwner(caller));
           memory.handle = request->ipc_handle();
         }
         TRUN_ASSIGN_OR_RETURN(const TensorInfo tensor, session->Import(std::move(memory)));

@@ -235,6 +235,24 @@ def graphs_of_torch_alone_have_memory_of_their_own() -> None:
     torch.testing.assert_close(add(y, y), y * 2)
 
 
+@case
+def memory_that_other_streams_used_comes_back() -> None:
+    def active() -> int:
+        return int(torch.cuda.memory_stats()["active_bytes.all.current"]) >> 20
+
+    side, x = torch.cuda.Stream(), cuda(1000)
+    before = active()
+    for _ in range(5):
+        tensor = cuda(8 << 20)
+        tensor.record_stream(side)
+        del tensor
+    torch.cuda.synchronize()
+    for _ in range(600):
+        add(x, x)
+    assert shared(cuda(1000)), "the pool is in use again"
+    assert active() < before + 32, (before, active())
+
+
 def microseconds_of_a_launch() -> float:
     x, out = cuda(256), torch.empty(256, device="cuda")
     rounds = []

@@ -223,6 +223,15 @@ def memory_that_cannot_be_shared_is_refused_with_the_reason() -> None:
 
 
 @case
+def segments_of_another_gpu_are_refused_with_the_reason() -> None:
+    with told(DEVICE_OF_NEW_MEMORY="1"):
+        at = segment()
+    fails(TrunError, "the memory is of GPU 1", lambda: filled(at, 1), "UNSUPPORTED_TARGET")
+    allocator.trun_segment_free(at, 2 << 20, 0, None)
+    filled(segment(), 1)
+
+
+@case
 def more_than_the_quota_is_refused_and_what_is_freed_makes_room() -> None:
     limit = trun.triton.session().memory_limit_bytes
     at = segment()

@@ -6,6 +6,8 @@
 // Environment, read at each call:
 //   TRUN_FAKE_CUDA_DEVICES   how many GPUs there are (default 1)
 //   TRUN_FAKE_CUDA_VERSION   what cuDriverGetVersion says (default 13000)
+//   TRUN_FAKE_CUDA_CAPTURING every stream is in a capture
+//   TRUN_FAKE_CUDA_DEVICE_OF_NEW_MEMORY   of which GPU cuMemCreate's memory is (default: as asked for)
 //   TRUN_FAKE_CUDA_FAIL      "cuMemCreate=2,…": these functions return that CUresult
 //   TRUN_FAKE_CUDA_LOG       a file to which the name of every function called is appended, a line each
 #include <cuda.h>
@@ -284,7 +286,8 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t bytes,
     return CUDA_ERROR_INVALID_VALUE;
   }
   if (bytes > size_t{8} << 30) return CUDA_ERROR_OUT_OF_MEMORY;
-  const int device = properties->location.id;
+  const char* const elsewhere = std::getenv("TRUN_FAKE_CUDA_DEVICE_OF_NEW_MEMORY");
+  const int device = elsewhere == nullptr ? properties->location.id : std::atoi(elsewhere);
   const int fd = memfd_create((kMemoryName + std::to_string(device)).c_str(), MFD_CLOEXEC);
   if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
   *handle = reinterpret_cast<CUmemGenericAllocationHandle>(new Memory{fd, bytes, device});
@@ -454,7 +457,6 @@ CUresult cuEventSynchronize(CUevent event) {
   while (!AsEvent(event)->done()) sched_yield();
   return Context::Get().error();
 }
-// TRUN_FAKE_CUDA_CAPTURING: every stream is in a capture.
 CUresult cuStreamIsCapturing(CUstream, CUstreamCaptureStatus* status) {
   ENTER_CONTEXT();
   *status = std::getenv("TRUN_FAKE_CUDA_CAPTURING") == nullptr ? CU_STREAM_CAPTURE_STATUS_NONE

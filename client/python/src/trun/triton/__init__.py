@@ -145,7 +145,7 @@ def installed() -> bool:
 
 
 def launcher() -> str:
-    """Who launches: "emulator", "native", or "triton" and why. REQUIRES: install()."""
+    """Who launches: "emulator", "native", "triton" and why, or "daemon". REQUIRES: install()."""
     if _state is None:
         raise TrunError("trun.triton.install() was not called", code="FAILED_PRECONDITION")
     return _state.launcher
@@ -281,18 +281,18 @@ def _launch_in_the_daemon(state: _Installed, backend: Any, before: Any) -> None:
             "platform, or build it with client/python/setup.py build_ext --inplace",
             code="FAILED_PRECONDITION",
         )
-    state.launcher = "daemon"
     state.native, state.segments = module, Segments(module)
     assert state.compiler is not None
-    ours: Any = daemon_driver(before.driver, module, state.compiler, state.gpu_memory, state.forget)
-    backends["nvidia"] = type(before)(compiler=backend, driver=ours)
+    state.pool = TorchPool(module)
+    driver = daemon_driver(before.driver, module, state.compiler, state.gpu_memory, state.forget, state.pool.settle)
+    backends["nvidia"] = type(before)(compiler=backend, driver=driver)
     _forget_driver(triton_driver)
     _serve_cubins(state.compiler)
     if importlib.util.find_spec("torch") is None:
-        triton_driver.set_active(ours())
+        triton_driver.set_active(driver())
     else:
-        state.pool = TorchPool(module)
         state.pool.start()
+    state.launcher = "daemon" + (f" ({state.pool.reason})" if state.pool.reason else "")
 
 
 def _check_version(version: str) -> None:

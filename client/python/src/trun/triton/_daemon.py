@@ -8,6 +8,7 @@ the waiting (docs/adr/0020-torch-in-the-daemon.md).
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ from trun.triton._segments import DEVICE
 from trun.triton._stages import DaemonCompiler, KernelSource
 
 _ROUNDS = 10
+_LAUNCHES_BETWEEN_SETTLINGS = 256
 
 
 class DaemonUtils(CudaUtils):
@@ -68,14 +70,17 @@ def daemon_driver(
     compiler: DaemonCompiler,
     memory_of: Callable[[], GpuMemory],
     forget: Callable[[TrunError, Session], bool],
+    settle: Callable[[], None],
 ) -> type:
-    """Triton's CUDA driver ``base`` with kernels and launches in the daemon."""
+    """Triton's CUDA driver ``base`` with kernels and launches in the daemon. ``settle`` is called now and then."""
 
     def forget_lost(error: TrunError, session: Session) -> bool:
         if forget(error, session):
             return True
         # Foreign memory went with an executor; the launch did not begin.
         return isinstance(error, HandleError) and memory_of().forget_foreign()
+
+    begun = itertools.count(1)  # next() on it is atomic
 
     def begin(stream: Any) -> None:
         if not native.await_stream(stream):
@@ -85,6 +90,8 @@ def daemon_driver(
                 reason="UNSUPPORTED_TARGET",
                 code="FAILED_PRECONDITION",
             )
+        if next(begun) % _LAUNCHES_BETWEEN_SETTLINGS == 0:
+            settle()
 
     launcher = launcher_class(memory_of, forget_lost, begin)
     driver: Any = program_driver(base, native, functools.partial(DaemonUtils, compiler))

@@ -19,6 +19,10 @@ from trun.triton._memory import check_null
 from trun.triton._segments import DEVICE, Segment, Segments
 
 _LAUNCHES_BETWEEN_SWEEPS = 64
+_SAME_GPUS = (
+    "The daemon and the program have to see the same GPU as their first (CUDA_VISIBLE_DEVICES, TRUN_DEVICE), in one "
+    "IPC namespace; placement='in-process' needs neither"
+)
 _INSTEAD = "copy it to the GPU, or use placement='in-process'"
 
 
@@ -60,9 +64,17 @@ class GpuMemory:
                 tensor.free()
         for address, segment in live.items():
             if address not in self._imported:
-                tensor = self.session._import_exported(segment.descriptor, address, segment.nbytes)
-                self._imported[address] = segment, tensor
+                self._imported[address] = segment, self._import_segment(segment)
         self._seen = seen
+
+    def _import_segment(self, segment: Segment) -> Tensor:
+        try:
+            return self.session._import_exported(segment.descriptor, segment.address, segment.nbytes)
+        except ArgumentError as error:
+            raise _unsupported(
+                f"{segment.nbytes} bytes of the program's memory cannot be given to {self.session.device}: "
+                f"{error.message}. {_SAME_GPUS}"
+            ) from error
 
     def place(self, address: int, position: int) -> tuple[str, int]:
         """Handle and offset of memory of the program."""
@@ -121,10 +133,7 @@ class GpuMemory:
         try:
             return self.session._import_ipc(handle, nbytes)
         except ArgumentError as error:
-            raise _unsupported(
-                f"{what}: {error.message}. Do the daemon and this program see the same GPUs, in one IPC namespace? "
-                "Use placement='in-process' where they do not"
-            ) from error
+            raise _unsupported(f"{what}: {error.message}. {_SAME_GPUS}") from error
 
     def _sweep(self) -> None:
         """Gives up imports of allocations that the program has freed: the executor still holds their memory."""

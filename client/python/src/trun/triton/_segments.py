@@ -66,15 +66,17 @@ class TorchPool:
     def __init__(self, native: ModuleType) -> None:
         self._native = native
         self._kept: list[Any] = []
+        self._pool: Any = None
         self._entered = contextlib.ExitStack()
         self._stopped = False
+        self._thread = 0
         self.reason = ""  # why there is none
 
     def start(self) -> None:
         import torch
 
         if not hasattr(torch._C, "_cuda_beginAllocateCurrentThreadToPool"):
-            self.reason = f"torch {torch.__version__} has no pool for the allocations of one thread: 2.8 has"
+            self.reason = f"torch {torch.__version__} has no pool for the allocations of one thread"
             return
         torch.cuda._lazy_call(self._enter)
 
@@ -91,7 +93,20 @@ class TorchPool:
         # Never destroyed: its tensors may live as long as the process.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(pool))
         self._kept += [allocator, pool]
+        self._pool = pool
+        self._thread = threading.get_ident()
         self._entered.enter_context(torch.cuda.use_mem_pool(pool, DEVICE))
+
+    def settle(self) -> None:
+        """Lets torch take back what was freed while another stream used it (record_stream): it does not while a pool
+        is in use."""
+        if self._stopped or threading.get_ident() != self._thread:
+            return
+        import torch
+
+        self._entered.close()
+        torch.empty(1, dtype=torch.uint8, device=torch.device("cuda", DEVICE))
+        self._entered.enter_context(torch.cuda.use_mem_pool(self._pool, DEVICE))
 
     def stop(self) -> None:
         self._stopped = True
