@@ -12,6 +12,7 @@ import ctypes
 import os
 import struct
 import sys
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -220,6 +221,15 @@ def memory_that_cannot_be_shared_is_refused_with_the_reason() -> None:
     fails(ValueError, "cpu tensor?", lambda: fill[(2,)](Array(host.ctypes.data, 256), 9), "ARGUMENT")
     fails(ValueError, "without memory", lambda: fill[(2,)](Array(0, 256), 9))
     filled(at, 1)
+
+
+@case
+def a_kernel_that_triton_has_to_launch_is_refused() -> None:
+    from triton.runtime.driver import driver as active
+
+    kernel = types.SimpleNamespace(signature={"image": "tensordesc_im2col<fp16[64, 64]>"})
+    made = lambda: active.active.launcher_cls(kernel, types.SimpleNamespace())  # noqa: E731
+    fails(TrunError, "an im2col descriptor", made, "UNSUPPORTED_TARGET")
 
 
 @case

@@ -17,10 +17,10 @@ import numpy as np
 
 from trun.errors import HandleError, TrunError, argument_error, make_error
 from trun.session import Session
-from trun.triton._cuda import CudaUtils, program_driver
+from trun.triton._cuda import CudaUtils, needs_tritons_launcher, program_driver
 from trun.triton._driver import launcher_class
 from trun.triton._gpu_memory import GpuMemory
-from trun.triton._launcher import LaunchCounter, LoadedKernel
+from trun.triton._launcher import LaunchCounter, LoadedKernel, signature_entries
 from trun.triton._segments import DEVICE
 from trun.triton._stages import DaemonCompiler, KernelSource
 
@@ -94,12 +94,23 @@ def daemon_driver(
             settle()
 
     launcher = launcher_class(memory_of, forget_lost, begin)
+
+    def launcher_of(src: Any, metadata: Any) -> Any:
+        if what := needs_tritons_launcher(signature_entries(src)[0], metadata):
+            raise make_error(
+                f"a kernel with {what} is launched by Triton's own launcher, in this process: use "
+                "placement='in-process'",
+                reason="UNSUPPORTED_TARGET",
+                code="FAILED_PRECONDITION",
+            )
+        return launcher(src, metadata)
+
     driver: Any = program_driver(base, native, functools.partial(DaemonUtils, compiler))
 
     class DaemonCudaDriver(driver):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.launcher_cls = launcher
+            self.launcher_cls = launcher_of
 
         def get_benchmarker(self) -> Any:
             return device_time_benchmark
