@@ -12,6 +12,18 @@ from pathlib import Path
 ROLES = ("trun-executor", "trun_frontend", "trun_worker", "trund")
 
 
+def start_time(pid: int) -> int | None:
+    """When a live process started, in clock ticks since boot; None once it is a zombie or gone.
+
+    With its number this names a process: the number alone may be one that has ended, or another's that came later.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
 def process_table() -> dict[int, tuple[int, str]]:
     """Parent and command line of every live process (a zombie holds nothing)."""
     table = {}
@@ -85,6 +97,16 @@ def footprint(pid: int, bounded: Path) -> Counter[str]:
         if len(own) > (role == "trun-executor"):
             held[f"{role} with memory files of its own"] += 1
     return held
+
+
+def files(folder: Path, bounded: Path) -> Counter[str]:
+    """Files and folders below `folder` by name, but for those below `bounded`; what is random in a name is left out."""
+    found: Counter[str] = Counter()
+    for path in folder.rglob("*"):
+        if bounded not in path.parents:
+            name = re.sub(r"-[0-9]+-[A-Za-z0-9]{6}(?=/|$)", "-*", str(path.relative_to(folder)))
+            found[f"file {name}"] += 1
+    return found
 
 
 def difference(before: Counter[str], now: Counter[str]) -> str:
