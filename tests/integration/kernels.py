@@ -55,6 +55,32 @@ STORE = ptx(
   ret;""",
 )
 
+# As STORE, but program p begins at out[32 p]; its store is line 7 of store.py.
+STORE_BLOCKS = (
+    ptx(
+        "store_blocks",
+        "  .param .u64 out,\n  .param .u32 skip",
+        """  .reg .pred %p<2>;
+  .reg .b32 %r<6>;
+  .reg .b64 %rd<4>;
+  .loc 1 3 0
+  ld.param.u64 %rd1, [out];
+  ld.param.u32 %r1, [skip];
+  mov.u32 %r2, %tid.x;
+  mov.u32 %r4, %ctaid.x;
+  setp.eq.s32 %p1, %r2, 31;
+  selp.b32 %r3, %r1, 0, %p1;
+  add.s32 %r3, %r3, %r2;
+  mad.lo.s32 %r3, %r4, 32, %r3;
+  mul.wide.s32 %rd2, %r3, 4;
+  add.s64 %rd3, %rd1, %rd2;
+  .loc 1 7 5
+  st.global.b32 [%rd3], %r2;
+  ret;""",
+    ).rstrip()
+    + '\n.file 1 "store.py"\n'
+)
+
 ENDLESS = ptx(
     "endless",
     "  .param .u64 flag",

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ from trun.v1 import kernel_pb2, launch_pb2, session_pb2, tensor_pb2
 CODE = grpc.StatusCode
 
 
-@pytest.fixture(autouse=True)
-def bystander(daemon: Daemon) -> Any:
-    """Another session with a tensor: after each test it must be as it was, and the daemon must still work."""
+@contextlib.contextmanager
+def untouched(daemon: Daemon) -> Iterator[None]:
+    """Another session with a tensor: after what happens here it must be as it was, and the daemon must still work."""
     other = daemon.open_session()
     data = np.arange(1024, dtype=np.int32)
     held = other.tensor(data)
@@ -46,6 +47,12 @@ def bystander(daemon: Daemon) -> Any:
     assert other.read(held.tensor) == data.tobytes()
     assert other.info().executor_restarts == 0, "a bystander's executor was restarted"
     other.close()
+
+
+@pytest.fixture(autouse=True)
+def bystander(daemon: Daemon) -> Iterator[None]:
+    with untouched(daemon):
+        yield
 
 
 def expect(code: grpc.StatusCode, reason: str, *mentions: str) -> Any:
@@ -85,6 +92,15 @@ def test_ir_that_does_not_parse_names_line_and_column(session: Session, level: s
     assert int(caught.error.details["column"]) > 0
 
 
+def test_ptx_that_does_not_parse_names_line_and_column(session: Session) -> None:
+    text = kernels.STORE.replace("mov.u32 %r2, %tid.x;", "mov.u32 %r2 %tid.x;")
+    at = text.index("%tid.x;")
+    with expect(CODE.INVALID_ARGUMENT, "INVALID_IR") as caught:
+        session.compile(text, "ptx", metadata_json=kernels.metadata("store"))
+    where = (text[:at].count("\n") + 1, at - text.rindex("\n", 0, at))
+    assert (int(caught.error.details["line"]), int(caught.error.details["column"])) == where
+
+
 @pytest.mark.parametrize("toolchain", ["3.4.0", "3.9.0"])
 def test_llir_that_aborts_llvm_is_a_failed_compile_with_the_log_and_the_pool_refills(
     session: Session, toolchain: str
@@ -116,10 +132,11 @@ def test_a_compile_past_its_memory_is_ended_and_the_limit_named(
     small.start()
     try:
         session = small.open_session()
-        for _ in range(2):
-            with expect(CODE.RESOURCE_EXHAUSTED, "COMPILE_OUT_OF_MEMORY", "8 MiB") as caught:
-                session.compile(kernels.example("vector_add.ttir"), "ttir", recompile=True)
-            assert caught.error.details["limit"] == str(8 << 20)
+        with untouched(small):
+            for _ in range(2):
+                with expect(CODE.RESOURCE_EXHAUSTED, "COMPILE_OUT_OF_MEMORY", "8 MiB") as caught:
+                    session.compile(kernels.example("vector_add.ttir"), "ttir", recompile=True)
+                assert caught.error.details["limit"] == str(8 << 20)
         held = session.tensor(np.zeros(32, dtype=np.int32))
         session.launch(store_kernel(session), (1,), held, 0)
         assert session.read(held.tensor) == np.arange(32, dtype=np.int32).tobytes()
@@ -160,14 +177,22 @@ def test_a_file_of_100_mb_is_refused_and_the_limit_named(session: Session) -> No
     assert "limit" in caught.error.details
 
 
-@pytest.mark.parametrize("level", ["ttir", "ttgir", "llir", "ptx", "cubin"])
+@pytest.mark.parametrize("level", ["python", "gluon", "ttir", "ttgir", "llir", "ptx", "cubin"])
 def test_random_bytes_are_refused_at_every_level(session: Session, level: str) -> None:
     generator = random.Random(level)
+    fields: dict[str, Any] = {"target": "sm_80", "toolchain": "3.9.0"}
+    if level in ("llir", "ptx", "cubin"):  # the others are read without it, and would be refused for its name
+        fields["metadata_json"] = kernels.metadata("f")
+    if level == "cubin":  # for a GPU, else its bytes are not looked at
+        fields["last_level"] = kernel_pb2.LEVEL_CUBIN
     for size in (1, 200, 5000):
-        with pytest.raises(CallError) as caught:
-            session.compile(generator.randbytes(size), level, target="sm_80", metadata_json=kernels.metadata("f"))
-        assert caught.value.code in (CODE.INVALID_ARGUMENT, CODE.FAILED_PRECONDITION), str(caught.value)
-        assert caught.value.reason, str(caught.value)
+        with expect(CODE.INVALID_ARGUMENT, "INVALID_IR"):
+            session.compile(b"\xff" + generator.randbytes(size - 1), level, **fields)
+    # Random text gets as far as the parsers; LLVM's aborts.
+    refusal = (CODE.FAILED_PRECONDITION, "COMPILE_FAILED") if level == "llir" else (CODE.INVALID_ARGUMENT, "INVALID_IR")
+    for size in (1, 200, 5000):
+        with expect(*refusal):
+            session.compile("".join(chr(generator.randrange(33, 127)) for _ in range(size)), level, **fields)
 
 
 def test_missing_metadata_names_the_key(session: Session) -> None:
@@ -281,7 +306,9 @@ def test_handles_of_another_session_mean_nothing(daemon: Daemon, session: Sessio
     other.close()
 
 
-@pytest.mark.parametrize("grid", [(0,), (1, 0), (1, 70000), (1, 1, 70000), (1 << 31,), (), (1, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "grid", [(0,), (1, 0), (1, 1, 0), (0, 0, 0), (1, 70000), (1, 1, 70000), (1 << 31,), (), (1, 1, 1, 1)]
+)
 def test_a_zero_or_oversized_grid_is_refused(session: Session, grid: tuple[int, ...]) -> None:
     kernel, out = store_kernel(session), session.allocate("int32", 64)
     with expect(CODE.INVALID_ARGUMENT, "LAUNCH_SHAPE"):
@@ -322,7 +349,7 @@ def test_a_store_one_element_past_the_allocation_is_found(session: Session) -> N
     line = kernels.STORE[: kernels.STORE.index("st.global")].count("\n") + 1
     with pytest.raises(CallError) as caught:
         session.launch(kernel, (1,), out, 33)
-    assert caught.value.reason == "ILLEGAL_ADDRESS", str(caught.value)
+    assert (caught.value.code, caught.value.reason) == (CODE.OUT_OF_RANGE, "ILLEGAL_ADDRESS"), str(caught.value)
     fault = caught.value.fault
     assert fault is not None
     assert fault.instruction.startswith("st.global.b32")
@@ -337,15 +364,28 @@ def test_a_store_one_element_past_the_allocation_is_found(session: Session) -> N
     assert np.frombuffer(session.read(out.tensor), dtype=np.int32)[:32].tolist() == list(range(32))
 
 
+def test_a_store_past_the_allocation_names_the_program_that_did_it_and_the_line_of_the_source(session: Session) -> None:
+    given = kernels.metadata("store_blocks")
+    kernel = session.compile(kernels.STORE_BLOCKS, "ptx", metadata_json=given).kernel
+    out = session.allocate("int32", 96)
+    session.launch(kernel, (3,), out, 0)
+    with expect(CODE.OUT_OF_RANGE, "ILLEGAL_ADDRESS", "store.py:7") as caught:
+        session.launch(kernel, (3,), out, 1)  # thread 31 of the last program stores at [96]
+    fault = caught.error.fault
+    assert fault is not None
+    assert list(fault.program) == [2, 0, 0] and list(fault.thread) == [31, 0, 0]
+    assert (fault.source_file, fault.source_line) == ("store.py", 7)
+    assert fault.nearest_tensor == out.tensor and fault.nearest_tensor_offset == 384
+
+
 def test_a_fault_of_a_launch_nobody_waited_for_is_reported_once_with_its_sequence(session: Session) -> None:
     kernel, out = store_kernel(session), session.allocate("int32", 64)
     session.launch(kernel, (1,), out, 0, wait=False)
     bad = session.launch(kernel, (1,), out, 33, wait=False)
     session.launch(kernel, (1,), out, 1, wait=False)
-    with pytest.raises(CallError) as caught:
+    with expect(CODE.OUT_OF_RANGE, "ILLEGAL_ADDRESS") as caught:
         session.synchronize()
-    assert caught.value.reason == "ILLEGAL_ADDRESS", str(caught.value)
-    assert caught.value.fault is not None and caught.value.fault.sequence == bad.sequence
+    assert caught.error.fault is not None and caught.error.fault.sequence == bad.sequence
     session.synchronize()
 
 
@@ -361,6 +401,40 @@ def test_an_endless_kernel_is_ended_at_its_deadline_and_tensors_are_intact(sessi
     session.launch(kernel, (1,), held, 0)
     assert session.read(held.tensor) == data.tobytes()
     assert session.info().executor_restarts == 1
+
+
+def test_a_grid_that_no_lifetime_is_enough_for_ends_at_its_deadline_and_takes_no_memory(session: Session) -> None:
+    kernel, out = store_kernel(session), session.allocate("int32", 64)
+    session.launch(kernel, (1,), out, 0)
+    executor = session.info().executor_pid
+    peaks, ended = [peak_memory(executor)], threading.Event()
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):  # where the executor is gone first
+            while not ended.wait(0.01):
+                peaks.append(peak_memory(executor))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    started = time.monotonic()
+    with expect(CODE.DEADLINE_EXCEEDED, "HUNG_KERNEL"):
+        session.launch(kernel, ((1 << 31) - 1, 65535, 65535), out, 0, deadline=0.5)
+    assert time.monotonic() - started < 5
+    ended.set()
+    watcher.join()
+    assert len(peaks) > 10 and max(peaks) < peaks[0] + (64 << 20), peaks[::10]
+    session.launch(kernel, (1,), out, 0)
+    assert np.frombuffer(session.read(out.tensor), dtype=np.int32)[:32].tolist() == list(range(32))
+    assert session.info().executor_restarts == 1
+
+
+def peak_memory(pid: int) -> int:
+    """The most bytes that a process had resident so far."""
+    rows = Path(f"/proc/{pid}/status").read_text().splitlines()
+    row = next((row for row in rows if row.startswith("VmHWM:")), None)
+    if row is None:
+        raise ProcessLookupError(pid)  # a zombie
+    return int(row.split()[1]) << 10
 
 
 # -- death --

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from typing import Any
 
 import kernels
 import numpy as np
 import pytest
 from cases import CASES, Case, vector_add
-from daemon import Daemon, Session
-from trun.v1 import compile_pb2
+from daemon import CallError, Daemon, Session, translated
+from trun.v1 import admin_pb2, compile_pb2
 
 TOOLCHAINS = ["3.9.0", "3.4.0"]
 LEVELS = ["ttir", "ttgir", "llir", "ptx"]
@@ -122,6 +124,28 @@ def test_a_repeated_compile_is_a_hit_and_survives_a_restart(daemon: Daemon) -> N
     assert second.cached and second.cache_key == first.cache_key
     run_and_check(session, second.kernel, vector_add(100))
     session.close()
+
+
+def test_launches_never_look_into_the_cache(session: Session) -> None:
+    """A kernel that was compiled is the session's: it runs, in a new executor too, when the cache has nothing left."""
+    case = vector_add(100)
+    kernel = session.compile(kernels.example("vector_add.ttir"), "ttir").kernel
+    with translated():
+        session.daemon.admin.EvictCacheEntries(admin_pb2.EvictCacheEntriesRequest(all=True, force=True), timeout=30)
+    before = session.daemon.statistics()
+    assert before.entries == 0
+    for _ in range(50):
+        run_and_check(session, kernel, case)
+    os.kill(session.info().executor_pid, signal.SIGKILL)
+    try:
+        run_and_check(session, kernel, case)
+    except CallError as lost:  # its end had not been noticed yet
+        assert lost.reason == "EXECUTOR_LOST", str(lost)
+        run_and_check(session, kernel, case)
+    assert session.info().executor_restarts == 1
+    after = session.daemon.statistics()
+    for count in ("hits", "misses", "memory_hits", "negative_hits", "healed", "entries"):
+        assert getattr(after, count) == getattr(before, count), count
 
 
 def test_a_ttgir_that_two_files_share_is_assembled_once(session: Session) -> None:
