@@ -130,6 +130,24 @@ TEST_F(ServerMainTest, HelpAndVersionExitWith0) {
   EXPECT_THAT(output_, HasSubstr("trund "));
 }
 
+TEST_F(ServerMainTest, DefaultsAreSafeOnABoxThatOthersUseToo) {
+  const auto parsed = Parse({});
+  const ServerOptions* options = std::get_if<ServerOptions>(&parsed);
+  ASSERT_NE(options, nullptr);
+  EXPECT_FALSE(options->allow_unconfined_frontend);
+  EXPECT_FALSE(options->private_daemon);
+  EXPECT_EQ(options->log_level, LogLevel::kInfo);
+  // Nothing is without a bound: disk, memory (0: half of the host's), sessions, time.
+  EXPECT_EQ(options->cache_limit, uint64_t{10} << 30);
+  EXPECT_EQ(options->memory_limit, 0u);
+  EXPECT_EQ(options->compile_memory, uint64_t{8} << 30);
+  EXPECT_EQ(options->max_sessions, 256u);
+  EXPECT_EQ(options->compile_deadline, absl::Minutes(2));
+  EXPECT_EQ(options->drain_deadline, absl::Seconds(10));
+  EXPECT_EQ(options->idle_timeout, absl::Minutes(10));
+  EXPECT_EQ(options->metrics_file, "");
+}
+
 TEST_F(ServerMainTest, FlagsAndTheConfigurationFileSetTheSameThings) {
   std::ofstream(folder_ + "/trund.toml")
       << "cache-limit = \"2GiB\"\ndrain-deadline = \"3s\"\nprivate = true\n"

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -270,6 +271,23 @@ def test_the_cache_is_listed_pinned_exported_and_emptied(trun: CommandLine, tmp_
     assert trun.error("cache", "show", "0" * 12, code=3)["code"] == "NOT_FOUND"
 
 
+def test_an_entry_of_the_cache_is_named_by_a_prefix_that_is_its_own(trun: CommandLine) -> None:
+    text = (EXAMPLES / "vector_add.ttir").read_text()
+    for number in range(2):
+        (trun.folder / "k.ttir").write_text(text.replace("@vector_add(", f"@vector_add_{number}("))
+        trun("compile", "k.ttir", "--to", "ttgir", "-o", "out")
+    keys = [entry["key"] for entry in trun.json("cache", "ls")["entries"]]
+    assert len(keys) >= 2
+    short = trun.error("cache", "evict", keys[0][:5], code=3)
+    assert (short["code"], short["reason"]) == ("INVALID_ARGUMENT", "ARGUMENT") and "6" in short["message"]
+    assert trun.json("cache", "evict", keys[0][:6])["evicted"] == 1
+    assert [entry["key"] for entry in trun.json("cache", "ls")["entries"]] == keys[1:]
+    assert trun.error("cache", "evict", keys[0], code=3)["code"] == "NOT_FOUND"
+    trun("cache", "pin", keys[1])
+    assert trun.error("cache", "evict", keys[1], code=3)["reason"] == "NOT_PERMITTED"
+    assert trun.json("cache", "evict", keys[1], "--force")["evicted"] == 1
+
+
 def test_the_device_of_the_environment_holds_where_the_command_names_none(trun: CommandLine) -> None:
     trun.environment["TRUN_DEVICE"] = "emulator:7"
     assert "emulator:7" in trun.error("run", EXAMPLES / "vector_add.ttir", *ADD, code=3)["message"]
@@ -336,6 +354,25 @@ def test_a_private_daemon_starts_by_itself_stays_and_stops(own_daemon: CommandLi
     own_daemon("daemon", "status", code=6)
 
 
+def test_logs_are_followed_until_the_file_is_gone(own_daemon: CommandLine) -> None:
+    own_daemon("daemon", "start")
+    log = Path(own_daemon.json("daemon", "logs")["path"])
+    words = [CLIENT, "daemon", "logs", "-n", "1", "-f"]
+    with subprocess.Popen(words, env=own_daemon.environment, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        last = log.read_text().splitlines()[-1]
+        assert follower.stdout.readline().rstrip("\n") == last
+        with log.open("a") as file:
+            file.write("written later\n")
+        lines = iter(follower.stdout.readline, "")
+        assert "written later\n" in lines
+        log.rename(log.with_suffix(".1"))
+        assert follower.wait(timeout=20) == 0, "what is followed is gone, and so is the follower"
+    with subprocess.Popen(words, env=own_daemon.environment, stderr=subprocess.PIPE, text=True) as absent:
+        assert absent.wait(timeout=20) != 0 and absent.stderr is not None
+        assert str(log) in absent.stderr.read()
+
+
 def test_clients_that_start_at_once_get_one_daemon(own_daemon: CommandLine) -> None:
     words = [CLIENT, "daemon", "status", "--json"]
     starters = [
@@ -392,10 +429,24 @@ def test_quickstart_is_right_fast_and_notices_a_wrong_element(tmp_path: Path) ->
     environment = {**os.environ, "TRUN_BUILD_DIR": str(BUILD), "TMPDIR": str(tmp_path)}
     environment.pop("TRUN_ADDRESS", None)
     script = [ROOT / "examples/quickstart.sh", "--no-setup"]
-    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^cache +hit", done.stdout, re.MULTILINE) and "ok, largest error" in done.stdout
-    assert "Warning" not in done.stdout, "noise of a toolchain"
+    shutil.rmtree(ROOT / "build/quickstart/cache", ignore_errors=True)
+
+    def shown(run: str) -> list[str]:
+        done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Warning" not in done.stdout, "noise of a toolchain"
+        first, again = done.stdout.split("again, from the cache:")
+        for text in (first, again):
+            assert re.search(r"^check +c_ptr: ok, largest error [0-9]", text, re.MULTILINE), text
+        assert re.search(r"^cache +hit", again, re.MULTILINE), again
+        for row in (r"device +emulator:0 +trun PTX emulator", r"toolchain +3\.9\.0 ", rf"cache +{run} "):
+            assert re.search(rf"^{row}", first, re.MULTILINE), f"{row} is not in\n{first}"
+        return re.findall(r"(\w+) [0-9.]+ m?s\b", first)
+
+    assert {"ttgir", "llir", "ptx"} <= set(shown("miss")), "each stage has its time"
+    started = time.monotonic()
+    shown("hit")
+    assert time.monotonic() - started < 5
     done = subprocess.run([*script, "--corrupt"], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "MISMATCH in 1 of" in done.stdout
     assert list(tmp_path.iterdir()) == [], "the private daemon's folder is gone"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import BUILD, TOOLCHAINS
 from daemon import CallError, Daemon, Session, argument, translated, wait_until
+from footprint import descriptors
 from trun.v1 import admin_pb2, launch_pb2, tensor_pb2
 
 # Adds 1 to out[0] `count` times, one after the other.
@@ -33,6 +36,9 @@ $again:
 )
 
 
+PROTOCOLS = [name for name in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6") if Path("/proc/net", name).exists()]
+
+
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     """One of its own for each test: it is stopped there."""
@@ -41,6 +47,23 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     yield running
     if running.process.poll() is None:
         running.stop()
+
+
+def test_no_process_of_the_daemon_listens_on_a_network(daemon: Daemon) -> None:
+    session = daemon.open_session()
+    vector_add(session)  # all there are: an executor, spare ones, a worker
+    family = [daemon.process.pid, *daemon.children()]
+    sockets = {inode for pid in family for inode, link in descriptors(pid) if link.startswith("socket:")}
+    assert len(family) >= 4 and sockets
+
+    def in_use() -> set[int]:
+        rows = [row for name in PROTOCOLS for row in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+        return {int(row.split()[9]) for row in rows}
+
+    assert not sockets & in_use()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        assert os.fstat(listening.fileno()).st_ino in in_use(), "one that listens is seen"
+    session.close()
 
 
 def vector_add(session: Session) -> bool:

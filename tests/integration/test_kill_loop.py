@@ -136,8 +136,9 @@ def held_with(daemon: Daemon, refresh: Callable[[], object] = lambda: None, **pr
     def ready() -> bool:
         nonlocal held
         refresh()
-        held = held_by(daemon)
-        return all(held[role] == count for role, count in wanted.items())
+        before, held = held, held_by(daemon)
+        # Twice the same: a worker removes a request's files after its answer.
+        return before == held and all(held[role] == count for role, count in wanted.items())
 
     wait_until(ready, f"{wanted}", timeout=60)
     return held

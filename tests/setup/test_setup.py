@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -87,3 +89,28 @@ def test_where_everything_is_there_nothing_is_said_on_stderr(machine: Machine) -
     done = machine.set_up()
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("ready\n")
     assert "Python parts" not in machine.set_up().stdout  # what is there is left alone
+
+
+def test_the_quickstart_builds_no_tests_and_installs_one_triton_and_every_step_is_shown(machine: Machine) -> None:
+    presets = {p["name"]: p for p in json.loads((ROOT / "CMakePresets.json").read_text())["configurePresets"]}
+    for name in ("release", presets["release"]["inherits"]):
+        assert "TRUN_BUILD_TESTS" not in presets[name].get("cacheVariables", {})
+    assert re.search(r"^option\(TRUN_BUILD_TESTS .* OFF\)$", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
+    for program in ("deploy/toolchains/install.sh", "programs/cmake", "programs/ninja"):
+        machine.program(program, f'echo "$@" >>"{machine.folder}/$(basename "$0").calls"')
+
+    def calls(program: str) -> list[str]:
+        file = machine.folder / f"{program}.calls"
+        found = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return found
+
+    done = machine.set_up("--for", "quickstart")
+    assert done.returncode == 0, done.stderr
+    assert calls("install.sh") == ["3.9.0 build/toolchains"]
+    assert calls("cmake") == ["--preset release"] and calls("ninja") == ["-C build/release"]
+    steps = [line.split("] ")[1].split()[0] for line in done.stdout.splitlines()]
+    assert steps == ["installing", "installing", "configuring", "building", "ready"], done.stdout
+    assert machine.set_up("--for", "tests").returncode == 0
+    assert [call.split()[0] for call in calls("install.sh")][:2] == ["3.9.0", "3.4.0"]
+    assert calls("cmake") == calls("ninja") == []
