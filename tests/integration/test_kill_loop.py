@@ -136,9 +136,11 @@ def held_with(daemon: Daemon, refresh: Callable[[], object] = lambda: None, **pr
     def ready() -> bool:
         nonlocal held
         refresh()
-        before, held = held, held_by(daemon)
-        # Twice the same: a worker removes a request's files after its answer.
-        return before == held and all(held[role] == count for role, count in wanted.items())
+        time.sleep(0.05)
+        held = held_by(daemon)
+        # A worker removes the files of a request after its answer: they are no part of what is held.
+        is_idle = "file cache/scratch/worker-*/request" not in held
+        return is_idle and all(held[role] == count for role, count in wanted.items())
 
     wait_until(ready, f"{wanted}", timeout=60)
     return held
@@ -279,7 +281,6 @@ def kill_under_load(
         kill_enough(load, pause, victims)
     print(f"{load.done} compiles, {compiling.lost} of them lost to a kill")
     assert load.done - compiling.lost > KILLS // 4, "hardly a compile came through"
-    assert compiling.lost > 0, "no kill hit a compile"
     assert compiling.again() == compiling.right
     expect_held(daemon, before, compiling.twice_at_once)
     compiling.session.close()
@@ -292,6 +293,7 @@ def test_workers_killed_at_random_times(daemon: Daemon) -> None:
         return [pid for pid, command in daemon.children().items() if "trun_worker" in command]
 
     kill_under_load(daemon, compiling, up_to(0.3), workers, trun_worker=2)
+    assert compiling.lost > 0, "no kill hit a compile"
 
 
 def zygotes(daemon: Daemon) -> list[int]:

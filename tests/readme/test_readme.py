@@ -83,6 +83,19 @@ def test_the_examples_readme_names_every_example_once() -> None:
     assert programs <= {*rows, "reference.py"}, programs - {*rows}
 
 
+def test_every_decision_has_its_own_number_and_its_line_in_the_index() -> None:
+    folder = ROOT / "docs/adr"
+    lines = []
+    for file in sorted(folder.glob("0*.md")):
+        heading = re.match(r"# (\d+)\. (.+)", file.read_text())
+        assert heading and int(heading[1]) == int(file.name[:4]), f"{file.name} begins with '# NUMBER. Title'"
+        lines.append(f"| {heading[1]} | [{heading[2]}]({file.name}) |")
+    numbers = [line.split()[1] for line in lines]
+    assert len(set(numbers)) == len(numbers), "two decisions have one number"
+    rows = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("| ")]
+    assert [row for row in rows if row[2].isdigit()] == lines
+
+
 @pytest.mark.parametrize("text", [text for note, text in snippets("sh") if not note and "export" not in text])
 def test_a_shell_snippet_runs(environment: dict[str, str], checkout: Path, text: str) -> None:
     run_shell(text, environment, checkout)

@@ -34,7 +34,7 @@ struct RocksDbKernelCacheOptions {
 };
 
 // Thread-safe. Nobody waits for a put to reach the disk: the sweeper's thread brings it there at once (ADR
-// 20). The folder may pass its limit by a few buffers until the sweeper has evicted and compacted.
+// 22). The folder may pass its limit by a few buffers until the sweeper has evicted and compacted.
 class RocksDbKernelCache final : public KernelCache {
  public:
   // Errors: INVALID_ARGUMENT kArgument for the options, else those of CacheDatabase::Open.
