@@ -1,8 +1,6 @@
 """What bad input gets: a clear status with a reason, the daemon up, nothing lost, other sessions untouched.
 
-Rows that stand elsewhere, without the bystander: a front end killed in the middle of its work
-(client/python/tests/test_python_source.py; under load in test_kill_loop.py), a real cubin on the emulator
-(client/python/tests/test_cubin_files.py), 30 s where a launch names no deadline (server/session/session_test.cc).
+One row stands elsewhere: 30 s where a launch names no deadline (server/session/session_test.cc).
 """
 
 from __future__ import annotations
@@ -156,6 +154,16 @@ def test_a_cubin_does_not_run_on_the_emulator(session: Session) -> None:
     with expect(CODE.FAILED_PRECONDITION, "UNSUPPORTED_LEVEL", "emulator"):
         kernel = session.compile(b"\x7fELF" + bytes(200), "cubin", metadata_json=kernels.metadata("f")).kernel
         session.launch(kernel, (1,))
+
+
+def test_a_real_cubin_does_not_run_on_the_emulator(session: Session) -> None:
+    made = session.compile(
+        kernels.example("vector_add.ttir"), "ttir", target="sm_90", last_level=kernel_pb2.LEVEL_CUBIN
+    )
+    cubin = session.artifact(made.kernel, "cubin")
+    assert cubin[:4] == b"\x7fELF"
+    with expect(CODE.FAILED_PRECONDITION, "UNSUPPORTED_LEVEL", "emulator"):
+        session.compile(cubin, "cubin", metadata_json=made.info.metadata_json)
 
 
 @pytest.mark.parametrize("level", ["python", "ttir", "ttgir", "llir", "ptx"])
@@ -488,6 +496,33 @@ def test_a_worker_killed_under_a_compile_says_so_and_the_next_one_works(session:
     assert error is not None, "no kill hit a worker at work"
     assert (error.code, error.reason) == (CODE.UNAVAILABLE, "WORKER_LOST"), str(error)
     assert session.compile(text, "ttir", recompile=True).kernel
+
+
+def test_a_front_end_killed_under_a_compile_says_so_and_the_next_one_works(session: Session) -> None:
+    stopping = threading.Event()
+
+    def kill_front_ends() -> None:
+        # All of them: a source whose front end was killed is lowered again, a few times.
+        while not stopping.is_set():
+            for pid, command in session.daemon.children().items():
+                if "trun_frontend" in command:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+    held = session.tensor(np.arange(128, dtype=np.float32))
+    kernel = session.compile(kernels.SOURCE_BUNDLE, "python").kernel
+    killer = threading.Thread(target=kill_front_ends)
+    killer.start()
+    try:
+        with expect(CODE.UNAVAILABLE, "WORKER_LOST"):
+            session.compile(kernels.SOURCE_BUNDLE, "python", recompile=True)
+    finally:
+        stopping.set()
+        killer.join()
+    session.launch(kernel, (1,), held, 128)
+    again = session.compile(kernels.SOURCE_BUNDLE, "python", recompile=True).kernel
+    session.launch(again, (1,), held, 128)
+    assert session.read(held.tensor) == (4 * np.arange(128, dtype=np.float32)).tobytes()
 
 
 def test_a_ptxas_killed_under_a_compile_says_so_and_the_next_compile_works(session: Session) -> None:

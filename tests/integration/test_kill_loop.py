@@ -2,7 +2,7 @@
 
 No wrong result, no finished cache entry lost, no process, descriptor, memory file or file leaked. TRUN_KILLS (200) is
 how many different processes of each kind are killed, TRUN_SEED (1) the seed. The kinds: daemons, executors that a
-session has, spare ones, compile workers, front ends' zygotes and the children that these fork to lower a source.
+session has, spare ones, compile workers, front ends' zygotes, the children that these fork to lower a source, clients.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import itertools
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -339,6 +341,57 @@ def test_children_of_front_ends_killed_at_random_times(daemon: Daemon) -> None:
 
     pause = now_or_after_a_compile(compiling)
     kill_under_load(daemon, compiling, pause, children, trun_frontend=2, trun_worker=2)
+
+
+# Three clients at a time, each a process that works until it is killed; one that ends otherwise ends them all.
+CLIENTS = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+import kernels
+import numpy as np
+from daemon import Daemon, Session
+from google.protobuf.duration_pb2 import Duration
+
+def work():
+    daemon = Daemon(Path(sys.argv[3]), Path(), Path())
+    daemon.connect()
+    while True:
+        session = Session(daemon, lease=Duration(seconds=1))
+        held = session.tensor(np.full(1 << 18, 7, np.int32))
+        kernel = session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")).kernel
+        for _ in range(8):
+            session.launch(kernel, (1,), held, 0, wait=False)
+        got = np.frombuffer(session.read(held.tensor), np.int32)
+        if got[:32].tolist() != list(range(32)) or set(got[32:]) != {7}:
+            raise SystemExit("a wrong result")
+        session.close()
+
+while True:
+    for _ in range(3 - len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())):
+        if os.fork() == 0:
+            work()
+    pid, status = os.wait()
+    if os.waitstatus_to_exitcode(status) != -9:
+        raise SystemExit(f"a client ended by itself: {status}")
+"""
+
+
+def test_clients_killed_at_random_times(daemon: Daemon) -> None:
+    other = Launching(daemon, 1)
+    before = held_with(daemon, executor=DEVICES + 1)
+    paths = [str(Path(__file__).parent), str(daemon.build / "python-stubs"), str(daemon.folder)]
+    parent = subprocess.Popen([sys.executable, "-c", CLIENTS, *paths], start_new_session=True)
+    try:
+        with Load(other.step) as load:
+            kill_enough(load, up_to(0.06), lambda: list(direct_children(parent.pid)))
+        assert parent.poll() is None, "a client failed"
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait()
+    assert load.done > 0 and other.lost == 0, "another session lost a launch"
+    expect_held(daemon, before)  # their leases ran out
+    other.session.close()
 
 
 @pytest.fixture
