@@ -430,7 +430,7 @@ def test_a_grid_that_no_lifetime_is_enough_for_ends_at_its_deadline_and_takes_no
     assert time.monotonic() - started < 5
     ended.set()
     watcher.join()
-    assert len(peaks) > 10 and max(peaks) < peaks[0] + (64 << 20), peaks[::10]
+    assert len(peaks) > 3 and max(peaks) < peaks[0] + (64 << 20), peaks[::10]
     session.launch(kernel, (1,), out, 0)
     assert np.frombuffer(session.read(out.tensor), dtype=np.int32)[:32].tolist() == list(range(32))
     assert session.info().executor_restarts == 1
