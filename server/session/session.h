@@ -130,11 +130,11 @@ class Session {
   // The client's memory as a tensor of bytes, charged like any other, until it is freed. With a descriptor it
   // lies at the client's address in every executor of the session. With a handle it lies somewhere, is no
   // range for Write, Read, Fill, Copy and Transfer (FAILED_PRECONDITION kUnsupportedTarget), and is gone with
-  // its executor: launches are NOT_FOUND kHandle then, and it is to be imported again. Ordered with nothing:
-  // the client's own work on it is done before a launch is asked for. INVALID_ARGUMENT kArgument: not memory
-  // of this device, less of it, or an address that may not be (granules of 2 MiB in
-  // AddressSpace::kImportBegin and kImportEnd, no other import there). FAILED_PRECONDITION
-  // kUnsupportedTarget: no GPU. RESOURCE_EXHAUSTED kQuota (bytes, or too many imports).
+  // its executor: launches are NOT_FOUND kHandle then, and it is to be imported again. Waits for launches
+  // queued before. Ordered with nothing else: the client's own work on it is done before a launch is asked
+  // for. INVALID_ARGUMENT kArgument: not memory of this device, less of it, or an address that may not be
+  // (granules of 2 MiB in AddressSpace::kImportBegin and kImportEnd, no other import there).
+  // FAILED_PRECONDITION kUnsupportedTarget: no GPU. RESOURCE_EXHAUSTED kQuota (bytes, or too many imports).
   virtual absl::StatusOr<TensorInfo> Import(MemoryImport memory) = 0;
 
   // Memory of the tensors as descriptors. Not ordered with launches: Synchronize first.

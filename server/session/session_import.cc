@@ -49,11 +49,10 @@ absl::StatusOr<TensorInfo> SessionImpl::Import(MemoryImport memory) {
   {
     MutexLock lock(&mu_);
     TRUN_RETURN_IF_ERROR(CheckOpen());
-    if (tensors_->Reclaim(Completed()) && !foreign && tensors_->IsImported(memory.address, memory.bytes)) {
-      // What was freed there may still be in use.
-      TRUN_RETURN_IF_ERROR(WaitUntilDone(last_sequence_, absl::InfiniteDuration()));
-      tensors_->Reclaim(Completed());
-    }
+    // What was freed at the address may still be in use; and the driver may wait for a kernel before it maps
+    // memory, longer than the executor is given for an answer.
+    TRUN_RETURN_IF_ERROR(WaitUntilDone(last_sequence_, absl::InfiniteDuration()));
+    tensors_->Reclaim(Completed());
     TRUN_ASSIGN_OR_RETURN(tensor, tensors_->BeginImport(std::move(memory)));
   }
   const Arena& arena = *tensor->arena;

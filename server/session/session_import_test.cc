@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <future>
 
 #include "common/base/fake_clock.h"
 #include "common/base/status.h"
@@ -208,6 +209,45 @@ TEST_F(SessionImportTest, MemoryThatALaunchUsesIsLetGoOfBehindIt) {
   executors_.Release();
   EXPECT_TRUE(result.Wait().status.ok());
   EXPECT_TRUE(Import(memory_, 4 * kMiB, kAt).ok()) << "the address is free behind the launch";
+}
+
+TEST_F(SessionImportTest, NothingIsLetGoOfWhileAnotherLaunchRunsForWhichTheDriverWouldWait) {
+  std::promise<void> begun, end;
+  device::KernelAttributes attributes;
+  attributes.name = "long";
+  executors_.SetKernel("long", attributes, [&](const ExecutorLaunch&, FakeExecutors*) {
+    begun.set_value();
+    end.get_future().wait();
+    return ExecutorLaunchResult();
+  });
+  auto kernel = std::make_shared<CompiledKernel>(*StoreKernel());
+  kernel->signature = {"long", {}};
+  kernel->metadata.name = "long";
+  kernel->artifacts[Level::kPtx] = {Level::kPtx, "long"};
+  const std::string other = session_->Allocate({TensorSpec{ScalarType::kI8, {64}}}).value()[0].handle;
+  const TensorInfo freed = Import(memory_, 4 * kMiB, kAt).value();
+  const TensorInfo used = Import(memory_, 4 * kMiB, kAt + 4 * kMiB).value();
+  SessionLaunch launch;
+  launch.kernel = session_->AddKernel(kernel).value();
+  launch.grid = {1};
+  Awaited<LaunchResult> result;
+  executors_.Hold();
+  SessionLaunch before = launch;
+  before.kernel = kernel_;
+  before.arguments = {TensorReference{freed.handle, 0}};
+  Awaited<LaunchResult> first;
+  ASSERT_TRUE(session_->Launch(before, first.callback()).ok());
+  ASSERT_TRUE(session_->Free({freed.handle}).ok());
+  ASSERT_TRUE(session_->Launch(launch, result.callback()).ok());
+  executors_.Release();
+  EXPECT_TRUE(first.Wait().status.ok()) << "the last that uses it";
+  begun.get_future().wait();
+  ASSERT_TRUE(session_->Free({other}).ok());
+  EXPECT_EQ(executors_.arenas().size(), 3u) << "two imports and the session's own";
+  end.set_value();
+  EXPECT_TRUE(result.Wait().status.ok());
+  EXPECT_TRUE(Store(used.handle).ok());
+  EXPECT_EQ(executors_.arenas().size(), 2u) << "let go of before the next launch";
 }
 
 TEST_F(SessionImportTest, ForeignMemoryIsReachedWhereItsExecutorHasIt) {

@@ -31,12 +31,12 @@ absl::StatusOr<std::vector<TensorInfo>> SessionImpl::Allocate(absl::Span<const T
   if (!info_.host_memory) return AllocateOnDevice(specs);
   MutexLock lock(&mu_);
   TRUN_RETURN_IF_ERROR(CheckOpen());
-  const bool more_to_come = tensors_->Reclaim(Completed());
+  const bool more_to_come = tensors_->Reclaim(Completed(), pending_.empty());
   absl::StatusOr<std::vector<TensorInfo>> infos = tensors_->Allocate(specs);
   if (infos.ok() || !more_to_come || !absl::IsResourceExhausted(infos.status())) return infos;
   // Freed memory that running launches still use comes back with them.
   TRUN_RETURN_IF_ERROR(WaitUntilDone(last_sequence_, absl::InfiniteDuration()));
-  tensors_->Reclaim(Completed());
+  tensors_->Reclaim(Completed(), pending_.empty());
   return tensors_->Allocate(specs);
 }
 
@@ -50,7 +50,7 @@ absl::StatusOr<std::vector<TensorInfo>> SessionImpl::AllocateOnDevice(absl::Span
     {
       MutexLock lock(&mu_);
       TRUN_RETURN_IF_ERROR(CheckOpen());
-      const bool more_to_come = tensors_->Reclaim(Completed());
+      const bool more_to_come = tensors_->Reclaim(Completed(), pending_.empty());
       infos = tensors_->Allocate(specs);
       zeroing = tensors_->TakeZeroing();
       wanted = tensors_->wanted_arena();
@@ -139,7 +139,7 @@ absl::Status SessionImpl::Free(absl::Span<const std::string> tensors) {
     MutexLock lock(&mu_);
     TRUN_RETURN_IF_ERROR(CheckOpen());
     TRUN_RETURN_IF_ERROR(tensors_->Free(tensors, last_sequence_));
-    tensors_->Reclaim(Completed());
+    tensors_->Reclaim(Completed(), pending_.empty());
     if (!tensors_->has_unmaps()) return absl::OkStatus();
   }
   // The client waits for imported memory to be let go of: it may be about to make other memory. An executor

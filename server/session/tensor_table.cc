@@ -257,17 +257,18 @@ absl::Status TensorTable::Free(absl::Span<const std::string> handles, uint64_t l
   return absl::OkStatus();
 }
 
-bool TensorTable::Reclaim(uint64_t completed) {
+bool TensorTable::Reclaim(uint64_t completed, bool idle) {
   for (auto it = freed_.begin(); it != freed_.end();) {
     const Tensor& tensor = *it->tensor;
     // An import is among the imports, too.
-    if (it->last_launch > completed || it->tensor.use_count() > (tensor.arena->imported() ? 2 : 1)) {
+    const bool imported = tensor.arena->imported();
+    if (it->last_launch > completed || it->tensor.use_count() > (imported ? 2 : 1) || (imported && !idle)) {
       ++it;
       continue;
     }
     session_->Return(tensor.charged);
     tenant_->Return(tensor.charged);
-    if (tensor.arena->imported()) {
+    if (imported) {
       changes_.push_back({MemoryChange::Kind::kUnmapArena, tensor.arena, 0, 0, 0});
       std::erase(imports_, it->tensor);
       it = freed_.erase(it);

@@ -87,8 +87,9 @@ class TensorTable {
   // `last_launch`.
   absl::Status Free(absl::Span<const std::string> handles, uint64_t last_launch);
   // Takes back freed memory that no launch after `completed` and no caller uses. True when something is left
-  // to wait for.
-  bool Reclaim(uint64_t completed);
+  // to wait for. Imports only while `idle`: no launch runs, for which the driver would wait before it lets go
+  // of one, and the executor with it.
+  bool Reclaim(uint64_t completed, bool idle = true);
 
   // NOT_FOUND kHandle.
   absl::StatusOr<std::shared_ptr<const Tensor>> Find(absl::string_view handle) const;

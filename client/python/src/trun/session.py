@@ -451,7 +451,7 @@ class Session:
 
     def _import(self, request: tensor_pb2.ImportRequest) -> Tensor:
         self._free_abandoned()
-        info = self._call("TensorService.Import", request).tensor
+        info = self._call("TensorService.Import", request, timeout=None).tensor  # behind launches
         if info.bytes != request.bytes:
             raise ProtocolError("the daemon imported another size", reason="PROTOCOL", code="INTERNAL")
         return Tensor(self, info, np.dtype(np.uint8))
