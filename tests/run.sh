@@ -64,12 +64,17 @@ stage_unit() {
 stage_python() {
   case " ${stages[*]} " in *" asan "*" tsan "*) build_ahead asan tsan ;; *" asan "*) build_ahead asan ;; esac
   export TRUN_BUILD_DIR="$PWD/build/dev" TRUN_TOOLCHAINS_DIR="$PWD/build/toolchains"
-  # Two processes, side by side: the client's package and the bare stubs of tests/integration are both called trun.
+  # Three processes, side by side: the client's package and the bare stubs of tests/integration are both called trun, and
+  # the kill loops mostly wait for what they killed to be replaced.
+  local kills=tests/integration/test_kill_loop.py passed=0
   build/tools/venv/bin/python -m pytest -q client/python/tests >build/logs/pytest-client.log 2>&1 &
-  local client=$! passed=0
-  build/tools/venv/bin/python -m pytest -q tests || passed=1
+  local client=$!
+  build/tools/venv/bin/python -m pytest -q "$kills" >build/logs/pytest-kills.log 2>&1 &
+  local killing=$!
+  build/tools/venv/bin/python -m pytest -q tests --ignore="$kills" || passed=1
   wait "$client" || passed=1
-  cat build/logs/pytest-client.log
+  wait "$killing" || passed=1
+  cat build/logs/pytest-client.log build/logs/pytest-kills.log
   return "$passed"
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import signal
 import subprocess
 import time
@@ -82,22 +84,25 @@ class Daemon:
         self.channel: grpc.Channel | None = None
 
     def start(self, timeout: float = 20.0) -> None:
-        log = open(self.folder / "stderr.log", "ab")
-        self.process = subprocess.Popen(
-            [self.build / "bin/trund", "--socket", self.socket, "--cache-dir", self.folder / "cache"]
-            + ["--toolchains-dir", self.toolchains, "--log-file", self.folder / "trund.log", *self.flags],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=self.environment,
-        )
-        log.close()
+        # trund says itself when it serves: a client that tries again and again finds out later.
+        serves, told = os.pipe()
+        with open(self.folder / "stderr.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [self.build / "bin/trund", "--socket", self.socket, "--cache-dir", self.folder / "cache"]
+                + ["--toolchains-dir", self.toolchains, "--log-file", self.folder / "trund.log"]
+                + ["--ready-fd", str(told), *self.flags],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                pass_fds=[told],
+            )
+        os.close(told)
+        answered = bool(select.select([serves], [], [], timeout)[0]) and os.read(serves, 1) != b""
+        os.close(serves)
+        text = (self.folder / "stderr.log").read_text()
+        assert answered, f"trund ended, or did not serve within {timeout} s; it said: {text}"
         self.connect()
-        try:
-            grpc.channel_ready_future(self.channel).result(timeout)
-        except grpc.FutureTimeoutError:
-            text = (self.folder / "stderr.log").read_text()
-            raise AssertionError(f"trund did not answer within {timeout} s; it said: {text}") from None
 
     def disconnect(self) -> None:
         """No connection of ours is left, nor tried again: a channel comes back to whoever listens at its address."""
