@@ -12,7 +12,7 @@
 
 add_library(trun_flags INTERFACE)
 target_include_directories(trun_flags INTERFACE "${CMAKE_SOURCE_DIR}")
-target_compile_options(trun_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Werror=return-type)
+target_compile_options(trun_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Werror=return-type -pthread)
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   target_compile_options(trun_flags INTERFACE -Wthread-safety -Werror=thread-safety)
   # Debian's libraries are built by GCC, which mangles some templates as clang did before 18: absl::Cord(std::string&&).
@@ -29,11 +29,33 @@ elseif(TRUN_SANITIZE)
   message(FATAL_ERROR "TRUN_SANITIZE is '${TRUN_SANITIZE}': use address, thread or nothing")
 endif()
 
+# Half of an unoptimised compile is other people's headers: sanitizer presets read them once. What includes too little
+# is found by the presets that do not.
+# trun_prefix(NAME [PIE] HEADERS <a.h> ... DEPS ...)
+function(trun_prefix name)
+  cmake_parse_arguments(A "PIE" "" "HEADERS;DEPS" ${ARGN})
+  file(WRITE "${CMAKE_BINARY_DIR}/${name}.cc" "")
+  add_library(${name} OBJECT "${CMAKE_BINARY_DIR}/${name}.cc")
+  target_link_libraries(${name} PRIVATE trun_flags ${A_DEPS})
+  target_precompile_headers(${name} PRIVATE ${A_HEADERS})
+  if(A_PIE)  # compiled as executables are
+    set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${name} PRIVATE -fPIE)
+  endif()
+endfunction()
+
+function(trun_use_prefix name prefix)
+  if(TARGET ${prefix})
+    target_precompile_headers(${name} REUSE_FROM ${prefix})
+  endif()
+endfunction()
+
 function(trun_library name)
   cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
   if(A_SRCS)
     add_library(trun_${name} STATIC ${A_SRCS})
     target_link_libraries(trun_${name} PUBLIC trun_flags ${A_DEPS})
+    trun_use_prefix(trun_${name} trun_library_prefix)
   else()
     add_library(trun_${name} INTERFACE)
     target_link_libraries(trun_${name} INTERFACE trun_flags ${A_DEPS})
@@ -46,6 +68,7 @@ endfunction()
 function(trun_hot name)
   if(TRUN_SANITIZE)
     target_compile_options(trun_${name} PRIVATE -O1)
+    set_target_properties(trun_${name} PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)  # made for another -O
   endif()
 endfunction()
 
@@ -62,6 +85,7 @@ function(trun_test name)
   cmake_parse_arguments(A "" "TIMEOUT;DATA" "SRCS;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${A_SRCS})
   target_link_libraries(${name} PRIVATE trun_flags ${A_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
+  trun_use_prefix(${name} trun_test_prefix)
   if(NOT TRUN_SANITIZE)
     target_compile_options(${name} PRIVATE -O1)  # what is tested is optimised; the test itself compiles in two thirds
   endif()
