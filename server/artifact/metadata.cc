@@ -255,13 +255,15 @@ absl::Status SettleTarget(const FileFacts& file, bool in_json, KernelMetadata& m
   return absl::OkStatus();
 }
 
-absl::Status SettleShared(const FileFacts& file, bool in_json, KernelMetadata& metadata) {
+absl::Status SettleShared(const FileFacts& file, Level level, bool in_json, KernelMetadata& metadata) {
   if (file.shared_bytes.has_value()) {
     if (in_json && metadata.shared_bytes != *file.shared_bytes) {
       return Contradiction("shared", metadata.shared_bytes, "the file has", *file.shared_bytes);
     }
     metadata.shared_bytes = static_cast<uint32_t>(std::clamp<int64_t>(*file.shared_bytes, 0, INT32_MAX));
   }
+  // Of TTGIR the number is what an earlier compile came to, and the next may have other options.
+  if (level == Level::kTtgir) return absl::OkStatus();
   const uint32_t most = MaxSharedBytes(metadata.target.arch);
   if (metadata.shared_bytes > most) {
     return TooMuchSharedMemory(metadata.name, metadata.shared_bytes,
@@ -313,7 +315,7 @@ absl::StatusOr<KernelMetadata> ReadMetadata(absl::string_view json, Level level,
   TRUN_RETURN_IF_ERROR(SettleTarget(file, parsed.Has("target"), metadata));
   TRUN_RETURN_IF_ERROR(SettleWarps(file, parsed.Has("num_warps"), metadata));
   TRUN_RETURN_IF_ERROR(SettleCluster(file, parsed, metadata));
-  TRUN_RETURN_IF_ERROR(SettleShared(file, parsed.Has("shared"), metadata));
+  TRUN_RETURN_IF_ERROR(SettleShared(file, level, parsed.Has("shared"), metadata));
   TRUN_RETURN_IF_ERROR(CheckComplete(file, level, parsed, metadata));
   return metadata;
 }

@@ -27,7 +27,7 @@ namespace trun {
 //
 // INVALID_ARGUMENT kMetadata: not a JSON object (details: line, column), a value of the wrong type or out of
 // range, a missing key, or a contradiction between JSON and file (details: key). kLaunchShape: more shared
-// memory than any device of the architecture has (TooMuchSharedMemory). kInvalidIr, kArgument,
+// memory than any device of the architecture has (TooMuchSharedMemory), from LLIR on. kInvalidIr, kArgument,
 // kUnsupportedLevel: as ReadSignature. RESOURCE_EXHAUSTED kTooLarge (details: limit).
 absl::StatusOr<KernelMetadata> ReadMetadata(absl::string_view json, Level level, absl::string_view bytes,
                                             absl::string_view kernel_name = {});

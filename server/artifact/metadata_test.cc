@@ -202,6 +202,15 @@ TEST(Metadata, CanonicalFormHasSortedKeysAndNoWhiteSpace) {
   EXPECT_EQ(*CanonicalMetadata(""), "{}");
 }
 
+TEST(Metadata, WhatSharedMemoryAnEarlierCompileOfATtgirCameToIsNoLimitToIt) {
+  const std::string ttgir =
+      "module attributes {\"ttg.num-warps\" = 4 : i32, ttg.target = \"cuda:80\"} {\n"
+      "  tt.func public @k(%a: !tt.ptr<f32>) attributes {noinline = false} {\n    tt.return\n  }\n}\n";
+  const auto metadata = ReadMetadata(R"({"shared": 237568})", Level::kTtgir, ttgir);
+  ASSERT_TRUE(metadata.ok()) << metadata.status();
+  EXPECT_EQ(metadata->shared_bytes, 237568u);
+}
+
 TEST(Metadata, MoreSharedMemoryThanTheArchitectureHasIsNoFaultOfTheMetadata) {
   EXPECT_TRUE(ReadMetadata(R"({"shared": 166912})", Level::kPtx, kPtx).ok());
   const absl::Status status = ReadMetadata(R"({"shared": 166913})", Level::kPtx, kPtx).status();

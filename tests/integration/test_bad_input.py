@@ -6,6 +6,7 @@ One row stands elsewhere: 30 s where a launch names no deadline (server/session/
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -323,10 +324,28 @@ def test_a_zero_or_oversized_grid_is_refused(session: Session, grid: tuple[int, 
         session.launch(kernel, grid, out, 0)
 
 
-def test_too_much_shared_memory_is_refused(session: Session) -> None:
-    with expect(CODE.INVALID_ARGUMENT, "METADATA", "shared", "166912") as caught:
-        session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store", shared=1 << 20))
-    assert caught.error.details["limit"] == "166912"
+@pytest.mark.parametrize("level", ["ttir", "ttgir", "llir", "ptx"])
+def test_too_much_shared_memory_is_refused_at_every_level(session: Session, level: str) -> None:
+    """From source: client/python/tests/test_launch_details.py."""
+    text = kernels.example("matmul_fp16.ttir")
+    fits = session.compile(text, "ttir", options={"num_stages": "2"})
+    right: dict[str, Any] = {"ir": text, "options": {"num_stages": "2"}}
+    wrong: dict[str, Any] = {"ir": text, "options": {"num_stages": "30"}}
+    if level == "ttgir":  # which says nothing of shared memory, until it is lowered: whether it was before or not
+        with expect(CODE.INVALID_ARGUMENT, "LAUNCH_SHAPE"):
+            session.compile(level="ttir", toolchain="3.9.0", **wrong)
+        made = session.compile(text, "ttir", options={"num_stages": "30"}, last_level=kernel_pb2.LEVEL_TTGIR)
+        right, wrong = {"ir": session.artifact(fits.kernel, level)}, {"ir": session.artifact(made.kernel, level)}
+    elif level in ("llir", "ptx"):
+        given = json.loads(fits.info.metadata_json)
+        right = {"ir": session.artifact(fits.kernel, level), "metadata_json": json.dumps(given)}
+        wrong = {**right, "metadata_json": json.dumps({**given, "shared": 1 << 20})}
+    before = session.info().kernels
+    with expect(CODE.INVALID_ARGUMENT, "LAUNCH_SHAPE", "num_stages", "166912") as caught:
+        session.compile(level=level, target="sm_80", toolchain="3.9.0", **wrong)
+    assert caught.error.details["limit"] == "166912" and int(caught.error.details["bytes"]) > 166912
+    assert session.info().kernels == before
+    assert session.compile(level=level, target="sm_80", toolchain="3.9.0", **right).kernel
 
 
 def test_a_memory_quota_is_kept_and_named(daemon: Daemon) -> None:
