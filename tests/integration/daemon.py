@@ -103,6 +103,7 @@ class Daemon:
         text = (self.folder / "stderr.log").read_text()
         assert answered, f"trund ended, or did not serve within {timeout} s; it said: {text}"
         self.connect()
+        grpc.channel_ready_future(self.channel).result(timeout)
 
     def disconnect(self) -> None:
         """No connection of ours is left, nor tried again: a channel comes back to whoever listens at its address."""
