@@ -1,7 +1,7 @@
 // A driver library for tests where there is no GPU: the functions of libcuda that trun calls, with device
-// memory in memfds mapped at its device address, streams on threads, and kernels that are known by name and
-// run on the host (fake_kernels.h). Built as a shared object and loaded as the real one is, through
-// TRUN_LIBCUDA.
+// memory in memfds, at its device address where the host has room there, streams on threads, and kernels that
+// are known by name and run on the host (fake_kernels.h). Built as a shared object and loaded as the real one
+// is, through TRUN_LIBCUDA.
 //
 // Environment, read at each call:
 //   TRUN_FAKE_CUDA_DEVICES   how many GPUs there are (default 1)
@@ -9,7 +9,8 @@
 //   TRUN_FAKE_CUDA_CAPTURING every stream is in a capture
 //   TRUN_FAKE_CUDA_DEVICE_OF_NEW_MEMORY   of which GPU cuMemCreate's memory is (default: as asked for)
 //   TRUN_FAKE_CUDA_FAIL      "cuMemCreate=2,…": these functions return that CUresult
-//   TRUN_FAKE_CUDA_LOG       a file to which the name of every function called is appended, a line each
+//   TRUN_FAKE_CUDA_LOG       a file to which the name of every function called is appended, a line each,
+//                            and what tensor maps were asked for
 #include <cuda.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -27,6 +28,7 @@
 #include <vector>
 
 #include "server/artifact/cubin_facts.h"
+#include "server/device/cuda/fake_driver/fake_calls.h"
 #include "server/device/cuda/fake_driver/fake_kernels.h"
 #include "server/device/cuda/fake_driver/fake_program.h"
 #include "server/device/cuda/fake_driver/fake_streams.h"
@@ -87,22 +89,6 @@ int DeviceOf(int fd) {
   return std::strncmp(name, prefix.c_str(), prefix.size()) == 0 ? std::atoi(name + prefix.size()) : -1;
 }
 
-CUresult Enter(const char* function) {
-  if (const char* const log = std::getenv("TRUN_FAKE_CUDA_LOG")) {
-    const int file = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    if (file >= 0) {
-      dprintf(file, "%s\n", function);
-      close(file);
-    }
-  }
-  const char* const fail = std::getenv("TRUN_FAKE_CUDA_FAIL");
-  if (fail == nullptr) return CUDA_SUCCESS;
-  const std::string list = std::string(",") + fail;
-  const size_t at = list.find(std::string(",") + function + "=");
-  if (at == std::string::npos) return CUDA_SUCCESS;
-  return static_cast<CUresult>(std::atoi(list.c_str() + at + 2 + std::strlen(function)));
-}
-
 int Devices() {
   const char* const count = std::getenv("TRUN_FAKE_CUDA_DEVICES");
   return count == nullptr ? 1 : std::atoi(count);
@@ -132,13 +118,15 @@ Function* AsFunction(CUfunction function) { return reinterpret_cast<Function*>(f
 Stream* AsStream(CUstream stream) { return reinterpret_cast<Stream*>(stream); }
 Event* AsEvent(CUevent event) { return reinterpret_cast<Event*>(event); }
 
+// Null: memory of the device that is not mapped.
+CUresult Copy(void* to, const void* from, size_t bytes) {
+  if (to == nullptr || from == nullptr) return CUDA_ERROR_ILLEGAL_ADDRESS;
+  std::memcpy(to, from, bytes);
+  return CUDA_SUCCESS;
+}
+
 }  // namespace
 
-#define ENTER()                                      \
-  do {                                               \
-    const CUresult injected_ = Enter(__func__);      \
-    if (injected_ != CUDA_SUCCESS) return injected_; \
-  } while (false)
 #define ENTER_CONTEXT() \
   ENTER();              \
   if (const CUresult sticky_ = Context::Get().error(); sticky_ != CUDA_SUCCESS) return sticky_
@@ -334,16 +322,12 @@ CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp* properties,
 CUresult cuMemAddressReserve(CUdeviceptr* address, size_t bytes, size_t, CUdeviceptr hint,
                              unsigned long long) {
   ENTER_CONTEXT();
-  if (bytes < kLeastHinted) hint = 0;
-  void* const at = mmap(reinterpret_cast<void*>(hint), bytes, PROT_NONE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (at == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
-  *address = reinterpret_cast<CUdeviceptr>(at);
-  return CUDA_SUCCESS;
+  *address = Context::Get().Reserve(bytes, bytes < kLeastHinted ? 0 : hint);
+  return *address == 0 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
-CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes) {
+CUresult cuMemAddressFree(CUdeviceptr address, size_t) {
   ENTER_CONTEXT();
-  munmap(reinterpret_cast<void*>(address), bytes);
+  Context::Get().FreeReservation(address);
   return CUDA_SUCCESS;
 }
 CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t, CUmemGenericAllocationHandle handle,
@@ -351,16 +335,11 @@ CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t, CUmemGenericAllocat
   ENTER_CONTEXT();
   const Memory& memory = *reinterpret_cast<Memory*>(handle);
   if (bytes != memory.bytes) return CUDA_ERROR_NOT_SUPPORTED;  // as driver 580.159.04 says
-  void* const at = mmap(reinterpret_cast<void*>(address), bytes, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_FIXED, memory.fd, 0);
-  if (at == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
-  Context::Get().AddMapping(address, bytes);
-  return CUDA_SUCCESS;
+  return Context::Get().Map(address, bytes, memory.fd) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
-CUresult cuMemUnmap(CUdeviceptr address, size_t bytes) {
+CUresult cuMemUnmap(CUdeviceptr address, size_t) {
   ENTER_CONTEXT();
-  Context::Get().RemoveMapping(address);
-  return Context::Unmap(address, bytes) ? CUDA_SUCCESS : CUDA_ERROR_UNKNOWN;
+  return Context::Get().Unmap(address) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 CUresult cuMemSetAccess(CUdeviceptr, size_t, const CUmemAccessDesc*, size_t) {
   ENTER_CONTEXT();
@@ -392,23 +371,23 @@ CUresult cuMemHostUnregister(void*) {
 
 CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void* from, size_t bytes, CUstream stream) {
   ENTER_CONTEXT();
-  return AsStream(stream)->Push(
-      [=] { return Context::Get().Copy(to, reinterpret_cast<CUdeviceptr>(from), bytes, 1); });
+  return AsStream(stream)->Push([=] { return Copy(Context::Get().Host(to, bytes), from, bytes); });
 }
 CUresult cuMemcpyDtoHAsync(void* to, CUdeviceptr from, size_t bytes, CUstream stream) {
   ENTER_CONTEXT();
-  return AsStream(stream)->Push(
-      [=] { return Context::Get().Copy(reinterpret_cast<CUdeviceptr>(to), from, bytes, 2); });
+  return AsStream(stream)->Push([=] { return Copy(to, Context::Get().Host(from, bytes), bytes); });
 }
 CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
   ENTER_CONTEXT();
-  return AsStream(stream)->Push([=] { return Context::Get().Copy(to, from, bytes, 3); });
+  return AsStream(stream)->Push(
+      [=] { return Copy(Context::Get().Host(to, bytes), Context::Get().Host(from, bytes), bytes); });
 }
 CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream stream) {
   ENTER_CONTEXT();
   return AsStream(stream)->Push([=] {
-    if (!Context::Get().Covers(to, bytes)) return CUDA_ERROR_ILLEGAL_ADDRESS;
-    std::memset(reinterpret_cast<void*>(to), value, bytes);
+    char* const host = Context::Get().Host(to, bytes);
+    if (host == nullptr) return CUDA_ERROR_ILLEGAL_ADDRESS;
+    std::memset(host, value, bytes);
     return CUDA_SUCCESS;
   });
 }
@@ -498,18 +477,6 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, voi
     return run(launch);
   });
 }
-CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType, cuuint32_t rank, void* address,
-                                const cuuint64_t* extents, const cuuint64_t*, const cuuint32_t* box,
-                                const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
-                                CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
-  ENTER();
-  if (rank < 1 || rank > 5 || reinterpret_cast<uintptr_t>(address) % 16 != 0) return CUDA_ERROR_INVALID_VALUE;
-  std::memset(map, 0, sizeof(*map));
-  uint64_t words[4] = {reinterpret_cast<uint64_t>(address), rank, extents[0], box[0]};
-  std::memcpy(map, words, sizeof(words));
-  return CUDA_SUCCESS;
-}
-
 // Of the fake alone.
 void trunFakeCudaReset() { Context::Get().Reset(); }
 void trunFakeCudaHold(int held) { Context::Get().Hold(held != 0); }

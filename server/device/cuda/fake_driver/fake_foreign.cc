@@ -69,7 +69,7 @@ CUresult MapShared(int fd, size_t bytes, CUdeviceptr* address) {
   void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (memory == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
   *address = reinterpret_cast<CUdeviceptr>(memory);
-  Context::Get().AddMapping(*address, bytes);
+  Context::Get().AddMapping(*address, bytes, static_cast<char*>(memory));
   return CUDA_SUCCESS;
 }
 
@@ -150,7 +150,7 @@ CUresult cuIpcCloseMemHandle(CUdeviceptr address) {
   return CUDA_SUCCESS;
 }
 CUresult cuPointerGetAttribute(void* value, CUpointer_attribute attribute, CUdeviceptr address) {
-  if (!Context::Get().Covers(address, 1)) return CUDA_ERROR_INVALID_VALUE;
+  if (Context::Get().Host(address, 1) == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const char* const said = std::getenv("TRUN_FAKE_CUDA_MEMORY");
   const char* const owner = std::getenv("TRUN_FAKE_CUDA_OWNER");
   const auto give = [value](auto given) {

@@ -21,8 +21,9 @@ T Parameter(const KernelLaunch& launch, size_t offset) {
 }
 
 bool Store(uint64_t address, uint32_t value) {
-  if (address == 0 || !Context::Get().Covers(address, 4)) return false;
-  std::memcpy(reinterpret_cast<void*>(address), &value, 4);
+  char* const host = Context::Get().Host(address, 4);
+  if (host == nullptr) return false;
+  std::memcpy(host, &value, 4);
   return true;
 }
 
@@ -56,12 +57,14 @@ CUresult Print(const KernelLaunch& launch) {
 // *(*cell) += 1: a pointer that lies in memory.
 CUresult Chase(const KernelLaunch& launch) {
   const auto cell = Parameter<uint64_t>(launch, 0);
-  if (cell == 0 || !Context::Get().Covers(cell, 8)) return CUDA_ERROR_ILLEGAL_ADDRESS;
+  const char* const cell_host = Context::Get().Host(cell, 8);
+  if (cell_host == nullptr) return CUDA_ERROR_ILLEGAL_ADDRESS;
   uint64_t target = 0;
-  std::memcpy(&target, reinterpret_cast<const void*>(cell), 8);
-  if (target == 0 || !Context::Get().Covers(target, 4)) return CUDA_ERROR_ILLEGAL_ADDRESS;
+  std::memcpy(&target, cell_host, 8);
+  const char* const target_host = Context::Get().Host(target, 4);
+  if (target_host == nullptr) return CUDA_ERROR_ILLEGAL_ADDRESS;
   uint32_t value = 0;
-  std::memcpy(&value, reinterpret_cast<const void*>(target), 4);
+  std::memcpy(&value, target_host, 4);
   return Store(target, value + 1) ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
 }
 

@@ -11,6 +11,11 @@
 #include <utility>
 
 namespace trun::fake_cuda {
+namespace {
+
+constexpr int kReserved = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+}  // namespace
 
 Context& Context::Get() {
   static Context* const context = new Context;
@@ -32,15 +37,10 @@ void Context::SetError(CUresult error) {
   error_.compare_exchange_strong(none, error);
 }
 
-bool Context::Unmap(uint64_t address, uint64_t bytes) {
-  return mmap(reinterpret_cast<void*>(address), bytes, PROT_NONE,
-              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
-}
-
 void Context::Reset() {
   MutexLock lock(&mu_);
-  for (const auto& [address, bytes] : mappings_) {
-    if (!Unmap(address, bytes)) std::abort();
+  for (const auto& [address, mapping] : mappings_) {
+    if (!UnmapLocked(address, mapping)) std::abort();
   }
   mappings_.clear();
   printed_.clear();
@@ -50,9 +50,67 @@ void Context::Reset() {
   error_.store(CUDA_SUCCESS);
 }
 
-void Context::AddMapping(CUdeviceptr address, size_t bytes) {
+CUdeviceptr Context::Reserve(size_t bytes, CUdeviceptr hint) {
   MutexLock lock(&mu_);
-  mappings_[address] = bytes;
+  const auto next = reservations_.lower_bound(hint);
+  const bool is_free =
+      hint != 0 && (next == reservations_.end() || next->first >= hint + bytes) &&
+      (next == reservations_.begin() || std::prev(next)->first + std::prev(next)->second.bytes <= hint);
+  void* const wanted = reinterpret_cast<void*>(is_free ? hint : 0);
+  void* const at = mmap(wanted, bytes, PROT_NONE, kReserved, -1, 0);
+  if (is_free && at != wanted) {  // the thread sanitizer has its own use for it
+    if (at != MAP_FAILED) munmap(at, bytes);
+    reservations_[hint] = {bytes, false};
+    return hint;
+  }
+  if (at == MAP_FAILED) return 0;
+  const auto address = reinterpret_cast<CUdeviceptr>(at);
+  reservations_[address] = {bytes, true};
+  return address;
+}
+
+void Context::FreeReservation(CUdeviceptr address) {
+  MutexLock lock(&mu_);
+  const auto it = reservations_.find(address);
+  if (it == reservations_.end()) return;
+  if (it->second.of_host) munmap(reinterpret_cast<void*>(address), it->second.bytes);
+  reservations_.erase(it);
+}
+
+bool Context::IsOfHost(CUdeviceptr address) {
+  const auto next = reservations_.upper_bound(address);
+  if (next == reservations_.begin()) return false;
+  const auto it = std::prev(next);
+  return it->second.of_host && address - it->first < it->second.bytes;
+}
+
+bool Context::Map(CUdeviceptr address, size_t bytes, int fd) {
+  MutexLock lock(&mu_);
+  const bool of_host = IsOfHost(address);
+  void* const at = mmap(of_host ? reinterpret_cast<void*>(address) : nullptr, bytes, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | (of_host ? MAP_FIXED : 0), fd, 0);
+  if (at == MAP_FAILED) return false;
+  mappings_[address] = {bytes, static_cast<char*>(at)};
+  return true;
+}
+
+bool Context::UnmapLocked(CUdeviceptr address, const Mapping& mapping) {
+  if (!IsOfHost(address)) return munmap(mapping.host, mapping.bytes) == 0;
+  return mmap(mapping.host, mapping.bytes, PROT_NONE, kReserved | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
+bool Context::Unmap(CUdeviceptr address) {
+  MutexLock lock(&mu_);
+  const auto it = mappings_.find(address);
+  if (it == mappings_.end()) return false;
+  const Mapping mapping = it->second;
+  mappings_.erase(it);
+  return UnmapLocked(address, mapping);
+}
+
+void Context::AddMapping(CUdeviceptr address, size_t bytes, char* host) {
+  MutexLock lock(&mu_);
+  mappings_[address] = {bytes, host};
 }
 
 void Context::RemoveMapping(CUdeviceptr address) {
@@ -60,20 +118,14 @@ void Context::RemoveMapping(CUdeviceptr address) {
   mappings_.erase(address);
 }
 
-bool Context::Covers(CUdeviceptr address, size_t bytes) {
+char* Context::Host(CUdeviceptr address, size_t bytes) {
   MutexLock lock(&mu_);
   auto it = mappings_.upper_bound(address);
-  if (it == mappings_.begin()) return false;
+  if (it == mappings_.begin()) return nullptr;
   --it;
   const uint64_t offset = address - it->first;
-  return offset <= it->second && bytes <= it->second - offset;
-}
-
-CUresult Context::Copy(CUdeviceptr to, CUdeviceptr from, size_t bytes, int device_sides) {
-  if ((device_sides & 1) != 0 && !Covers(to, bytes)) return CUDA_ERROR_ILLEGAL_ADDRESS;
-  if ((device_sides & 2) != 0 && !Covers(from, bytes)) return CUDA_ERROR_ILLEGAL_ADDRESS;
-  std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
-  return CUDA_SUCCESS;
+  const bool is_whole = offset <= it->second.bytes && bytes <= it->second.bytes - offset;
+  return is_whole ? it->second.host + offset : nullptr;
 }
 
 void Context::Hold(bool held) {

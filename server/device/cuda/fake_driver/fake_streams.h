@@ -29,13 +29,18 @@ class Context {
   // Forgets the error, and unmaps what a lost context left behind; reserved addresses stay reserved.
   void Reset();
 
-  void AddMapping(CUdeviceptr address, size_t bytes);
+  // Addresses of the device: `hint`, or where that is zero or taken, others. They are the host's too, so that
+  // a test's program can look at its memory, unless the host has no room there. 0: there are none.
+  CUdeviceptr Reserve(size_t bytes, CUdeviceptr hint);
+  void FreeReservation(CUdeviceptr address);
+  // Memory of a descriptor, in a reservation. False: the kernel refused.
+  bool Map(CUdeviceptr address, size_t bytes, int fd);
+  bool Unmap(CUdeviceptr address);
+  // The device's memory at `address` lies at `host`, and is the caller's.
+  void AddMapping(CUdeviceptr address, size_t bytes, char* host);
   void RemoveMapping(CUdeviceptr address);
-  // Gives the pages behind a mapping back and keeps the addresses reserved. False: the kernel refused.
-  static bool Unmap(uint64_t address, uint64_t bytes);
-  bool Covers(CUdeviceptr address, size_t bytes);
-  // Bit 0 of `device_sides`: the target is the device's, bit 1: the source.
-  CUresult Copy(CUdeviceptr to, CUdeviceptr from, size_t bytes, int device_sides);
+  // Where the device's memory lies in this process; null where not all of it is mapped.
+  char* Host(CUdeviceptr address, size_t bytes);
 
   // While held, kernels of streams do not begin.
   void Hold(bool held);
@@ -53,7 +58,19 @@ class Context {
   CondVar changed_;
   bool held_ ABSL_GUARDED_BY(mu_) = false;
   int users_ ABSL_GUARDED_BY(mu_) = 0;
-  std::map<CUdeviceptr, size_t> mappings_ ABSL_GUARDED_BY(mu_);
+  struct Mapping {
+    size_t bytes = 0;
+    char* host = nullptr;
+  };
+  struct Reservation {
+    size_t bytes = 0;
+    bool of_host = false;
+  };
+  bool IsOfHost(CUdeviceptr address) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool UnmapLocked(CUdeviceptr address, const Mapping& mapping) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  std::map<CUdeviceptr, Reservation> reservations_ ABSL_GUARDED_BY(mu_);
+  std::map<CUdeviceptr, Mapping> mappings_ ABSL_GUARDED_BY(mu_);
   std::string printed_ ABSL_GUARDED_BY(mu_);
 };
 
