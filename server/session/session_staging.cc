@@ -72,6 +72,7 @@ absl::Status SessionImpl::FreeStaging(absl::string_view handle) {
     staging_areas_.erase(std::string(handle));
   }
   MutexLock attach_lock(&area->attach_mu);
+  area->freed = true;
   MutexLock launch_lock(&launch_mu_);
   if (binding_.executor() == nullptr || area->attached_to != binding_.generation()) return absl::OkStatus();
   // Nobody waits for it: an executor that is lost has no areas.
@@ -106,6 +107,9 @@ absl::StatusOr<std::string> SessionImpl::AttachStaging(SharedStaging& area) {
     std::string unregistered;  // read once it is not outstanding any more
   };
   MutexLock attach_lock(&area.attach_mu);
+  if (area.freed) {
+    return NotFound(Reason::kHandle, "the staging area was freed while a copy was under way");
+  }
   const auto answer = std::make_shared<Answer>();
   uint64_t generation = 0;
   {

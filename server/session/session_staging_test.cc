@@ -159,6 +159,42 @@ TEST_F(SessionStagingTest, TheExecutorOfAClosedSessionEndsInTheBackgroundAndBefo
   EXPECT_EQ(executors_.live(), 0);
 }
 
+TEST_F(SessionStagingTest, AnAreaThatIsFreedWhileACopyRunsLivesUntilTheCopyIsDone) {
+  const StagingInfo staging = Create();
+  const device::MappedMemory ours = *device::MappedMemory::Map(staging.descriptor, staging.bytes);
+  std::memset(ours.data(), 'x', kMiB);
+  executors_.HoldTransfers();
+  std::thread copy([&] { EXPECT_TRUE(Move(staging.handle, {0, tensor_, 0, kMiB}).ok()); });
+  executors_.AwaitHeldTransfer();
+  EXPECT_TRUE(session_->FreeStaging(staging.handle).ok());
+  EXPECT_EQ(GetReason(session_->FreeStaging(staging.handle)), Reason::kHandle);
+  EXPECT_EQ(GetReason(Move(staging.handle, {0, tensor_, 0, 16})), Reason::kHandle) << "another copy";
+  executors_.ReleaseTransfers();
+  copy.join();
+  std::string read(kMiB, ' ');
+  ASSERT_TRUE(session_->Read(tensor_, 0, absl::MakeSpan(&read[0], read.size())).ok());
+  EXPECT_EQ(read, std::string(kMiB, 'x'));
+}
+
+// It would stay mapped in that executor, and nobody could let go of it.
+TEST_F(SessionStagingTest, AnAreaThatWasFreedWhileACopyRanIsNotGivenToTheNextExecutor) {
+  const StagingInfo staging = Create();
+  executors_.HoldTransfers();
+  std::thread copy([&] {
+    const absl::Status status = Move(staging.handle, {0, tensor_, 0, kMiB});
+    EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
+    EXPECT_EQ(GetReason(status), Reason::kHandle) << status;
+  });
+  executors_.AwaitHeldTransfer();
+  EXPECT_TRUE(session_->FreeStaging(staging.handle).ok());
+  executors_.Kill();
+  executors_.ReleaseTransfers(Unavailable(Reason::kExecutorLost, "the fake executor was killed"));
+  copy.join();
+  const StagingInfo other = Create();
+  EXPECT_TRUE(Move(other.handle, {0, tensor_, 0, 16}).ok());
+  EXPECT_EQ(executors_.staging_areas(), 1);
+}
+
 TEST_F(SessionStagingTest, ACopyUnderWayEndsWithTheSession) {
   const StagingInfo staging = Create();
   std::thread copies([&] {

@@ -40,6 +40,7 @@ class SharedStaging {
 
   // Held while an executor is given the area; before the session's locks.
   Mutex attach_mu;
+  bool freed ABSL_GUARDED_BY(attach_mu) = false;        // and never attached again
   uint64_t attached_to ABSL_GUARDED_BY(attach_mu) = 0;  // generation of the executor that has it
   std::string unregistered ABSL_GUARDED_BY(attach_mu);  // why that one's driver refused it
 

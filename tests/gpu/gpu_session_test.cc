@@ -3,16 +3,11 @@
 // real executor processes.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdio>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -20,140 +15,10 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "server/executor/control/awaited.h"
-#include "server/executor/control/canary/canary.h"
-#include "server/executor/control/subprocess_executor_factory.h"
-#include "server/session/session_registry.h"
+#include "tests/gpu/gpu_session_fixture.h"
 
 namespace trun {
 namespace {
-
-using SteadyClock = std::chrono::steady_clock;
-
-bool OnARealGpu() { return std::getenv("TRUN_TEST_LIBCUDA") != nullptr; }
-
-std::string TestData(const std::string& name) {
-  const char* const folder = std::getenv("TRUN_TESTDATA");
-  std::ifstream file((folder != nullptr ? std::string(folder) : std::string("testdata")) + "/" + name,
-                     std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
-// A figure for bench/baselines, where it is measured on a GPU.
-void Figure(const char* name, double value, const char* unit) {
-  if (OnARealGpu()) std::printf("FIGURE %s %.4g %s\n", name, value, unit);
-}
-
-double MillisecondsSince(SteadyClock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(SteadyClock::now() - begin).count();
-}
-
-std::shared_ptr<const CompiledKernel> Kernel(const std::string& file, const std::string& name,
-                                             std::vector<KernelArgument> arguments) {
-  auto kernel = std::make_shared<CompiledKernel>();
-  kernel->signature = {name, std::move(arguments)};
-  kernel->metadata.name = name;
-  kernel->metadata.num_warps = 1;
-  kernel->metadata.triton_version = "3.2.0";
-  kernel->artifacts[Level::kCubin] = {Level::kCubin, TestData(file)};
-  return kernel;
-}
-
-KernelArgument Pointer() { return {"", KernelArgument::Kind::kPointer, ScalarType::kUnspecified, 8, 1, ""}; }
-KernelArgument Word() { return {"", KernelArgument::Kind::kScalar, ScalarType::kI32, 4, 1, ""}; }
-
-class GpuSessionTest : public ::testing::Test {
- protected:
-  void SetUp() override { Start(/*warm_spares=*/true); }
-
-  void Start(bool warm_spares) {
-    const auto here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-    std::string executor = (here.parent_path() / "bin" / "trun-executor").string();
-    std::string library = (here / "libtrun_fake_cuda.so").string();
-    if (const char* const real = std::getenv("TRUN_TEST_LIBCUDA")) library = real;
-    SubprocessExecutorFactoryOptions options;
-    options.devices = {CudaExecutorCommand(executor, 0, library)};
-    options.canary = [](ExecutorControl* spare) { return RunCanary(spare, absl::Seconds(10)); };
-    options.stderr_fd = 2;
-    options.warm_spares = warm_spares;
-    auto factory = SubprocessExecutorFactory::Create(options);
-    ASSERT_TRUE(factory.ok()) << factory.status();
-    factory_ = *std::move(factory);
-    const auto devices = factory_->Devices();
-    ASSERT_TRUE(devices[0].usable.ok()) << devices[0].usable;
-    SessionRegistryOptions registry;
-    registry.default_device = "cuda:0";
-    registry_ = SessionRegistry::Create(registry, factory_.get(), Clock::Real());
-  }
-
-  void WaitForSpare() {
-    // The canary needs a spare: one that is not there yet is started and waited for.
-    for (int i = 0; i < 200; ++i) {
-      if (factory_->HasSpare("cuda:0")) return;
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    FAIL() << "no spare executor within 4 s";
-  }
-
-  std::shared_ptr<Session> Open() {
-    auto session = registry_->Open({"uid:1", "test", "", absl::Seconds(300), 0});
-    EXPECT_TRUE(session.ok()) << session.status();
-    return session.ok() ? *session : nullptr;
-  }
-  static std::shared_ptr<char> MapWhole(const StagingInfo& staging) {
-    void* const mapped =
-        mmap(nullptr, staging.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, staging.descriptor.get(), 0);
-    EXPECT_NE(mapped, MAP_FAILED);
-    return std::shared_ptr<char>(static_cast<char*>(mapped),
-                                 [bytes = staging.bytes](char* p) { munmap(p, bytes); });
-  }
-  static TensorInfo New(Session& session, uint64_t words) {
-    auto infos = session.Allocate({TensorSpec{ScalarType::kI32, {words}}});
-    EXPECT_TRUE(infos.ok()) << infos.status();
-    return infos.ok() ? infos->at(0) : TensorInfo();
-  }
-  static std::string Add(Session& session, const std::string& file, const std::string& name,
-                         std::vector<KernelArgument> arguments) {
-    auto handle = session.AddKernel(Kernel(file, name, std::move(arguments)));
-    EXPECT_TRUE(handle.ok()) << handle.status();
-    return handle.ok() ? *handle : "";
-  }
-  static std::string AddFill(Session& session) {
-    return Add(session, "conformance.sm_90.cubin", "fill", {Pointer(), Word()});
-  }
-  static SessionLaunch Fill(const std::string& kernel, const TensorInfo& tensor, int64_t addend) {
-    SessionLaunch launch;
-    launch.kernel = kernel;
-    launch.grid = {2};
-    launch.arguments = {TensorReference{tensor.handle, 0}, addend};
-    return launch;
-  }
-  static SessionLaunch On(const std::string& kernel, const TensorInfo& tensor) {
-    SessionLaunch launch;
-    launch.kernel = kernel;
-    launch.grid = {1};
-    launch.arguments = {TensorReference{tensor.handle, 0}};
-    return launch;
-  }
-  static LaunchResult Run(Session& session, const SessionLaunch& launch) {
-    Awaited<LaunchResult> result;
-    const auto sequence = session.Launch(launch, result.callback());
-    if (sequence.ok()) return result.Wait();
-    LaunchResult refused;
-    refused.status = sequence.status();
-    return refused;
-  }
-  static std::vector<int32_t> Words(Session& session, const TensorInfo& tensor, size_t count) {
-    std::vector<int32_t> words(count, -1);
-    const absl::Status read =
-        session.Read(tensor.handle, 0, absl::MakeSpan(reinterpret_cast<char*>(words.data()), 4 * count));
-    EXPECT_TRUE(read.ok()) << read;
-    return words;
-  }
-
-  std::unique_ptr<SubprocessExecutorFactory> factory_;
-  std::unique_ptr<SessionRegistry> registry_;
-};
 
 TEST_F(GpuSessionTest, TensorsAreZeroWrittenFilledCopiedAndReadAlsoWhenTheirMemoryIsUsedAgain) {
   const auto session = Open();
@@ -442,25 +307,41 @@ class GpuWithoutSparesTest : public GpuSessionTest {
   void SetUp() override { Start(/*warm_spares=*/false); }
 };
 
-TEST_F(GpuWithoutSparesTest, AFaultStillCostsItsOwnLaunchAndTheNextOneWaitsForAnExecutor) {
+// A new executor makes a context, which takes most of the time (130 to 330 ms on an H200) and more while
+// another program on the box makes or ends one: the driver does that for one at a time. So the median of some
+// rounds is held to the 500 ms, and rounds that miss it are done again, twice at most: what trund and
+// the executor add is in all of them, what others do is not.
+TEST_F(GpuWithoutSparesTest, AFaultStillCostsItsOwnLaunchAndTheNextOneRunsWithin500Milliseconds) {
+  constexpr int kRounds = 5, kTries = 3;
   const auto session = Open();
   ASSERT_NE(session, nullptr);
   const std::string fill = AddFill(*session);
   const std::string illegal = Add(*session, "faults.sm_90.cubin", "illegal", {Pointer()});
-  for (int round = 1; round <= 3; ++round) {
-    const TensorInfo tensor = New(*session, 64);
-    ASSERT_TRUE(Run(*session, Fill(fill, tensor, 4)).status.ok());
-    EXPECT_EQ(GetReason(Run(*session, On(illegal, New(*session, 64))).status), Reason::kIllegalAddress);
-    ASSERT_FALSE(factory_->HasSpare("cuda:0"));
-    const auto known = SteadyClock::now();
-    const LaunchResult again = Run(*session, Fill(fill, tensor, 3));
-    const double took = MillisecondsSince(known);
-    EXPECT_TRUE(again.status.ok()) << again.status;
-    Figure("relaunch_without_spare_ms", took, "ms");
-    EXPECT_LE(took, 2000) << "a figure is taken of it; the bar of 500 ms is held with a spare";
-    EXPECT_EQ(Words(*session, tensor, 2), std::vector<int32_t>({3, 4}));
-    EXPECT_EQ(session->statistics().executor_restarts, static_cast<uint64_t>(round));
+  uint64_t faults = 0;
+  double median = 0;
+  for (int attempt = 1; attempt <= kTries; ++attempt) {
+    std::vector<double> took_ms;
+    for (int round = 0; round < kRounds; ++round) {
+      const TensorInfo tensor = New(*session, 64);
+      ASSERT_TRUE(Run(*session, Fill(fill, tensor, 4)).status.ok());
+      EXPECT_EQ(GetReason(Run(*session, On(illegal, New(*session, 64))).status), Reason::kIllegalAddress);
+      ASSERT_FALSE(factory_->HasSpare("cuda:0"));
+      const auto known = SteadyClock::now();
+      const LaunchResult again = Run(*session, Fill(fill, tensor, 3));
+      took_ms.push_back(MillisecondsSince(known));
+      EXPECT_TRUE(again.status.ok()) << again.status;
+      EXPECT_LE(took_ms.back(), 2000) << "no round, whatever else the box does";
+      EXPECT_EQ(Words(*session, tensor, 2), std::vector<int32_t>({3, 4}));
+      EXPECT_EQ(session->statistics().executor_restarts, ++faults);
+    }
+    std::sort(took_ms.begin(), took_ms.end());
+    median = took_ms[kRounds / 2];
+    Figure("relaunch_without_spare_fastest_ms", took_ms.front(), "ms");
+    Figure("relaunch_without_spare_ms", median, "ms");
+    Figure("relaunch_without_spare_slowest_ms", took_ms.back(), "ms");
+    if (median <= 500) break;
   }
+  EXPECT_LE(median, 500) << "in each of " << kTries << " tries";
 }
 
 TEST_F(GpuSessionTest, TheHealthOfADeviceIsWhatItsCanarySays) {

@@ -40,6 +40,9 @@ struct FakeExecutors::State {
   bool host_memory ABSL_GUARDED_BY(mu) = true;
   std::string unregistered ABSL_GUARDED_BY(mu);
   int staging_areas ABSL_GUARDED_BY(mu) = 0;
+  bool transfers_held ABSL_GUARDED_BY(mu) = false;
+  CondVar transfer_held;
+  std::vector<std::function<void(const absl::Status&)>> held_transfers ABSL_GUARDED_BY(mu);
   FakeExecutor* newest ABSL_GUARDED_BY(mu) = nullptr;
   std::vector<FakeExecutor*> executors ABSL_GUARDED_BY(mu);
   std::map<uint64_t, Range> allocations ABSL_GUARDED_BY(mu);
@@ -162,6 +165,16 @@ class FakeExecutor final : public ExecutorControl {
     char* const host = staging_[range.area].data() + range.offset;
     if (status.ok() && to_device) std::memcpy(device, host, range.bytes);
     if (status.ok() && !to_device) std::memcpy(host, device, range.bytes);
+    {
+      MutexLock lock(&state_->mu);
+      if (state_->transfers_held) {
+        state_->held_transfers.push_back([status, done = std::move(done)](const absl::Status& instead) {
+          done(instead.ok() ? status : instead);
+        });
+        state_->transfer_held.SignalAll();
+        return;
+      }
+    }
     done(std::move(status));
   }
   absl::Status Fill(uint64_t address, uint64_t bytes, absl::string_view pattern) override {
@@ -377,6 +390,23 @@ void FakeExecutors::RefuseToRegister(std::string why) {
 int FakeExecutors::staging_areas() const {
   MutexLock lock(&state_->mu);
   return state_->staging_areas;
+}
+void FakeExecutors::HoldTransfers() {
+  MutexLock lock(&state_->mu);
+  state_->transfers_held = true;
+}
+void FakeExecutors::AwaitHeldTransfer() {
+  MutexLock lock(&state_->mu);
+  while (state_->held_transfers.empty()) state_->transfer_held.Wait(&state_->mu);
+}
+void FakeExecutors::ReleaseTransfers(const absl::Status& status) {
+  std::vector<std::function<void(const absl::Status&)>> held;
+  {
+    MutexLock lock(&state_->mu);
+    state_->transfers_held = false;
+    held.swap(state_->held_transfers);
+  }
+  for (const auto& answer : held) answer(status);
 }
 void FakeExecutors::Hold() {
   MutexLock lock(&state_->mu);

@@ -38,6 +38,11 @@ class FakeExecutors {
   void AddForeign(const std::string& handle, const UniqueFd& memory, uint64_t bytes);
   void RefuseToRegister(std::string why);  // of MapStaging
   int staging_areas() const;               // of the newest executor
+  // While held, transfers move their bytes and are not answered.
+  void HoldTransfers();
+  void AwaitHeldTransfer();
+  // With `status`, where it is an error, in place of their own.
+  void ReleaseTransfers(const absl::Status& status = absl::OkStatus());
   // While held, launches queue up and none is done.
   void Hold();
   void Release();
