@@ -3,11 +3,13 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/base/status.h"
 
 namespace trun::cli {
@@ -129,6 +131,33 @@ absl::StatusOr<ArgSpec> ParseArgSpec(absl::string_view text, bool output) {
     spec.value = IntegerScalar{std::string(value)};
   }
   return spec;
+}
+
+absl::Status AddIm2col(absl::string_view text, std::vector<ArgSpec>* specs) {
+  constexpr absl::string_view kExample = "NAME=LOWER:UPPER[:STRIDES] is needed, as in x=-1,-1:-1,-1:1,2,2,1";
+  const size_t equals = text.find('=');
+  if (equals == absl::string_view::npos) return Bad(text, kExample);
+  const absl::string_view key = absl::StripAsciiWhitespace(text.substr(0, equals));
+  const std::vector<absl::string_view> parts = absl::StrSplit(text.substr(equals + 1), ':');
+  if (parts.size() < 2 || parts.size() > 3) return Bad(text, kExample);
+  Im2col box;
+  for (const absl::string_view number : absl::StrSplit(parts[0], ',')) {
+    if (!absl::SimpleAtoi(number, &box.lower_corner.emplace_back())) return Bad(text, kExample);
+  }
+  for (const absl::string_view number : absl::StrSplit(parts[1], ',')) {
+    if (!absl::SimpleAtoi(number, &box.upper_corner.emplace_back())) return Bad(text, kExample);
+  }
+  if (parts.size() == 3) {
+    for (const absl::string_view number : absl::StrSplit(parts[2], ',')) {
+      if (!absl::SimpleAtoi(number, &box.element_strides.emplace_back())) return Bad(text, kExample);
+    }
+  }
+  for (ArgSpec& spec : *specs) {
+    if (spec.key != key) continue;
+    spec.im2col = std::move(box);
+    return absl::OkStatus();
+  }
+  return Bad(text, absl::StrCat("no --arg or --out is called '", key, "'"));
 }
 
 std::string DescribeArgument(size_t position, const std::vector<ArgumentInfo>& arguments) {

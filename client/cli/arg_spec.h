@@ -10,6 +10,7 @@
 #ifndef TRUN_CLIENT_CLI_ARG_SPEC_H_
 #define TRUN_CLIENT_CLI_ARG_SPEC_H_
 
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "client/cli/generator.h"
 #include "common/ir/scalar_type.h"
 #include "trun/kernel.h"
+#include "trun/launch.h"
 
 namespace trun::cli {
 
@@ -50,6 +52,7 @@ struct ArgSpec {
   std::string key;
   bool output = false;  // --out: shown after the run
   std::variant<GeneratedTensor, FileTensor, FloatScalar, IntegerScalar, NullPointer> value;
+  std::optional<Im2col> im2col;  // --im2col, of a tensor for a descriptor of im2col mode
 
   bool IsTensor() const {
     return std::holds_alternative<GeneratedTensor>(value) || std::holds_alternative<FileTensor>(value);
@@ -58,6 +61,10 @@ struct ArgSpec {
 
 // INVALID_ARGUMENT kArgument with what is wrong and an example.
 absl::StatusOr<ArgSpec> ParseArgSpec(absl::string_view text, bool output);
+
+// "x=-1,-1:-1,-1" or "x=-1,-1:-1,-1:1,2,2,1", the corners of a descriptor in im2col mode and its steps: sets
+// them in the spec of that key. INVALID_ARGUMENT kArgument with what is wrong and an example.
+absl::Status AddIm2col(absl::string_view text, std::vector<ArgSpec>* specs);
 
 // Which spec is which argument of the kernel: the result has one index into `specs` for each argument.
 // INVALID_ARGUMENT kArgument naming every argument that is missing, unknown or given twice, and a tensor

@@ -85,6 +85,30 @@ TEST(ArgSpecTest, TensorsFilesAndScalarsAreToldApart) {
   EXPECT_TRUE(std::holds_alternative<NullPointer>(Parse("p=null").value));
 }
 
+TEST(Im2colTest, WhatNamesNoTensorOrIsNoListOfNumbersIsRefused) {
+  std::vector<ArgSpec> specs = {Parse("x=f16[2,14,9,64]")};
+  for (const char* bad :
+       {"x", "x=", "x=-1,-1", "x=-1,-1:a", "x=-1,,1:0", "x=0:0:1:1", "x=0:0:-1", "x=0:4294967296"}) {
+    const absl::Status status = AddIm2col(bad, &specs);
+    EXPECT_EQ(GetReason(status), Reason::kArgument) << bad;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("NAME=LOWER:UPPER[:STRIDES]")) << bad;
+  }
+  EXPECT_THAT(std::string(AddIm2col("y=0:0", &specs).message()),
+              HasSubstr("no --arg or --out is called 'y'"));
+  EXPECT_FALSE(specs[0].im2col.has_value());
+}
+
+TEST(Im2colTest, CornersAndStepsAreOfTheArgumentThatTheyName) {
+  std::vector<ArgSpec> specs = {Parse("y=f16[4]"), Parse("x=f16[2,14,9,64]")};
+  ASSERT_TRUE(AddIm2col("x=-1,-2:3,-4", &specs).ok());
+  EXPECT_FALSE(specs[0].im2col.has_value());
+  EXPECT_THAT(specs[1].im2col->lower_corner, ::testing::ElementsAre(-1, -2));
+  EXPECT_THAT(specs[1].im2col->upper_corner, ::testing::ElementsAre(3, -4));
+  EXPECT_TRUE(specs[1].im2col->element_strides.empty());
+  ASSERT_TRUE(AddIm2col(" x =0:0:1,2,1", &specs).ok());
+  EXPECT_THAT(specs[1].im2col->element_strides, ::testing::ElementsAre(1, 2, 1));
+}
+
 TEST(BindTest, EveryMissingArgumentIsNamed) {
   const absl::Status status = BindArguments({Parse("y=f32[4]")}, kAdd).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "client/cli/element.h"
 #include "client/cli/npy.h"
 #include "common/base/status.h"
@@ -80,18 +81,28 @@ absl::StatusOr<Argument> ScalarArgument(const ArgSpec& spec, const ArgumentInfo&
   return Argument(*value);
 }
 
-// The block of a descriptor's declared type: "fp16[64, 32]" → {64, 32}.
-std::vector<uint32_t> BlockShape(const std::string& descriptor_type) {
-  std::vector<uint32_t> block;
-  const size_t open = descriptor_type.find('[');
-  if (open == std::string::npos) return block;
-  for (absl::string_view part :
-       absl::StrSplit(descriptor_type.substr(open + 1), absl::ByAnyChar(",] "), absl::SkipEmpty())) {
-    uint32_t size = 0;
-    if (!absl::SimpleAtoi(part, &size)) return {};
-    block.push_back(size);
+// A descriptor's declared type: "fp16[64, 32]", "fp16[64, 32], input_rank=4" of im2col mode, "[?, ?]" where
+// the file tells no more than the rank.
+struct DescriptorType {
+  size_t rank = 0;              // of the tensor
+  std::vector<uint32_t> block;  // empty: not known
+};
+
+DescriptorType ParseDescriptorType(absl::string_view text) {
+  DescriptorType type;
+  const size_t open = text.find('['), close = text.find(']');
+  if (open == absl::string_view::npos || close == absl::string_view::npos || close < open) return type;
+  const std::vector<absl::string_view> sizes =
+      absl::StrSplit(text.substr(open + 1, close - open - 1), absl::ByAnyChar(", "), absl::SkipEmpty());
+  type.rank = sizes.size();
+  for (const absl::string_view size : sizes) {
+    if (absl::SimpleAtoi(size, &type.block.emplace_back())) continue;
+    type.block.clear();
+    break;
   }
-  return block;
+  absl::string_view behind = text.substr(close + 1);
+  if (absl::ConsumePrefix(&behind, ", input_rank=") && !absl::SimpleAtoi(behind, &type.rank)) type.rank = 0;
+  return type;
 }
 
 absl::StatusOr<Argument> DescriptorArgument(const ArgSpec& spec, const ArgumentInfo& argument,
@@ -99,11 +110,13 @@ absl::StatusOr<Argument> DescriptorArgument(const ArgSpec& spec, const ArgumentI
   TensorDescriptor descriptor;
   descriptor.base = {tensor.handle(), 0};
   descriptor.shape = tensor.shape();
-  descriptor.block_shape = BlockShape(argument.descriptor_type);
-  if (descriptor.block_shape.size() != descriptor.shape.size()) {
+  const DescriptorType type = ParseDescriptorType(argument.descriptor_type);
+  descriptor.block_shape = type.block;
+  descriptor.im2col = spec.im2col;
+  if (type.rank != descriptor.shape.size()) {
     return Bad(spec,
                absl::StrCat("the tensor has ", descriptor.shape.size(), " dimensions and the descriptor ",
-                            argument.descriptor_type, " has ", descriptor.block_shape.size()));
+                            argument.descriptor_type, " has ", type.rank));
   }
   descriptor.strides.assign(descriptor.shape.size(), 1);
   for (size_t i = descriptor.shape.size() - 1; i > 0; --i) {
@@ -161,6 +174,9 @@ absl::StatusOr<KernelArguments> MakeArguments(const std::vector<ArgSpec>& specs,
   for (size_t i = 0; i < bound.size(); ++i) {
     const ArgSpec& spec = specs[bound[i]];
     const ArgumentInfo& argument = kernel.arguments[i];
+    if (spec.im2col.has_value() && argument.kind != ArgumentInfo::Kind::kTensorDescriptor) {
+      return Bad(spec, "--im2col is for a tensor descriptor, which this argument is not");
+    }
     if (std::holds_alternative<NullPointer>(spec.value)) {
       result.launch.emplace_back(nullptr);
     } else if (!spec.IsTensor()) {

@@ -126,6 +126,7 @@ absl::StatusOr<MatrixInput> ReadInput(const MatrixOptions& options, Invocation& 
   } else {
     TRUN_ASSIGN_OR_RETURN(input.arguments.bundle, BundleOfSignature(*input.python, options.signature));
   }
+  TRUN_RETURN_IF_ERROR(options.run.AddIm2cols(&input.arguments.specs));
   return input;
 }
 

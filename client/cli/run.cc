@@ -170,6 +170,7 @@ absl::StatusOr<int> Run(const RunOptions& options, Invocation& invocation) {
   } else {
     TRUN_ASSIGN_OR_RETURN(specialised.specs, options.run.Specs());
   }
+  TRUN_RETURN_IF_ERROR(options.run.AddIm2cols(&specialised.specs));
   const std::vector<ArgSpec>& specs = specialised.specs;
   TRUN_ASSIGN_OR_RETURN(const absl::Duration deadline, ParseDuration(options.deadline));
   TRUN_ASSIGN_OR_RETURN(LaunchOptions launch_options, ParseWatch(options));

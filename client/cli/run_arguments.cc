@@ -15,6 +15,11 @@ void RunArguments::AddTo(CLI::App& command) {
   command.add_option("-o,--out", outs, "A tensor to show after the run: c=f32[512,256]")
       ->type_name("NAME=TENSOR")
       ->allow_extra_args(false);
+  command
+      .add_option("--im2col", im2cols,
+                  "Corners of the box of a tensor descriptor in im2col mode, and its steps: x=-1,-1:-1,-1")
+      ->type_name("NAME=LOWER:UPPER[:STRIDES]")
+      ->allow_extra_args(false);
   command.add_option("-g,--grid", grid, "Programs in x[,y[,z]]; expressions over the arguments are fine")
       ->type_name("X[,Y[,Z]]")
       ->capture_default_str();
@@ -33,6 +38,14 @@ absl::StatusOr<std::vector<ArgSpec>> RunArguments::Specs() const {
     }
   }
   return specs;
+}
+
+absl::Status RunArguments::AddIm2cols(std::vector<ArgSpec>* specs) const {
+  for (const std::string& text : im2cols) {
+    const absl::Status added = AddIm2col(text, specs);
+    if (!added.ok()) return Annotate(added, "--im2col");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Variables> RunArguments::Lets() const {

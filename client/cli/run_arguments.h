@@ -12,12 +12,14 @@
 namespace trun::cli {
 
 struct RunArguments {
-  std::vector<std::string> args, outs, lets;
+  std::vector<std::string> args, outs, lets, im2cols;
   std::string grid = "1";
 
   void AddTo(CLI::App& command);
   // INVALID_ARGUMENT kArgument that names the option.
   absl::StatusOr<std::vector<ArgSpec>> Specs() const;
+  // --im2col, into the specs that they name.
+  absl::Status AddIm2cols(std::vector<ArgSpec>* specs) const;
   absl::StatusOr<Variables> Lets() const;
 };
 

@@ -303,17 +303,20 @@ TEST_F(ClientTest, EveryKindOfArgumentReachesTheServerAsItself) {
   absl::StatusOr<Kernel> kernel = session.Compile("module {}", Ttir());
   absl::StatusOr<Tensor> tensor = session.Allocate(ScalarType::kF32, {64, 32});
   ASSERT_TRUE(kernel.ok() && tensor.ok());
-  TensorDescriptor descriptor{{tensor->handle(), 0}, {64, 32}, {32, 1}, {16, 16}, true};
+  TensorDescriptor descriptor{{tensor->handle(), 0}, {64, 32}, {32, 1}, {16, 16}, true, {}, true};
+  TensorDescriptor columns{{tensor->handle(), 0}, {2, 32, 32}, {1024, 32, 1}, {8, 32}, false, {}, false};
+  columns.im2col = Im2col{{-3}, {4}, {1, 2, 1}};
   LaunchOptions options;
   options.deadline = absl::Milliseconds(2500);
   ASSERT_TRUE(kernel
                   ->Launch({2, 3, 4},
-                           {Argument(*tensor, 16), 5, -7, uint64_t{1} << 63, 2.5f, nullptr, true, descriptor},
+                           {Argument(*tensor, 16), 5, -7, uint64_t{1} << 63, 2.5f, nullptr, true, descriptor,
+                            columns},
                            options)
                   .ok());
   const v1::LaunchRequest request = server_.LastLaunch();
   EXPECT_THAT(request.grid(), ::testing::ElementsAre(2, 3, 4));
-  ASSERT_EQ(request.arguments_size(), 8);
+  ASSERT_EQ(request.arguments_size(), 9);
   EXPECT_EQ(request.arguments(0).tensor().offset(), 16u);
   EXPECT_EQ(request.arguments(1).int_value(), 5);
   EXPECT_EQ(request.arguments(2).int_value(), -7);
@@ -322,6 +325,12 @@ TEST_F(ClientTest, EveryKindOfArgumentReachesTheServerAsItself) {
   EXPECT_TRUE(request.arguments(5).null_pointer());
   EXPECT_EQ(request.arguments(6).int_value(), 1);
   EXPECT_TRUE(request.arguments(7).tensor_descriptor().padding_nan());
+  EXPECT_TRUE(request.arguments(7).tensor_descriptor().round_f32_to_tf32());
+  EXPECT_FALSE(request.arguments(7).tensor_descriptor().has_im2col());
+  const v1::Im2col& box = request.arguments(8).tensor_descriptor().im2col();
+  EXPECT_THAT(box.lower_corner(), ::testing::ElementsAre(-3));
+  EXPECT_THAT(box.upper_corner(), ::testing::ElementsAre(4));
+  EXPECT_THAT(box.element_strides(), ::testing::ElementsAre(1, 2, 1));
   EXPECT_EQ(request.deadline().nanos(), 500000000);
   EXPECT_TRUE(request.wait());
 }

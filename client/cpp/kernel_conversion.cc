@@ -25,6 +25,13 @@ struct ArgumentWriter {
     to->mutable_strides()->Assign(descriptor.strides.begin(), descriptor.strides.end());
     to->mutable_block_shape()->Assign(descriptor.block_shape.begin(), descriptor.block_shape.end());
     to->set_padding_nan(descriptor.padding_nan);
+    to->set_round_f32_to_tf32(descriptor.round_f32_to_tf32);
+    if (!descriptor.im2col.has_value()) return;
+    const Im2col& box = *descriptor.im2col;
+    v1::Im2col* const wire = to->mutable_im2col();
+    wire->mutable_lower_corner()->Assign(box.lower_corner.begin(), box.lower_corner.end());
+    wire->mutable_upper_corner()->Assign(box.upper_corner.begin(), box.upper_corner.end());
+    wire->mutable_element_strides()->Assign(box.element_strides.begin(), box.element_strides.end());
   }
 };
 

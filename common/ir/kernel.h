@@ -23,7 +23,8 @@ struct KernelArgument {
   ScalarType type = ScalarType::kUnspecified;
   uint32_t bytes = 0;    // size as a kernel parameter; 8 for pointers
   int divisibility = 1;  // tt.divisibility baked into the code; 16 means the value must be a multiple of 16
-  // A tensor descriptor's declared block, "fp16[64, 64]"; empty otherwise.
+  // A tensor descriptor's declared block, "fp16[64, 64]", in im2col mode with the rank of its tensor,
+  // "fp16[64, 64], input_rank=4"; empty otherwise.
   std::string descriptor_type;
 
   friend bool operator==(const KernelArgument&, const KernelArgument&) = default;

@@ -64,8 +64,12 @@ KernelArgument Descriptor() {
   return argument;
 }
 
+// Of a descriptor in im2col mode, whose block has two dimensions and whose tensor has 3 to 5.
+constexpr absl::string_view kInputRank = ", input_rank=";
+constexpr char kUnknown = '?';
+
 // Behind "!tt.tensordesc<": "tensor<64x64xf16, #shared>>" up to Triton 3.8, "64x64xf16, #shared>" from 3.9.
-std::optional<KernelArgument> DescriptorOf(absl::string_view inside) {
+std::optional<KernelArgument> DescriptorOf(absl::string_view inside, bool is_im2col) {
   absl::ConsumePrefix(&inside, "tensor<");
   inside = inside.substr(0, inside.find_first_of(",>"));
   const std::vector<absl::string_view> parts = absl::StrSplit(inside, 'x');
@@ -86,6 +90,8 @@ std::optional<KernelArgument> DescriptorOf(absl::string_view inside) {
     absl::StrAppend(&shape, i == 0 ? "" : ", ", extent);
   }
   argument.descriptor_type = absl::StrCat(DescriptorElement(argument.type), "[", shape, "]");
+  // The type does not tell the tensor's rank: the parameters that follow do.
+  if (is_im2col) absl::StrAppend(&argument.descriptor_type, kInputRank, std::string(1, kUnknown));
   return argument;
 }
 
@@ -96,10 +102,8 @@ std::optional<KernelArgument> ArgumentOfMlirType(absl::string_view type) {
     // "f16>" or "f16, 1>" with an address space; a pointer to a pointer has no element type of ours.
     return Pointer(TypeOf(absl::StripAsciiWhitespace(type.substr(0, type.find_first_of(",>")))));
   }
-  if (absl::ConsumePrefix(&type, "!tt.tensordesc<") ||
-      absl::ConsumePrefix(&type, "!ttng.tensordesc_im2col<")) {
-    return DescriptorOf(type);
-  }
+  if (absl::ConsumePrefix(&type, "!tt.tensordesc<")) return DescriptorOf(type, /*is_im2col=*/false);
+  if (absl::ConsumePrefix(&type, "!ttng.tensordesc_im2col<")) return DescriptorOf(type, /*is_im2col=*/true);
   const ScalarType scalar = TypeOf(type);
   if (scalar == ScalarType::kUnspecified) return std::nullopt;
   return Scalar(scalar, static_cast<uint32_t>(ScalarTypeBytes(scalar)));
@@ -137,10 +141,15 @@ KernelArgument ArgumentOfCubinParameter(const CubinParameter& parameter, bool de
 }
 
 int DescriptorRank(absl::string_view descriptor_type) {
-  const size_t open = descriptor_type.find('[');
-  if (open == absl::string_view::npos) return 0;
+  const size_t open = descriptor_type.find('['), close = descriptor_type.find(']');
+  if (open == absl::string_view::npos || close == absl::string_view::npos || close < open) return 0;
+  const absl::string_view behind = descriptor_type.substr(close + 1);
+  if (absl::StartsWith(behind, kInputRank)) {
+    int rank = 0;
+    return absl::SimpleAtoi(behind.substr(kInputRank.size()), &rank) ? rank : 0;
+  }
   int rank = 1;
-  for (const char c : descriptor_type.substr(open)) rank += c == ',' ? 1 : 0;
+  for (const char c : descriptor_type.substr(open, close - open)) rank += c == ',' ? 1 : 0;
   return rank;
 }
 
@@ -159,11 +168,15 @@ std::vector<KernelArgument> FoldTensorDescriptors(std::vector<KernelArgument> ar
     KernelArgument& descriptor = folded.back();
     if (descriptor.kind != Kind::kTensorDescriptor) continue;
     const size_t shape = run_of(i + 1, 4);
-    const size_t rank = descriptor.descriptor_type.empty()
+    const bool is_im2col = absl::EndsWith(descriptor.descriptor_type, std::string(1, kUnknown));
+    const size_t rank = descriptor.descriptor_type.empty() || is_im2col
                             ? shape
                             : static_cast<size_t>(DescriptorRank(descriptor.descriptor_type));
     if (rank == 0 || rank > kMaxDescriptorRank || shape < rank || run_of(i + 1 + rank, 8) < rank) continue;
-    if (descriptor.descriptor_type.empty()) {
+    if (is_im2col) {
+      descriptor.descriptor_type.pop_back();
+      absl::StrAppend(&descriptor.descriptor_type, rank);
+    } else if (descriptor.descriptor_type.empty()) {
       // The rank is all that this level tells: "[?, ?]".
       descriptor.descriptor_type = "[";
       for (size_t d = 0; d < rank; ++d) absl::StrAppend(&descriptor.descriptor_type, d == 0 ? "?" : ", ?");

@@ -25,7 +25,8 @@ std::optional<KernelArgument> ArgumentOfLlirParameter(const LlirParameter& param
 KernelArgument ArgumentOfPtxParameter(const PtxParameter& parameter, bool declares_pointers);
 KernelArgument ArgumentOfCubinParameter(const CubinParameter& parameter, bool declares_pointers);
 
-// Rank of a descriptor_type such as "fp16[64, 64]"; 0 for "".
+// Rank of the tensor of a descriptor_type such as "fp16[64, 64]", or "fp16[64, 64], input_rank=4" of im2col
+// mode; 0 for "", and where it is not known.
 int DescriptorRank(absl::string_view descriptor_type);
 
 // Drops the rank × i32 and rank × i64 that follow each tensor descriptor: they are part of it. A descriptor

@@ -191,6 +191,35 @@ TEST(Signature, IntegersOfADescriptorHaveASign) {
   EXPECT_EQ(read.arguments[1].descriptor_type, "u8[16, 64]");
 }
 
+TEST(Signature, ADescriptorInIm2colModeHasTheRankOfItsTensorNotOfItsBlock) {
+  for (const char* block : {"tensor<128x64xf16, #shared>", "128x64xf16, #shared"}) {
+    const KernelSignature upper = Read(
+        Level::kTtgir,
+        absl::StrCat(
+            "#shared = #ttg.nvmma_shared<{swizzlingByteWidth = 128, transposed = false, elementBitWidth = "
+            "16}>\nmodule {\n  tt.func public @conv(%x: !ttng.tensordesc_im2col<",
+            block,
+            ">, %1: i32, %2: i32, %3: i32, %4: i32, %5: i64, %6: i64, %7: i64, %8: i64, %n: i64) attributes "
+            "{noinline = false} {\n    tt.return\n  }\n}\n"));
+    EXPECT_EQ(Shape(upper), "desc f16:128 i64:8");
+    EXPECT_EQ(upper.arguments[0].descriptor_type, "fp16[128, 64], input_rank=4");
+    EXPECT_EQ(ParameterCount(upper.arguments[0]), 9);
+    const KernelSignature lower = Read(Level::kPtx,
+                                       ".version 8.8\n.target sm_90a\n.address_size 64\n.visible .entry "
+                                       "conv(\n .param .align 64 .b8 p0[128],\n "
+                                       ".param .u32 p1, .param .u32 p2, .param .u32 p3, .param .u32 p4,\n "
+                                       ".param .u64 p5, .param .u64 p6, .param "
+                                       ".u64 p7, .param .u64 p8, .param .u64 p9, .param .u64 .ptr .global "
+                                       ".align 1 p10, .param .u64 .ptr .global "
+                                       ".align 1 p11)\n.reqntid 128\n{\n ret;\n}\n",
+                                       2);
+    EXPECT_EQ(lower.arguments[0].descriptor_type, "[?, ?, ?, ?]");
+    const auto merged = MergeSignatures(upper, lower);
+    ASSERT_TRUE(merged.ok()) << merged.status();
+    EXPECT_EQ(*merged, upper);
+  }
+}
+
 TEST_P(RealArtifacts, PtxAndCubinLayParametersOutAlike) {
   for (const char* kernel : {"mixed", "described"}) {
     const auto ptx = ReadParameters(Level::kPtx, GoldenArtifact(GetParam(), kernel, Level::kPtx));

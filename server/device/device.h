@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,8 +49,15 @@ struct DeviceInfo {
   std::string pinning_refused;
 };
 
-// A tensor map (TMA descriptor) of tiled mode without interleave, by its fields. Dimension 0 is the innermost
-// one.
+// What a tensor map of im2col mode has beside its box: the bounding box of its spatial dimensions, which are
+// all but the first (channels) and the last (images).
+struct Im2colBox {
+  // Of dimensions 1, 2, …: where the box begins, and where it ends, counted from the tensor's end.
+  std::vector<int32_t> lower_corner, upper_corner;
+  std::vector<uint32_t> element_strides;  // from pixel to pixel, of every dimension; the first is 1
+};
+
+// A tensor map (TMA descriptor) without interleave, by its fields. Dimension 0 is the innermost one.
 struct TensorMapFields {
   uint64_t address = 0;   // aligned to 16
   uint8_t element = 0;    // the number of tensormap.replace's elemtype (PTX ISA): 6 f16, 7 f32, 10 bf16, …
@@ -58,7 +66,8 @@ struct TensorMapFields {
   std::vector<uint64_t> extents;  // elements of each dimension
   std::vector<uint64_t>
       strides;  // bytes from one element to the next of dimensions 1, 2, …: one less than extents
-  std::vector<uint32_t> box;  // elements of each dimension
+  std::vector<uint32_t> box;  // elements of each dimension; of im2col mode channels a pixel, pixels a column
+  std::optional<Im2colBox> im2col;  // nothing: tiled mode
 };
 using TensorMapBytes = std::array<std::byte, 128>;
 

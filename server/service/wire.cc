@@ -27,6 +27,19 @@ absl::StatusOr<TensorDescriptor> DecodeDescriptor(const v1::TensorDescriptor& wi
   descriptor.strides.assign(wire.strides().begin(), wire.strides().end());
   descriptor.block_shape.assign(wire.block_shape().begin(), wire.block_shape().end());
   descriptor.padding_nan = wire.padding_nan();
+  descriptor.round_f32_to_tf32 = wire.round_f32_to_tf32();
+  if (wire.has_im2col()) {
+    const v1::Im2col& box = wire.im2col();
+    if (box.lower_corner_size() > kMaxRank || box.upper_corner_size() > kMaxRank ||
+        box.element_strides_size() > kMaxRank) {
+      return InvalidArgument(Reason::kArgument,
+                             "an im2col descriptor has more corners or strides than any tensor dimensions");
+    }
+    descriptor.im2col.emplace();
+    descriptor.im2col->lower_corner.assign(box.lower_corner().begin(), box.lower_corner().end());
+    descriptor.im2col->upper_corner.assign(box.upper_corner().begin(), box.upper_corner().end());
+    descriptor.im2col->element_strides.assign(box.element_strides().begin(), box.element_strides().end());
+  }
   return descriptor;
 }
 

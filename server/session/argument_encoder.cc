@@ -12,6 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status.h"
+#include "server/artifact/argument_types.h"
+#include "server/device/tensor_map_check.h"
 
 namespace trun {
 namespace {
@@ -43,6 +45,9 @@ Class ClassOf(ScalarType type) {
       return Class::kFloat8;
   }
 }
+
+// Numbers of tensormap.replace's elemtype.
+constexpr uint8_t kElementF32 = 7, kElementTf32 = 11;
 
 bool IsInteger(Class c) { return c == Class::kSigned || c == Class::kUnsigned || c == Class::kBool; }
 
@@ -92,15 +97,11 @@ uint64_t RoundToFloat(double value, int exponent_bits, int mantissa_bits) {
   return sign | std::min(encoded, infinity);
 }
 
-// Dimensions of "fp16[64, 64]".
-absl::StatusOr<size_t> DescriptorRank(const KernelArgument& argument) {
-  const size_t open = argument.descriptor_type.find('[');
-  if (open == std::string::npos || argument.descriptor_type.back() != ']') {
-    return InvalidArgument(Reason::kMetadata,
-                           absl::StrCat("'", argument.descriptor_type, "' is no descriptor type"));
-  }
-  return 1 + static_cast<size_t>(
-                 std::count(argument.descriptor_type.begin(), argument.descriptor_type.end(), ','));
+absl::StatusOr<size_t> RankOf(const KernelArgument& argument) {
+  const int rank = DescriptorRank(argument.descriptor_type);
+  if (rank > 0) return static_cast<size_t>(rank);
+  return InvalidArgument(Reason::kMetadata,
+                         absl::StrCat("'", argument.descriptor_type, "' is no descriptor type"));
 }
 
 // Null where the descriptor at this position is passed as its fields.
@@ -130,10 +131,6 @@ absl::StatusOr<TensorMapMetadata> ReadTensorMapMetadata(const nlohmann::json& en
     const auto it = entry.find(key);
     return it != entry.end() && it->is_boolean() && it->get<bool>();
   };
-  if (flag("is_im2col")) {
-    return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedTarget,
-                     "im2col tensor descriptors made on the host cannot be launched");
-  }
   const auto element = number("elem_type", 255), swizzle = number("swizzle", 255),
              bytes = number("elem_size", 16);
   const auto box = entry.find("block_size");
@@ -146,6 +143,7 @@ absl::StatusOr<TensorMapMetadata> ReadTensorMapMetadata(const nlohmann::json& en
   metadata.swizzle = static_cast<uint8_t>(*swizzle);
   metadata.element_bytes = static_cast<uint32_t>(*bytes);
   metadata.fp4_padded = flag("fp4_padded");
+  metadata.im2col = flag("is_im2col");
   for (const nlohmann::json& extent : *box) {
     if (!extent.is_number_unsigned() || extent.get<uint64_t>() > std::numeric_limits<uint32_t>::max()) {
       return BadDescriptorMetadata("has a block_size that is no list of sizes");
@@ -297,7 +295,7 @@ class ArgumentChecker {
       return Error(absl::StrCat("is a tensor descriptor (", wanted_.descriptor_type, "); ", KindOf(given_),
                                 " was given"));
     }
-    TRUN_ASSIGN_OR_RETURN(const size_t rank, DescriptorRank(wanted_));
+    TRUN_ASSIGN_OR_RETURN(const size_t rank, RankOf(wanted_));
     if (descriptor->shape.size() != rank || descriptor->strides.size() != rank) {
       return Error(absl::StrCat("is a descriptor of rank ", rank, "; one with ", descriptor->shape.size(),
                                 " extents and ", descriptor->strides.size(), " strides was given"));
@@ -310,6 +308,7 @@ class ArgumentChecker {
       if (extent > std::numeric_limits<int32_t>::max()) return Error("has an extent over 2147483647");
     }
     const TensorMapMetadata* const by_value = ByValue(signature_, position_, passing_);
+    TRUN_RETURN_IF_ERROR(CheckMode(*descriptor, by_value));
     if (by_value != nullptr) {
       TRUN_RETURN_IF_ERROR(EncodeByValue(*descriptor, address, *by_value));
       if (by_value->fp4_padded && passing_.passes_fp4_extent) extents.back() *= 2;
@@ -326,18 +325,36 @@ class ArgumentChecker {
     return absl::OkStatus();
   }
 
+  absl::Status CheckMode(const TensorDescriptor& descriptor, const TensorMapMetadata* metadata) const {
+    const bool is_im2col = metadata != nullptr && metadata->im2col;
+    if (descriptor.im2col.has_value() && !is_im2col) {
+      return Error("is a descriptor of tiled mode; im2col corners were given: leave them out");
+    }
+    if (!descriptor.im2col.has_value() && is_im2col) {
+      return Error("is a descriptor of im2col mode: give the corners of its box too");
+    }
+    if (descriptor.round_f32_to_tf32 && (metadata == nullptr || metadata->element != kElementF32)) {
+      return Error(metadata == nullptr
+                       ? "is passed as its fields, without a tensor map that could round to tf32"
+                       : "rounds to tf32, which only elements of f32 can be");
+    }
+    return absl::OkStatus();
+  }
+
   // The fields of the map, innermost dimension first; the device checks what it can do.
   absl::Status EncodeByValue(const TensorDescriptor& descriptor, uint64_t address,
                              const TensorMapMetadata& metadata) const {
     const size_t rank = descriptor.shape.size();
-    if (metadata.box.size() != rank) {
-      return Error(absl::StrCat("is a descriptor of rank ", rank, "; the metadata's block_size has ",
-                                metadata.box.size(), " dimensions"),
+    const size_t box_rank = metadata.im2col ? 2 : rank;
+    if (metadata.box.size() != box_rank) {
+      return Error(absl::StrCat("is a descriptor of ", metadata.im2col ? "im2col mode, of " : "", "rank ",
+                                rank, "; the metadata's block_size has ", metadata.box.size(),
+                                " dimensions, not ", box_rank),
                    Reason::kMetadata);
     }
     device::TensorMapFields fields;
     fields.address = address;
-    fields.element = metadata.element;
+    fields.element = descriptor.round_f32_to_tf32 ? kElementTf32 : metadata.element;
     fields.swizzle = metadata.swizzle;
     fields.nan_fill = descriptor.padding_nan;
     fields.extents.assign(descriptor.shape.rbegin(), descriptor.shape.rend());
@@ -350,6 +367,16 @@ class ArgumentChecker {
       }
       fields.strides.push_back(static_cast<uint64_t>(stride) * metadata.element_bytes);
     }
+    if (descriptor.im2col.has_value()) {
+      const Im2colDescriptor& given = *descriptor.im2col;
+      device::Im2colBox& box = fields.im2col.emplace();
+      box.lower_corner.assign(given.lower_corner.rbegin(), given.lower_corner.rend());
+      box.upper_corner.assign(given.upper_corner.rbegin(), given.upper_corner.rend());
+      box.element_strides.assign(given.element_strides.rbegin(), given.element_strides.rend());
+      if (given.element_strides.empty()) box.element_strides.assign(rank, 1);
+    }
+    const absl::Status checked = device::CheckTensorMap(fields);
+    if (!checked.ok()) return Error(absl::StrCat("cannot be described so: ", checked.message()));
     out_->push_back(std::move(fields));
     return absl::OkStatus();
   }
@@ -404,7 +431,7 @@ absl::StatusOr<std::vector<uint32_t>> ParameterSizes(const KernelSignature& sign
                                                      const DescriptorPassing& passing) {
   const KernelArgument& argument = signature.arguments[position];
   if (argument.kind != KernelArgument::Kind::kTensorDescriptor) return std::vector<uint32_t>{argument.bytes};
-  TRUN_ASSIGN_OR_RETURN(const size_t rank, DescriptorRank(argument));
+  TRUN_ASSIGN_OR_RETURN(const size_t rank, RankOf(argument));
   std::vector<uint32_t> sizes;
   if (ByValue(signature, position, passing) != nullptr) {
     sizes = {sizeof(device::TensorMapBytes)};

@@ -36,6 +36,7 @@ struct TensorMapMetadata {
   uint32_t element_bytes = 0;
   std::vector<uint32_t> box;  // outermost dimension first, as Triton writes it
   bool fp4_padded = false;    // the last extent counts twice
+  bool im2col = false;        // the box is pixels a column, channels a pixel
 };
 
 // How Triton passes host-made tensor descriptors of one kernel (docs/formats/executor.md).
@@ -46,7 +47,6 @@ struct DescriptorPassing {
   bool passes_fp4_extent = false;  // a doubled extent is passed to the kernel too: 3.5 and 3.6
 };
 // INVALID_ARGUMENT kMetadata: raw_json is no JSON object, or has a tensordesc_meta that is none.
-// UNIMPLEMENTED kUnsupportedTarget: an im2col descriptor.
 absl::StatusOr<DescriptorPassing> DescriptorPassingOf(const KernelMetadata& metadata);
 
 // The kernel parameters that argument number `position` of the signature takes: sizes in order. A descriptor

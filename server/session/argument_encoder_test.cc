@@ -209,6 +209,98 @@ TEST(ArgumentEncoderTest, ADescriptorWithMetadataBecomesATensorMapInnermostDimen
   EXPECT_EQ(GetReason(Encode(wanted, given, passing).status()), Reason::kMetadata);
 }
 
+// Two images of 3 × 5 pixels with 4 channels, columns of 8 pixels.
+class Im2colEncoderTest : public ::testing::Test {
+ protected:
+  Im2colEncoderTest() {
+    TensorMapMetadata meta{7, 0, 4, {8, 4}, false};
+    meta.im2col = true;
+    passing_.by_value = {meta};
+    given_.base = {"t-f32", 16};
+    given_.shape = {1, 3, 5, 4};
+    given_.strides = {60, 20, 4, 1};
+    given_.block_shape = {8, 4};
+    given_.im2col = Im2colDescriptor{{-2, -1}, {1, 0}, {1, 2, 3, 1}};
+  }
+  void ExpectBad(const TensorDescriptor& given, absl::string_view says) {
+    const absl::Status status = Encode(kWanted, given, passing_).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << says;
+    EXPECT_EQ(GetReason(status), Reason::kArgument) << says;
+    EXPECT_EQ(GetDetails(status)["argument"], "0");
+    EXPECT_NE(status.message().find(says), absl::string_view::npos) << status;
+    EXPECT_NE(status.message().find("'desc'"), absl::string_view::npos) << status;
+  }
+
+  const KernelArgument kWanted = {"desc", Kind::kTensorDescriptor,   ScalarType::kF32, 0,
+                                  1,      "fp32[8, 4], input_rank=4"};
+  DescriptorPassing passing_;
+  TensorDescriptor given_;
+};
+
+TEST_F(Im2colEncoderTest, TheModeIsTheKernels) {
+  TensorDescriptor tiled = given_;
+  tiled.im2col.reset();
+  ExpectBad(tiled, "is a descriptor of im2col mode: give the corners of its box too");
+  passing_.by_value[0]->im2col = false;
+  ExpectBad(given_, "is a descriptor of tiled mode; im2col corners were given");
+  passing_.by_value.clear();
+  ExpectBad(given_, "is a descriptor of tiled mode");
+}
+
+TEST_F(Im2colEncoderTest, FieldsOutOfRangeAreRefusedBeforeAnythingIsLaunched) {
+  TensorDescriptor bad = given_;
+  bad.shape.pop_back();
+  bad.strides = {20, 4, 1};
+  ExpectBad(bad, "is a descriptor of rank 4; one with 3 extents and 3 strides was given");
+  bad = given_;
+  bad.im2col->lower_corner = {-1};
+  ExpectBad(bad, "an im2col lower corner of 1 offsets over a tensor of 4 dimensions: it has 2");
+  bad = given_;
+  bad.im2col->upper_corner = {0, 128};
+  ExpectBad(bad, "an im2col upper corner of 128 in dimension 1");
+  bad = given_;
+  bad.im2col->element_strides = {1, 0, 1, 1};
+  ExpectBad(bad, "an element stride of 0 in dimension 2");
+  bad = given_;
+  bad.im2col->element_strides = {1, 1, 1};
+  ExpectBad(bad, "3 element strides over a tensor of 4 dimensions");
+  passing_.by_value[0]->box = {1025, 4};
+  ExpectBad(given_, "1025 pixels a column");
+  passing_.by_value[0]->box = {8, 260};
+  ExpectBad(given_, "260 channels a pixel");
+  passing_.by_value[0]->box = {8};
+  EXPECT_EQ(GetReason(Encode(kWanted, given_, passing_).status()), Reason::kMetadata);
+}
+
+TEST_F(Im2colEncoderTest, FieldsBecomeAMapInnermostDimensionFirst) {
+  const auto encoded = Encode(kWanted, given_, passing_);
+  ASSERT_TRUE(encoded.ok()) << encoded.status();
+  ASSERT_EQ(encoded->size(), 9u) << "a map, four extents, four strides";
+  const auto& map = std::get<device::TensorMapFields>(encoded->at(0));
+  EXPECT_EQ(map.address, 0x1010u);
+  EXPECT_EQ(map.extents, std::vector<uint64_t>({4, 5, 3, 1}));
+  EXPECT_EQ(map.strides, std::vector<uint64_t>({16, 80, 240}));
+  EXPECT_EQ(map.box, std::vector<uint32_t>({4, 8})) << "channels a pixel, pixels a column";
+  ASSERT_TRUE(map.im2col.has_value());
+  EXPECT_EQ(map.im2col->lower_corner, std::vector<int32_t>({-1, -2}));
+  EXPECT_EQ(map.im2col->upper_corner, std::vector<int32_t>({0, 1}));
+  EXPECT_EQ(map.im2col->element_strides, std::vector<uint32_t>({1, 3, 2, 1}));
+  EXPECT_EQ(*ParameterSizes({"k", {kWanted}}, 0, passing_),
+            std::vector<uint32_t>({128, 4, 4, 4, 4, 8, 8, 8, 8}));
+  given_.im2col->element_strides.clear();
+  const auto plain = Encode(kWanted, given_, passing_);
+  EXPECT_EQ(std::get<device::TensorMapFields>(plain->at(0)).im2col->element_strides,
+            std::vector<uint32_t>({1, 1, 1, 1}));
+}
+
+TEST_F(Im2colEncoderTest, OnlyElementsOfF32AreRoundedToTf32) {
+  given_.round_f32_to_tf32 = true;
+  const auto encoded = Encode(kWanted, given_, passing_);
+  EXPECT_EQ(std::get<device::TensorMapFields>(encoded->at(0)).element, 11);
+  passing_.by_value[0]->element = 2;
+  ExpectBad(given_, "rounds to tf32, which only elements of f32 can be");
+}
+
 TEST(ArgumentEncoderTest, EachDescriptorIsPassedAsItsOwnEntrySays) {
   const KernelArgument wanted = {"desc", Kind::kTensorDescriptor, ScalarType::kF32, 0, 1, "fp32[16]"};
   const KernelSignature signature = {"k", {wanted, Scalar(ScalarType::kI32), wanted}};
@@ -238,7 +330,11 @@ TEST(ArgumentEncoderTest, HowDescriptorsArePassedIsInTheMetadata) {
     EXPECT_EQ(GetReason(DescriptorPassingOf(metadata).status()), Reason::kMetadata) << bad;
   }
   metadata.raw_json = R"({"tensordesc_meta": [{"is_im2col": true}]})";
-  EXPECT_EQ(GetReason(DescriptorPassingOf(metadata).status()), Reason::kUnsupportedTarget);
+  EXPECT_EQ(GetReason(DescriptorPassingOf(metadata).status()), Reason::kMetadata);
+  metadata.raw_json =
+      R"({"tensordesc_meta": [{"swizzle": 3, "elem_size": 2, "elem_type": 6, "is_im2col": true,
+                          "block_size": [64, 32], "fp4_padded": false}]})";
+  EXPECT_TRUE(DescriptorPassingOf(metadata)->by_value[0]->im2col);
   metadata.raw_json = "nonsense";
   EXPECT_EQ(GetReason(DescriptorPassingOf(metadata).status()), Reason::kMetadata);
 }

@@ -3,6 +3,7 @@
 #define TRUN_SERVER_SESSION_LAUNCH_TYPES_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -19,6 +20,13 @@ struct TensorReference {
   uint64_t offset = 0;  // bytes
 };
 
+// What a descriptor of im2col mode has beside its block (Triton's TensorDescriptorIm2Col). In the order of
+// the shape.
+struct Im2colDescriptor {
+  std::vector<int32_t> lower_corner, upper_corner;  // of each spatial dimension
+  std::vector<uint32_t> element_strides;            // of each dimension; empty: 1
+};
+
 // A host-made tensor descriptor, by its fields (Triton's TensorDescriptor).
 struct TensorDescriptor {
   TensorReference base;
@@ -26,6 +34,8 @@ struct TensorDescriptor {
   std::vector<int64_t> strides;  // elements; the last is 1
   std::vector<uint32_t> block_shape;
   bool padding_nan = false;
+  std::optional<Im2colDescriptor> im2col;  // nothing: tiled mode
+  bool round_f32_to_tf32 = false;
 };
 
 struct NullPointer {};

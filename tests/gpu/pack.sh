@@ -22,7 +22,7 @@ for name in tests/cuda_device_test tests/gpu_session_test bin/trund bin/trun-exe
   done
 done
 strip --strip-unneeded "$folder"/lib/*.so* 2>/dev/null || true
-cp server/device/cuda/testdata/*.cubin server/device/cuda/testdata/conformance.ptx "$folder/testdata/"
+cp server/device/cuda/testdata/*.cubin server/device/cuda/testdata/{conformance,im2col}.ptx "$folder/testdata/"
 for version in 3.4.0 3.9.0; do
   for kind in cubin json; do
     cp "server/artifact/testdata/$version/described.$kind" "$folder/testdata/described-$version.$kind"

@@ -394,6 +394,51 @@ def gluon_kernels_run() -> None:
     assert (out == 5).all()
 
 
+@since(3, 8)
+def im2col_descriptors_run() -> None:
+    if sys.argv[1] != "sm_90":
+        return
+    from triton.experimental import gluon
+    from triton.experimental.gluon import language as gl
+    from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
+    from triton.experimental.gluon.nvidia.hopper import TensorDescriptorIm2Col
+
+    @gluon.jit
+    def row_of_taps(desc, out, PIXELS: gl.constexpr, CHANNELS: gl.constexpr):
+        layout: gl.constexpr = gl.BlockedLayout([1, 4], [4, 8], [4, 1], [1, 0])
+        buffer = gl.allocate_shared_memory(desc.dtype, [PIXELS, CHANNELS], desc.layout)
+        bar = gl.allocate_shared_memory(gl.int64, [1], mbarrier.MBarrierLayout())
+        mbarrier.init(bar, count=1)
+        mbarrier.expect(bar, PIXELS * CHANNELS * 4)
+        tap = gl.program_id(0)
+        tma.async_load_im2col(desc, [0, -1, 0], [tap.to(gl.int16)], bar, buffer)
+        mbarrier.wait(bar, 0)
+        mbarrier.invalidate(bar)
+        rows = tap * PIXELS + gl.arange(0, PIXELS, gl.SliceLayout(1, layout))
+        columns = gl.arange(0, CHANNELS, gl.SliceLayout(0, layout))
+        gl.store(out + rows[:, None] * CHANNELS + columns[None, :], buffer.load(layout))
+
+    x = aligned(2 * 8 * 16, np.float32).reshape(2, 8, 16)
+    x[:] = np.arange(x.size, dtype=np.float32).reshape(x.shape) + 1.0001
+    out = aligned(3 * 16 * 16, np.float32)
+    shared = gl.NVMMASharedLayout(swizzle_byte_width=64, element_bitwidth=32, rank=2)
+    for rounds in (False, True):
+        desc = TensorDescriptorIm2Col.from_tensor(
+            HostTensor(x),
+            [16, 16],
+            shared,
+            round_f32_to_tf32=rounds,
+            pixel_box_lower_corner=[-1],
+            pixel_box_upper_corner=[-1],
+        )
+        row_of_taps[(3,)](desc, HostTensor(out), PIXELS=16, CHANNELS=16)
+        padded = np.pad(x, ((0, 0), (1, 1), (0, 0)))
+        expected = np.stack([padded[:, tap : tap + 8].reshape(16, 16) for tap in range(3)])
+        if rounds:
+            expected = ((expected.view(np.uint32) + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
+        np.testing.assert_array_equal(out.reshape(3, 16, 16), expected)
+
+
 @case
 def a_tensor_without_memory_is_refused() -> None:
     class Meta(HostTensor):

@@ -421,6 +421,18 @@ class FakeDriverTest : public ::testing::Test {
     for (const char* name : {"TRUN_FAKE_CUDA_FAIL", "TRUN_FAKE_CUDA_VERSION", "TRUN_FAKE_CUDA_DEVICES"})
       unsetenv(name);
   }
+  // What the driver was asked for a tensor map, or why it was not.
+  static std::string Told(const Device& device, const TensorMapFields& fields) {
+    const std::string path = ::testing::TempDir() + "tensor-maps-" + std::to_string(getpid());
+    setenv("TRUN_FAKE_CUDA_LOG", path.c_str(), 1);
+    const auto map = device.EncodeTensorMap(fields);
+    unsetenv("TRUN_FAKE_CUDA_LOG");
+    std::ifstream log(path);
+    std::string line, last;
+    while (std::getline(log, line)) last = line;
+    unlink(path.c_str());
+    return map.ok() ? last : std::string(map.status().message());
+  }
   static absl::StatusOr<std::unique_ptr<Device>> OpenAnew() {
     static int opened = 0;
     std::string path = DriverLibrary();
@@ -544,6 +556,62 @@ TEST_F(ForeignMemoryTest, ItIsTheOwnersMemoryUntilItIsLetGoOf) {
   EXPECT_EQ(device_->FillMemory(at, kBytes + 1, "x").code(), absl::StatusCode::kOutOfRange);
   foreign->reset();
   EXPECT_EQ(device_->FillMemory(at, 16, "x").code(), absl::StatusCode::kOutOfRange);
+}
+
+TEST_F(FakeDriverTest, TensorMapsReachTheDriverFieldByField) {
+  const auto device = OpenAnew();
+  ASSERT_TRUE(device.ok());
+  TensorMapFields fields;
+  fields.address = kBase + 16;
+  fields.element = 8;  // f32 with subnormals flushed: of the driver number 10
+  fields.swizzle = 2;
+  fields.extents = {64, 9, 14, 2};
+  fields.strides = {256, 2304, 32256};
+  fields.box = {16, 8, 4, 1};
+  EXPECT_EQ(Told(**device, fields),
+            "tiled element 10 address 0x200000000010 extents 64,9,14,2 strides 256,2304,32256 steps 1,1,1,1 "
+            "interleave 0 swizzle 2 promotion 2 fill 0 box 16,8,4,1");
+  fields.nan_fill = true;
+  fields.box = {16, 512};
+  fields.im2col = Im2colBox{{-1, -2}, {3, -4}, {1, 2, 5, 1}};
+  EXPECT_EQ(Told(**device, fields),
+            "im2col element 10 address 0x200000000010 extents 64,9,14,2 strides 256,2304,32256 steps 1,2,5,1 "
+            "interleave 0 swizzle 2 promotion 2 fill 1 lower -1,-2 upper 3,-4 channels 16 pixels 512");
+  fields.box[1] = 2000;
+  EXPECT_EQ(Told(**device, fields), "no tensor map has 2000 pixels a column: there are 1 to 1024")
+      << "the driver was not asked";
+}
+
+TEST_F(FakeDriverTest, ADriverThatRefusesATensorMapOrMakesNoneSaysSo) {
+  const auto device = OpenAnew();
+  ASSERT_TRUE(device.ok());
+  TensorMapFields fields;
+  fields.address = kBase;
+  fields.element = 6;
+  fields.extents = {64, 9, 2};
+  fields.strides = {128, 1152};
+  fields.box = {64, 32};
+  fields.im2col = Im2colBox{{-1}, {-1}, {1, 2, 1}};
+  setenv("TRUN_FAKE_CUDA_FAIL", "cuTensorMapEncodeIm2col=1", 1);
+  const absl::Status refused = (*device)->EncodeTensorMap(fields).status();
+  EXPECT_EQ(GetReason(refused), Reason::kArgument) << refused;
+  EXPECT_NE(refused.message().find("im2col from (-1) to (-1) by (1, 2, 1)"), absl::string_view::npos)
+      << refused;
+}
+
+TEST_F(FakeDriverTest, WhereTheDriverRegistersNoMemoryItSaysSoAndCopiesWork) {
+  setenv("TRUN_FAKE_CUDA_FAIL", "cuMemHostRegister_v2=801", 1);
+  const auto device = OpenAnew();
+  ASSERT_TRUE(device.ok());
+  EXPECT_NE((*device)->info().pinning_refused, "");
+  const UniqueFd memory = *(*device)->CreateMemory(kBytes);
+  const auto arena = (*device)->MapArena(memory, kBytes, kBase);
+  ASSERT_TRUE(arena.ok()) << arena.status();
+  std::vector<char> bytes(4096, 'x'), back(4096);
+  EXPECT_FALSE((*device)->PinMemory(absl::MakeSpan(bytes)).ok());
+  EXPECT_TRUE((*device)->WriteMemory(kBase + 3, bytes).ok());
+  EXPECT_TRUE((*device)->ReadMemory(kBase + 3, absl::MakeSpan(back)).ok());
+  EXPECT_EQ(back, bytes);
 }
 
 TEST_F(FakeDriverTest, RefusalsOfTheDriverComeOutWithTheirReason) {

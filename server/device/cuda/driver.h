@@ -72,6 +72,7 @@ namespace trun::device {
 #define TRUN_CUDA_OPTIONAL_FUNCTIONS(X) \
   X(cuFuncGetParamInfo)                 \
   X(cuFuncLoad)                         \
+  X(cuTensorMapEncodeIm2col)            \
   X(cuTensorMapEncodeTiled)
 
 // Immutable once loaded; the functions are thread-safe as the CUDA Driver API says.

@@ -276,28 +276,7 @@ class EmulatorDevice final : public Device {
       return MakeError(absl::StatusCode::kUnimplemented, Reason::kUnsupportedTarget,
                        absl::StrCat("tensor maps need sm_90; this is sm_", state_->info.target.arch));
     }
-    const size_t rank = fields.extents.size();
-    if (rank < 1 || rank > kMaxTensorRank || fields.strides.size() + 1 != rank || fields.box.size() != rank ||
-        fields.element > static_cast<uint8_t>(TensorElement::kTf32Ftz) || fields.swizzle > 3) {
-      return InvalidArgument(Reason::kArgument,
-                             "a tensor map of this rank, element type or swizzle cannot be made");
-    }
-    TensorMap map;
-    map.global_address = fields.address;
-    map.rank = static_cast<uint32_t>(rank);
-    map.element = static_cast<TensorElement>(fields.element);
-    map.swizzle = static_cast<numerics::Swizzle>(fields.swizzle);
-    map.nan_fill = fields.nan_fill;
-    for (size_t i = 0; i < rank; ++i) {
-      if (fields.extents[i] == 0 || fields.extents[i] > 0xffffffff) {
-        return InvalidArgument(Reason::kArgument, absl::StrCat("dimension ", i, " of a tensor map has ",
-                                                               fields.extents[i], " elements"));
-      }
-      map.global_dim[i] = static_cast<uint32_t>(fields.extents[i]);
-      map.box_dim[i] = fields.box[i];
-      if (i > 0) map.global_stride[i - 1] = fields.strides[i - 1];
-    }
-    TRUN_RETURN_IF_ERROR(map.Check());
+    TRUN_ASSIGN_OR_RETURN(const TensorMap map, TensorMapOf(fields));
     TensorMapBytes bytes;
     map.Encode(reinterpret_cast<uint8_t*>(bytes.data()));
     return bytes;

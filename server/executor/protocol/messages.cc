@@ -254,6 +254,12 @@ void EncodeTensorMap(const device::TensorMapFields& fields, internal::v1::Tensor
   out->mutable_extents()->Assign(fields.extents.begin(), fields.extents.end());
   out->mutable_strides()->Assign(fields.strides.begin(), fields.strides.end());
   out->mutable_box()->Assign(fields.box.begin(), fields.box.end());
+  if (!fields.im2col.has_value()) return;
+  const device::Im2colBox& from = *fields.im2col;
+  internal::v1::Im2colBox* const to = out->mutable_im2col();
+  to->mutable_lower_corner()->Assign(from.lower_corner.begin(), from.lower_corner.end());
+  to->mutable_upper_corner()->Assign(from.upper_corner.begin(), from.upper_corner.end());
+  to->mutable_element_strides()->Assign(from.element_strides.begin(), from.element_strides.end());
 }
 
 device::TensorMapFields DecodeTensorMap(const internal::v1::TensorMap& in) {
@@ -266,6 +272,13 @@ device::TensorMapFields DecodeTensorMap(const internal::v1::TensorMap& in) {
   fields.extents.assign(in.extents().begin(), in.extents().end());
   fields.strides.assign(in.strides().begin(), in.strides().end());
   fields.box.assign(in.box().begin(), in.box().end());
+  if (in.has_im2col()) {
+    fields.im2col.emplace();
+    fields.im2col->lower_corner.assign(in.im2col().lower_corner().begin(), in.im2col().lower_corner().end());
+    fields.im2col->upper_corner.assign(in.im2col().upper_corner().begin(), in.im2col().upper_corner().end());
+    fields.im2col->element_strides.assign(in.im2col().element_strides().begin(),
+                                          in.im2col().element_strides().end());
+  }
   return fields;
 }
 

@@ -73,5 +73,34 @@ TEST(MessagesTest, AFaultComesBackAsItWasAndWithoutItsTriplesIsRefused) {
   EXPECT_EQ(GetReason(DecodeFault(wire).status()), Reason::kProtocol);
 }
 
+TEST(MessagesTest, ATensorMapComesBackAsItWas) {
+  device::TensorMapFields fields;
+  fields.address = 0x2000'0000'0010;
+  fields.element = 6;
+  fields.swizzle = 3;
+  fields.nan_fill = true;
+  fields.extents = {64, 9, 14, 2};
+  fields.strides = {128, 1152, 16128};
+  fields.box = {64, 128};
+  internal::v1::TensorMap tiled;
+  EncodeTensorMap(fields, &tiled);
+  EXPECT_FALSE(DecodeTensorMap(tiled).im2col.has_value());
+  fields.im2col = device::Im2colBox{{-1, -2}, {3, -4}, {1, 2, 1, 1}};
+  internal::v1::TensorMap wire;
+  EncodeTensorMap(fields, &wire);
+  const device::TensorMapFields back = DecodeTensorMap(wire);
+  EXPECT_EQ(back.address, fields.address);
+  EXPECT_EQ(back.element, 6);
+  EXPECT_EQ(back.swizzle, 3);
+  EXPECT_TRUE(back.nan_fill);
+  EXPECT_EQ(back.extents, fields.extents);
+  EXPECT_EQ(back.strides, fields.strides);
+  EXPECT_EQ(back.box, fields.box);
+  ASSERT_TRUE(back.im2col.has_value());
+  EXPECT_EQ(back.im2col->lower_corner, fields.im2col->lower_corner);
+  EXPECT_EQ(back.im2col->upper_corner, fields.im2col->upper_corner);
+  EXPECT_EQ(back.im2col->element_strides, fields.im2col->element_strides);
+}
+
 }  // namespace
 }  // namespace trun

@@ -120,12 +120,22 @@ class Specialisation:
                 raise CompileError("INVALID_IR", f"argument {name} is a tensor descriptor: they begin with Triton 3.4")
             block = f"{self._dtype(argument['dtype'])}{list(argument['block_shape'])}"
             layout = argument.get("layout")
+            if "input_rank" in argument:
+                return self._im2col_type(name, block, argument["input_rank"], layout)
             return f"tensordesc<{block}{'' if layout is None else f',{self._source.value(layout)!r}'}>"
         if argument.get("divisible"):
             self.divisible.append(path)
         if kind == "pointer":
             return ("*k" if argument.get("const") else "*") + self._dtype(argument["dtype"])
         return self._dtype(argument["dtype"])
+
+    def _im2col_type(self, name: str, block: str, rank: Any, layout: Any) -> str:
+        what = f"argument {name} is an im2col tensor descriptor"
+        if self._version < (3, 8):
+            raise CompileError("INVALID_IR", f"{what}: Gluon kernels take them from Triton 3.8 on")
+        if layout is None:
+            raise CompileError("INVALID_IR", f"{what} without a layout: Gluon kernels take them with one")
+        return f"tensordesc_im2col<{block},input_rank={int(rank)},{self._source.value(layout)!r}>"
 
     def make_source(self, function: Any, is_gluon: bool) -> Any:
         from triton.compiler import compiler

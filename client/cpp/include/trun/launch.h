@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <variant>
@@ -27,13 +28,24 @@ struct TensorAt {
   uint64_t offset = 0;
 };
 
+// What a tensor descriptor of im2col mode has beside its block: the box over the spatial dimensions in which
+// pixels are taken in order, and the steps between them. In the order of the shape; limits in
+// proto/trun/v1/launch.proto.
+struct Im2col {
+  std::vector<int32_t> lower_corner;      // where the box begins, for each spatial dimension
+  std::vector<int32_t> upper_corner;      // how far it ends before (negative) or past the end of the tensor
+  std::vector<uint32_t> element_strides;  // of each dimension of the tensor; empty: 1
+};
+
 // A host-made tensor descriptor (TMA), by its fields.
 struct TensorDescriptor {
   TensorAt base;
   std::vector<uint64_t> shape;
-  std::vector<int64_t> strides;  // elements; the last is 1
-  std::vector<uint32_t> block_shape;
+  std::vector<int64_t> strides;       // elements; the last is 1
+  std::vector<uint32_t> block_shape;  // of im2col mode: pixels a column, channels a pixel
   bool padding_nan = false;
+  std::optional<Im2col> im2col;  // nothing: tiled mode
+  bool round_f32_to_tf32 = false;
 };
 
 // One argument of a launch. Made implicitly from a Tensor, a number, nullptr or a TensorDescriptor. The

@@ -37,7 +37,7 @@ from trun.kernel import (
     Trace,
 )
 from trun.session import CompileOption, Device, Metadata, Session, Source, Toolchain
-from trun.tensor import Tensor, TensorAt, TensorDescriptor
+from trun.tensor import Im2col, Tensor, TensorAt, TensorDescriptor
 
 __all__ = [
     "Argument",
@@ -49,6 +49,7 @@ __all__ = [
     "Config",
     "Device",
     "FaultReport",
+    "Im2col",
     "JITFunction",
     "Kernel",
     "LaunchResult",

@@ -195,7 +195,10 @@ class JITFunction(Wrapper):
         if isinstance(value, TensorDescriptor):
             runtime.append(value)
             dtype = _dtypes.dtype_name(_dtypes.wire_dtype(value.base.dtype))
-            descriptor = {"kind": "descriptor", "dtype": dtype, "block_shape": [int(n) for n in value.block_shape]}
+            block = [int(n) for n in value.block_shape]
+            descriptor: dict[str, Any] = {"kind": "descriptor", "dtype": dtype, "block_shape": block}
+            if value.im2col is not None:
+                descriptor["input_rank"] = len(value.extents()[0])
             if value.layout is not None:
                 descriptor["layout"] = collector.value(value.layout)
             return descriptor
@@ -338,7 +341,7 @@ def for_launch(kernel: Kernel, runtime: Sequence[Any]) -> list[Any]:
             continue
         shape, strides = value.extents()
         values += [value.base, *shape, *strides]
-        flags = [value.padding_nan, False]  # the second: whether floats are rounded to tf32
+        flags = [value.padding_nan, value.round_f32_to_tf32]
         while flags and len(values) < len(signature) and signature[len(values)].dtype == "i1":
             values.append(flags.pop(0))
         values += [*shape, *strides]

@@ -139,6 +139,14 @@ class Trace:
 CHECKS = {"uninit": "uninitialized", "race": "races", "async": "async"}
 
 
+def encode_im2col(
+    wire: launch_pb2.TensorDescriptor, lower: Sequence[int], upper: Sequence[int], element_strides: Sequence[int] | None
+) -> None:
+    wire.im2col.lower_corner.extend(int(n) for n in lower)
+    wire.im2col.upper_corner.extend(int(n) for n in upper)
+    wire.im2col.element_strides.extend(int(n) for n in element_strides or ())
+
+
 def checks_of(given: str | Sequence[str]) -> launch_pb2.LaunchChecks:
     """Of "uninit,race", or of a sequence of such names."""
     checks = launch_pb2.LaunchChecks()
@@ -510,6 +518,10 @@ class Launcher:
         descriptor.strides.extend(strides)
         descriptor.block_shape.extend(value.block_shape)
         descriptor.padding_nan = value.padding_nan
+        descriptor.round_f32_to_tf32 = value.round_f32_to_tf32
+        if value.im2col is not None:
+            box = value.im2col
+            encode_im2col(descriptor, box.lower_corner, box.upper_corner, box.element_strides)
 
     def _refuse_overlap(self, call: _Call) -> None:
         for i, (position, array) in enumerate(call.arrays):

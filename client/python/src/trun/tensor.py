@@ -73,6 +73,20 @@ class TensorAt:
 
 
 @dataclass(frozen=True)
+class Im2col:
+    """What a tensor descriptor of im2col mode has beside its block (pixels a column, channels a pixel).
+
+    The tensor has 3 to 5 dimensions, channels last. Pixels are taken in order within a box over the spatial dimensions:
+    from ``lower_corner`` to ``upper_corner``, which counts from the tensor's end. A convolution of 3 x 3 with padding 1
+    has (-1, -1) and (-1, -1). ``element_strides``, the steps from pixel to pixel, are of all dimensions, the last is 1.
+    """
+
+    lower_corner: Sequence[int]
+    upper_corner: Sequence[int]
+    element_strides: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
 class TensorDescriptor:
     """A host-made tensor descriptor (TMA), by its fields; strides in elements, row-major where not given."""
 
@@ -82,6 +96,8 @@ class TensorDescriptor:
     strides: Sequence[int] | None = None
     padding_nan: bool = False
     layout: Any = None  # of a Gluon kernel's descriptor
+    im2col: Im2col | None = None  # None: tiled mode
+    round_f32_to_tf32: bool = False
 
     def extents(self) -> tuple[list[int], list[int]]:
         """Shape and strides, with what was not given filled in."""

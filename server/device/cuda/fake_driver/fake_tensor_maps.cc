@@ -1,8 +1,9 @@
-// Tensor maps of the fake driver: what was asked for goes to its log, and a number of it into the map.
+// Tensor maps of the fake driver: what was asked for goes to its log; the map has the address, the rank, and
+// the innermost dimension's elements in the tensor and in the box.
 #include <cuda.h>
 
+#include <cstdint>
 #include <cstring>
-#include <functional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -30,7 +31,7 @@ struct Common {
   CUtensorMapFloatOOBfill fill;
 };
 
-CUresult Make(CUtensorMap* map, const char* mode, cuuint32_t least_rank, const Common& common,
+CUresult Make(CUtensorMap* map, const char* mode, cuuint32_t least_rank, const Common& common, uint64_t inner,
               const std::string& box) {
   const auto address = reinterpret_cast<uintptr_t>(common.address);
   if (common.rank < least_rank || common.rank > 5 || address % 16 != 0) return CUDA_ERROR_INVALID_VALUE;
@@ -42,7 +43,7 @@ CUresult Make(CUtensorMap* map, const char* mode, cuuint32_t least_rank, const C
       " fill ", static_cast<int>(common.fill), " ", box);
   trun::fake_cuda::Log(text);
   std::memset(map, 0, sizeof(*map));
-  const uint64_t words[2] = {address, std::hash<std::string>()(text)};
+  const uint64_t words[4] = {address, common.rank, common.extents[0], inner};
   std::memcpy(map, words, sizeof(words));
   return CUDA_SUCCESS;
 }
@@ -60,7 +61,7 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType element, c
   return Make(
       map, "tiled", 1,
       {element, rank, address, extents, strides, element_strides, interleave, swizzle, promotion, fill},
-      absl::StrCat("box ", List(box, rank)));
+      box[0], absl::StrCat("box ", List(box, rank)));
 }
 
 CUresult cuTensorMapEncodeIm2col(CUtensorMap* map, CUtensorMapDataType element, cuuint32_t rank,
@@ -74,6 +75,7 @@ CUresult cuTensorMapEncodeIm2col(CUtensorMap* map, CUtensorMapDataType element, 
   return Make(
       map, "im2col", 3,
       {element, rank, address, extents, strides, element_strides, interleave, swizzle, promotion, fill},
+      channels,
       absl::StrCat("lower ", List(lower, spatial), " upper ", List(upper, spatial), " channels ", channels,
                    " pixels ", pixels));
 }

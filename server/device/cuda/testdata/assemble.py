@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TARGETS = {"conformance": "sm_90", "faults": "sm_90", "print": "sm_90", "hopper": "sm_90"}
+TARGETS = {"conformance": "sm_90", "faults": "sm_90", "print": "sm_90", "hopper": "sm_90", "im2col": "sm_90"}
 
 
 def main() -> int:

@@ -266,8 +266,14 @@ class TensorCopy {
         return Fail(absl::StrCat("a tensor store or reduction at the negative coordinate ", coordinates_[i]));
       }
     }
+    // PTX ISA, "im2col mode": the offsets of two and three spatial dimensions have 8 and 5 bits.
+    const uint32_t most = form_.rank == 3 ? 0xffff : form_.rank == 4 ? 0xff : 0x1f;
     for (uint32_t i = 0; i < form_.offsets; ++i) {
       offsets_[i] = static_cast<uint16_t>(warp_.U32(in_.list[form_.coordinates + i])[lane_]);
+      if (offsets_[i] > most) {
+        return Fail(absl::StrCat("an im2col offset of ", offsets_[i], " in a copy of rank ", form_.rank,
+                                 ": it is 0 to ", most));
+      }
     }
     return true;
   }
@@ -277,10 +283,10 @@ class TensorCopy {
     return ForEachTensorRow(map_, coordinates_, form_.rows, visit);
   }
 
-  // The start of the CTA's shared memory; the box has been checked to lie within it. Rows of a swizzled box
-  // stay in their 128-byte rows, so the box's own bounds are checked rounded up to those.
+  // The start of the CTA's shared memory; the box has been checked to lie within it. A swizzle moves bytes
+  // within its own span, so the box's own bounds are checked rounded up to that.
   uint8_t* Window(uint64_t box, bool is_write) {
-    const uint32_t round = map_.swizzle == numerics::Swizzle::kNone ? 16 : 128;
+    const uint32_t round = 16u << static_cast<int>(map_.swizzle);
     const uint64_t bytes = (box_bytes_ + round - 1) / round * round;
     uint8_t* start =
         Resolve(warp_, lane_, Space::kSharedCluster, box, static_cast<uint32_t>(bytes), 128, is_write);

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "server/device/tensor_map_check.h"
 
 namespace trun::device {
 namespace {
@@ -155,6 +157,33 @@ absl::Status TensorMap::Check() const {
   if (inner > limit)
     return Wrong(absl::StrCat("a box is ", inner, " bytes wide, over the swizzle's ", limit));
   return absl::OkStatus();
+}
+
+absl::StatusOr<TensorMap> TensorMapOf(const TensorMapFields& fields) {
+  TRUN_RETURN_IF_ERROR(CheckTensorMap(fields));
+  TensorMap map;
+  map.global_address = fields.address;
+  map.rank = static_cast<uint32_t>(fields.extents.size());
+  map.element = static_cast<TensorElement>(fields.element);
+  map.swizzle = static_cast<numerics::Swizzle>(fields.swizzle);
+  map.nan_fill = fields.nan_fill;
+  for (size_t i = 0; i < fields.extents.size(); ++i) {
+    if (fields.extents[i] > std::numeric_limits<uint32_t>::max())
+      return Wrong("a dimension of 2^32 elements");
+    map.global_dim[i] = static_cast<uint32_t>(fields.extents[i]);
+    if (i > 0) map.global_stride[i - 1] = fields.strides[i - 1];
+  }
+  std::copy(fields.box.begin(), fields.box.end(), map.box_dim.begin());
+  if (fields.im2col.has_value()) {
+    const Im2colBox& box = *fields.im2col;
+    map.im2col = true;
+    std::copy(box.element_strides.begin(), box.element_strides.end(), map.element_stride.begin());
+    for (size_t i = 0; i < box.lower_corner.size(); ++i) {
+      map.lower_corner[i] = static_cast<int16_t>(box.lower_corner[i]);
+      map.upper_corner[i] = static_cast<int16_t>(box.upper_corner[i]);
+    }
+  }
+  return map;
 }
 
 bool ReplaceTensorMapField(uint8_t* bytes, TensorMapField field, uint32_t index, uint64_t value) {

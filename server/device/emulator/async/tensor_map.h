@@ -28,7 +28,9 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "server/device/device.h"
 #include "server/device/emulator/numerics/types.h"
 #include "server/device/emulator/numerics/wgmma.h"
 
@@ -89,6 +91,9 @@ struct TensorMap {
   uint32_t BoxElements(uint32_t i) const { return (box_dim[i] + element_stride[i] - 1) / element_stride[i]; }
   uint64_t BoxBytes() const;
 };
+
+// The map with these fields. INVALID_ARGUMENT kArgument: CheckTensorMap's, or 2^32 elements in a dimension.
+absl::StatusOr<TensorMap> TensorMapOf(const TensorMapFields& fields);
 
 // Fields of tensormap.replace. `index` is the dimension where the field has one.
 enum class TensorMapField : uint8_t {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from trun.errors import TrunError, UnavailableError, argument_error
-from trun.kernel import Kernel, Signature, checks_of
+from trun.kernel import Kernel, Signature, checks_of, encode_im2col
 from trun.session import Session
 from trun.triton._stages import DaemonCompiler, KernelSource
 from trun.v1 import launch_pb2
@@ -254,3 +254,7 @@ def _encode_descriptor(position: int, value: Any, staging: Arguments, wire: laun
     descriptor.strides.extend(int(n) for n in value.strides)
     descriptor.block_shape.extend(int(n) for n in value.block_shape)
     descriptor.padding_nan = getattr(value, "padding", "zero") == "nan"
+    descriptor.round_f32_to_tf32 = bool(getattr(value, "round_f32_to_tf32", False))
+    if getattr(value, "mode", "tiled") == "im2col":
+        corners = value.pixel_box_lower_corner, value.pixel_box_upper_corner
+        encode_im2col(descriptor, *corners, value.element_strides)
