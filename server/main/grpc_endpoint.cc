@@ -1,8 +1,11 @@
 #include "server/main/grpc_endpoint.h"
 
 #include <chrono>
+#include <map>
+#include <string>
 
 #include "absl/time/clock.h"
+#include "common/base/mutex.h"
 #include "common/base/status.h"
 #include "common/rpc/limits.h"
 #include "grpc/grpc.h"
@@ -77,15 +80,20 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
 
   void SetServing(bool serving) override {
     grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-    health->SetServingStatus("", serving);
+    MutexLock lock(&mu_);
+    serving_ = serving;
+    for (const auto& [device, usable] : usable_) health->SetServingStatus(device, serving && usable);
     for (const char* name :
          {"Session", "Device", "Toolchain", "Compile", "Tensor", "Staging", "Launch", "Admin"}) {
       health->SetServingStatus(std::string("trun.v1.") + name + "Service", serving);
     }
+    health->SetServingStatus("", serving);  // last: whoever sees it change sees the others changed
   }
 
-  void SetDeviceServing(const std::string& device, bool serving) override {
-    server_->GetHealthCheckService()->SetServingStatus(device, serving);
+  void SetDeviceServing(const std::string& device, bool usable) override {
+    MutexLock lock(&mu_);
+    usable_[device] = usable;
+    server_->GetHealthCheckService()->SetServingStatus(device, serving_ && usable);
   }
 
   void Shutdown(absl::Duration timeout) override {
@@ -110,6 +118,10 @@ class GrpcEndpointImpl final : public GrpcEndpoint {
   AdminService admin_;
   std::unique_ptr<grpc::Server> server_;
   bool down_ = false;
+
+  Mutex mu_;
+  bool serving_ ABSL_GUARDED_BY(mu_) = false;
+  std::map<std::string, bool> usable_ ABSL_GUARDED_BY(mu_);  // by device
 };
 
 }  // namespace

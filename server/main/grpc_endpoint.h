@@ -21,9 +21,10 @@ class GrpcEndpoint {
 
   // REQUIRES: a connected, non-blocking stream socket.
   virtual void Serve(UniqueFd connection) = 0;
-  // grpc.health.v1: the daemon ("" and every service), or one device.
+  // grpc.health.v1: the daemon ("", every service, every device that was named). At first it is not serving.
   virtual void SetServing(bool serving) = 0;
-  virtual void SetDeviceServing(const std::string& device, bool serving) = 0;
+  // A device is SERVING while it is usable and the daemon is serving.
+  virtual void SetDeviceServing(const std::string& device, bool usable) = 0;
   // Calls that are not over after `timeout` are cancelled. Returns when no handler runs any more. Once.
   virtual void Shutdown(absl::Duration timeout) = 0;
 };

@@ -302,7 +302,7 @@ void Server::CheckDevices() {
   const absl::Status taken = workers_->Submit([this, look] {
     if (look) executors_->CheckHealth();
     for (const ExecutorFactory::DeviceDescription& device : executors_->Devices()) {
-      endpoint_->SetDeviceServing(device.device, device.usable.ok() && !gate_.draining());
+      endpoint_->SetDeviceServing(device.device, device.usable.ok());
     }
     checking_devices_.store(false);
   });
