@@ -41,6 +41,11 @@ constexpr absl::Duration kTick = absl::Seconds(1);
 constexpr absl::Duration kMetricsPeriod = absl::Seconds(10);
 constexpr absl::Duration kHealthPeriod = absl::Seconds(30);
 constexpr absl::Duration kCanaryDeadline = absl::Seconds(10);
+// How long a daemon that drains waits for the next call of a client whose work has ended: to read its
+// results.
+constexpr absl::Duration kReadingPause = absl::Milliseconds(500);
+// How long calls that are cut may take to tell their clients.
+constexpr absl::Duration kFarewell = absl::Milliseconds(500);
 constexpr char kVersion[] = TRUN_VERSION;
 
 // Sessions keep descriptors (an arena, a socket each); the soft limit is often 1,024.
@@ -349,11 +354,22 @@ void Server::Drain(absl::Duration deadline) {
   absl::Time cut = clock->Now() + deadline;
   LogInfo(absl::StrCat("draining, for ", absl::FormatDuration(deadline), " at most"));
   gate_.StartDraining();
+  sessions_->StartDraining();
   endpoint_->SetServing(false);
-  while (!gate_.WaitIdle(absl::Milliseconds(50)) && clock->Now() < cut) {
-    if (WaitForSignal(absl::ZeroDuration())) cut = clock->Now();
+  uint64_t calls = 0;
+  absl::Time quiet_since = clock->Now();
+  while (clock->Now() < cut) {
+    const bool idle =
+        gate_.WaitIdle(absl::Milliseconds(50)) && sessions_->WaitForLaunches(absl::ZeroDuration());
+    if (!idle || gate_.entered() != calls) quiet_since = clock->Now();
+    calls = gate_.entered();
+    const bool read = clock->Now() - quiet_since >= kReadingPause || sessions_->open_sessions() == 0 ||
+                      connections_->Sweep() == 0;
+    if (idle && read) break;
+    if (WaitForSignal(absl::Milliseconds(10))) cut = clock->Now();
   }
-  sessions_->Drain(std::max(cut - clock->Now(), absl::ZeroDuration()));
+  gate_.Cut();
+  sessions_->Drain(absl::ZeroDuration());
   acceptor_->Stop();
   descriptor_acceptor_->Stop();
   {
@@ -361,6 +377,7 @@ void Server::Drain(absl::Duration deadline) {
     std::optional<ChildReaper> reaper;
     if (gate_.in_flight() > 0) LogWarning(absl::StrCat(gate_.in_flight(), " calls are cut"));
     if (workers_->unfinished() + compilers_->unfinished() > 0) reaper.emplace();
+    gate_.WaitIdle(kFarewell);
     endpoint_->Shutdown(absl::ZeroDuration());
     workers_->Shutdown();
     compilers_->Shutdown();

@@ -40,7 +40,8 @@ void CallScope::Leave() {
 
 absl::Duration CallScope::TimeLeft() const { return deadline_ - absl::Now(); }
 
-grpc::Status CallScope::End(const absl::Status& status) {
+grpc::Status CallScope::End(const absl::Status& ended) {
+  const absl::Status status = context_.gate->Explain(ended);
   if (!recorded_.exchange(true)) method_.series->Record(status.code(), context_.clock->Now() - started_);
   if (status.code() == absl::StatusCode::kInternal) {
     LogError(absl::StrCat(caller_.tenant, ": ", status.message()));

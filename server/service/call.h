@@ -49,7 +49,7 @@ class CallScope {
   const Caller& caller() const { return caller_; }
   // Until the client's own deadline; infinite when it has none.
   absl::Duration TimeLeft() const;
-  // Counts the end of the call; the first one counts.
+  // Counts the end of the call; the first one counts. The status as the client is told it.
   grpc::Status End(const absl::Status& status);
   // The call no longer counts as running. For calls whose object others still hold.
   void Leave();

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 
 namespace trun {
@@ -12,6 +13,7 @@ absl::Status CallGate::Enter(WhileDraining kind) {
     return Unavailable(Reason::kDraining, "the daemon is ending: try again, against the next one");
   }
   ++in_flight_;
+  ++entered_;
   return absl::OkStatus();
 }
 
@@ -28,6 +30,26 @@ void CallGate::StartDraining() {
 bool CallGate::draining() const {
   MutexLock lock(&mu_);
   return draining_;
+}
+
+void CallGate::Cut() {
+  MutexLock lock(&mu_);
+  cut_ = true;
+}
+
+absl::Status CallGate::Explain(const absl::Status& status) const {
+  if (!absl::IsCancelled(status) && !absl::IsUnavailable(status)) return status;
+  if (GetReason(status) == Reason::kDraining) return status;
+  MutexLock lock(&mu_);
+  if (!cut_) return status;
+  return Unavailable(Reason::kDraining,
+                     absl::StrCat("the daemon ended and cut this call: try again, against the next one (",
+                                  status.message(), ")"));
+}
+
+uint64_t CallGate::entered() const {
+  MutexLock lock(&mu_);
+  return entered_;
 }
 
 int CallGate::in_flight() const {

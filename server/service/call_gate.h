@@ -1,6 +1,8 @@
-// Counts the calls that run and, once the daemon drains, keeps new work out.
+// Counts the calls that run and, once the daemon drains, keeps new work out and says so to what it cuts.
 #ifndef TRUN_SERVER_SERVICE_CALL_GATE_H_
 #define TRUN_SERVER_SERVICE_CALL_GATE_H_
+
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -23,7 +25,13 @@ class CallGate {
 
   void StartDraining();
   bool draining() const;
+  // The time is over: calls that fail from now on because what they need is taken from them say why.
+  void Cut();
+  // What a call that ends with `status` tells its client.
+  absl::Status Explain(const absl::Status& status) const;
   int in_flight() const;
+  // Calls that were let in so far.
+  uint64_t entered() const;
   // True when no call runs; false after `timeout`.
   bool WaitIdle(absl::Duration timeout);
 
@@ -31,7 +39,9 @@ class CallGate {
   mutable Mutex mu_;
   CondVar changed_;
   int in_flight_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t entered_ ABSL_GUARDED_BY(mu_) = 0;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  bool cut_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace trun

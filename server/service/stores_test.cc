@@ -169,6 +169,22 @@ TEST(CallGate, KeepsNewWorkOutWhileDrainingAndKnowsWhenItIsIdle) {
   leaver.join();
 }
 
+TEST(CallGate, WhatIsCutIsToldSoAndWhatFailedByItselfIsNot) {
+  CallGate gate;
+  const absl::Status closed =
+      MakeError(absl::StatusCode::kCancelled, Reason::kCancelled, "the session ended");
+  const absl::Status hung = DeadlineExceeded(Reason::kHungKernel, "it hung");
+  gate.StartDraining();
+  EXPECT_EQ(gate.Explain(closed), closed) << "its client closed it";
+  gate.Cut();
+  const absl::Status told = gate.Explain(closed);
+  EXPECT_EQ(told.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(GetReason(told), Reason::kDraining);
+  EXPECT_EQ(GetReason(gate.Explain(Unavailable(Reason::kWorkerLost, "killed"))), Reason::kDraining);
+  EXPECT_EQ(gate.Explain(hung), hung);
+  EXPECT_TRUE(gate.Explain(absl::OkStatus()).ok());
+}
+
 TEST(CallPool, RefusesMoreThanMayWaitAndRunsTheRest) {
   std::atomic<int> ran{0};
   CallGate hold;

@@ -153,17 +153,28 @@ class Registry final : public SessionRegistry {
     return static_cast<int>(expired.size());
   }
 
-  void Drain(absl::Duration timeout) override {
+  void StartDraining() override {
     {
       MutexLock lock(&mu_);
       draining_ = true;
     }
-    const absl::Time until = Clock::Real()->Now() + timeout;
     for (const std::shared_ptr<SessionImpl>& session : Sessions()) session->Drain();
+  }
+
+  bool WaitForLaunches(absl::Duration timeout) override {
+    const absl::Time until = Clock::Real()->Now() + timeout;
+    bool done = true;
     for (const std::shared_ptr<SessionImpl>& session : Sessions()) {
-      // Launches that are not done by then are cut by closing their session.
-      session->WaitForLaunches(std::max(until - Clock::Real()->Now(), absl::ZeroDuration())).IgnoreError();
+      const absl::Duration left = std::max(until - Clock::Real()->Now(), absl::ZeroDuration());
+      // Anything else says that it was closed: it has none any more.
+      if (absl::IsDeadlineExceeded(session->WaitForLaunches(left))) done = false;
     }
+    return done;
+  }
+
+  void Drain(absl::Duration timeout) override {
+    StartDraining();
+    WaitForLaunches(timeout);
     CloseAll();
   }
 

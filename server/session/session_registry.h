@@ -70,8 +70,12 @@ class SessionRegistry {
 
   // Closes sessions whose lease ran out; returns how many. The reaper calls it when the next one is due.
   virtual int ReapExpired() = 0;
-  // From now on Open and Launch are UNAVAILABLE kDraining. Returns when no launch runs any more, or after
-  // `timeout`; then closes every session. May be called again.
+  // From now on Open and Launch are UNAVAILABLE kDraining.
+  virtual void StartDraining() = 0;
+  // True when no session has a launch that runs or is queued; false after `timeout`.
+  virtual bool WaitForLaunches(absl::Duration timeout) = 0;
+  // Starts draining, waits for the launches, `timeout` at most, and closes every session: launches that are
+  // not done by then are cut. May be called again.
   virtual void Drain(absl::Duration timeout) = 0;
   // Sessions open now (an idle daemon ends itself).
   virtual uint32_t open_sessions() const = 0;

@@ -259,6 +259,7 @@ TEST_F(SessionTest, DrainingRefusesNewWorkAndLetsTheRunningEnd) {
   };
   while (launch() != Reason::kDraining) std::this_thread::yield();
   executors_.Release();
+  EXPECT_TRUE(registry_->WaitForLaunches(absl::Seconds(30)));
   drain.join();
   EXPECT_TRUE(running.Wait().status.ok());
   EXPECT_EQ(registry_->open_sessions(), 0u);
@@ -272,6 +273,9 @@ TEST_F(SessionTest, ADrainThatTakesTooLongCutsWhatRuns) {
   ASSERT_TRUE(
       session->Launch(Store(Add(session.get(), "store", {kPointer, kValue}), tensor, 1), running.callback())
           .ok());
+  registry_->StartDraining();
+  EXPECT_FALSE(registry_->WaitForLaunches(absl::Milliseconds(1)));
+  EXPECT_EQ(registry_->open_sessions(), 1u) << "results can still be read";
   registry_->Drain(absl::Milliseconds(1));
   EXPECT_EQ(running.Wait().status.code(), absl::StatusCode::kCancelled);
 }

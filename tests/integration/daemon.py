@@ -27,6 +27,7 @@ from trun.v1 import (
     launch_pb2_grpc,
     session_pb2,
     session_pb2_grpc,
+    staging_pb2_grpc,
     tensor_pb2,
     tensor_pb2_grpc,
     toolchain_pb2_grpc,
@@ -127,6 +128,7 @@ class Daemon:
         self.toolchain = toolchain_pb2_grpc.ToolchainServiceStub(self.channel)
         self.compiler = compile_pb2_grpc.CompileServiceStub(self.channel)
         self.tensors = tensor_pb2_grpc.TensorServiceStub(self.channel)
+        self.stagings = staging_pb2_grpc.StagingServiceStub(self.channel)
         self.launches = launch_pb2_grpc.LaunchServiceStub(self.channel)
         self.admin = admin_pb2_grpc.AdminServiceStub(self.channel)
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import BUILD, ROOT, TOOLCHAINS
-from daemon import Daemon
+from daemon import Daemon, wait_until
 from kernels import ENDLESS, EXAMPLES, STORE, metadata
 
 sys.path.insert(0, str(ROOT / "examples"))
@@ -371,6 +371,26 @@ def test_logs_are_followed_until_the_file_is_gone(own_daemon: CommandLine) -> No
     with subprocess.Popen(words, env=own_daemon.environment, stderr=subprocess.PIPE, text=True) as absent:
         assert absent.wait(timeout=20) != 0 and absent.stderr is not None
         assert str(log) in absent.stderr.read()
+
+
+def test_stop_cuts_running_work_after_its_deadline(own_daemon: CommandLine) -> None:
+    (own_daemon.folder / "endless.ptx").write_text(ENDLESS)
+    (own_daemon.folder / "endless.json").write_text(metadata("endless"))
+    own_daemon("daemon", "start", "--", "--drain-deadline", "1h")
+    words = ["run", "endless.ptx", "--out", "0=i32[32]", "--deadline", "60s", "--json"]
+    running = subprocess.Popen(
+        [CLIENT, *words], env=own_daemon.environment, cwd=own_daemon.folder, stdout=subprocess.PIPE
+    )
+
+    def launched() -> bool:
+        return any(s["launches"] == 1 for s in own_daemon.json("sessions", "list")["sessions"])
+
+    wait_until(launched, "the launch")
+    start = time.monotonic()
+    assert own_daemon.json("daemon", "stop", "--deadline", "200ms")["stopped"]
+    assert time.monotonic() - start < 8
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 6 and json.loads(said)["error"]["reason"] == "DRAINING", said
 
 
 def test_clients_that_start_at_once_get_one_daemon(own_daemon: CommandLine) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import kernels
@@ -14,8 +16,17 @@ import numpy as np
 import pytest
 from conftest import BUILD, TOOLCHAINS
 from daemon import CallError, Daemon, Session, argument, translated, wait_until
-from footprint import descriptors
-from trun.v1 import admin_pb2, launch_pb2, tensor_pb2
+from footprint import descriptors, process_table
+from google.protobuf.duration_pb2 import Duration
+from trun.v1 import (
+    admin_pb2,
+    compile_pb2,
+    launch_pb2,
+    session_pb2,
+    staging_pb2,
+    tensor_pb2,
+    toolchain_pb2,
+)
 
 # Adds 1 to out[0] `count` times, one after the other.
 COUNTING = kernels.ptx(
@@ -76,39 +87,236 @@ def vector_add(session: Session) -> bool:
     return made.cached
 
 
+def begun(session: Session, kernel: str, *arguments: Any, **fields: Any) -> Any:
+    """A launch that was taken and runs: the future of its call."""
+    request = launch_pb2.LaunchRequest(
+        session=session.id, kernel=kernel, grid=[1], wait=True, arguments=[argument(a) for a in arguments], **fields
+    )
+    before = session.info().launches
+    call = session.daemon.launches.Launch.future(request, timeout=90)
+    wait_until(lambda: session.info().launches > before, "the launch being counted")
+    return call
+
+
+def endless_of(session: Session) -> str:
+    return session.compile(kernels.ENDLESS, "ptx", metadata_json=kernels.metadata("endless")).kernel
+
+
+def ends(call: Any) -> CallError | None:
+    """How a call ends."""
+    try:
+        with translated():
+            call.result()
+    except CallError as error:
+        return error
+    return None
+
+
+def counts_for(session: Session, kernel: str, out: Any, seconds: float) -> int:
+    """How far COUNTING has to count to take at least so long."""
+    started = time.monotonic()
+    session.launch(kernel, (1,), out, 200_000)
+    return int(200_000 * max(1.0, seconds / (time.monotonic() - started)))
+
+
+def refuses(call: Callable[[], Any]) -> bool:
+    """Whether new work is refused as it is while the daemon drains. Any other error fails the test."""
+    try:
+        with translated():
+            call()
+    except CallError as error:
+        assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING"), str(error)
+        return True
+    return False
+
+
+def drain(daemon: Daemon) -> None:
+    """Sends SIGTERM and waits until it was heard."""
+    assert daemon.process is not None
+    daemon.process.terminate()
+    wait_until(lambda: refuses(lambda: daemon.open_session().close()), "new work being refused")
+
+
 def test_a_running_launch_ends_well_while_the_daemon_drains_and_the_cache_is_whole_afterwards(daemon: Daemon) -> None:
     session = daemon.open_session()
     vector_add(session)
     kernel = session.compile(COUNTING, "ptx", metadata_json=kernels.metadata("counting")).kernel
     out = session.allocate("int32", 1)
-    started = time.monotonic()
-    session.launch(kernel, (1,), out, 200_000)
-    count = int(200_000 * max(1.0, 2.0 / (time.monotonic() - started)))
-    request = launch_pb2.LaunchRequest(
-        session=session.id, kernel=kernel, grid=[1], wait=True, arguments=[argument(out), argument(count)]
-    )
-    before = session.info().launches
-    call = daemon.launches.Launch.future(request, timeout=60)
-    wait_until(lambda: session.info().launches > before, "the launch being counted")
-    daemon.process.terminate()
-
-    def refusal() -> str:
-        try:
-            daemon.open_session().close()
-        except CallError as error:
-            assert error.code == grpc.StatusCode.UNAVAILABLE, str(error)
-            return error.reason
-        return ""
-
-    wait_until(lambda: refusal() == "DRAINING", "new work being refused")
+    count = counts_for(session, kernel, out, 2)
+    call = begun(session, kernel, out, count)
+    drain(daemon)
     assert not call.done(), "the launch was to run while the daemon drains"
-    with translated():
-        call.result()
+    assert ends(call) is None
+    assert np.frombuffer(session.read(out.tensor), np.int32)[0] == count, "its result can be read"
     assert daemon.process.wait(30) == 0
     daemon.start()
     verified = daemon.admin.VerifyCache(admin_pb2.VerifyCacheRequest(), timeout=60)
     assert verified.entries >= 1 and verified.bad_blobs == 0
     assert vector_add(daemon.open_session()), "a finished entry was lost"
+
+
+def test_a_launch_that_does_not_end_is_cut_at_the_drain_deadline_and_nothing_is_left(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, BUILD, TOOLCHAINS, "--drain-deadline", "1s")
+    daemon.start()
+    session = daemon.open_session()
+    vector_add(session)
+    call = begun(session, endless_of(session), session.allocate("int32", 8), deadline=Duration(seconds=60))
+    family = daemon.children()
+    assert len(family) >= 2, family
+    started = time.monotonic()
+    daemon.process.terminate()
+    error = ends(call)
+    assert error is not None and (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING"), str(error)
+    assert 0.9 < time.monotonic() - started < 8, "cut at the deadline, neither before nor long after"
+    assert daemon.process.wait(8) == 0
+    wait_until(lambda: not family.keys() & process_table().keys(), "the end of its processes")
+    daemon.start()
+    verified = daemon.admin.VerifyCache(admin_pb2.VerifyCacheRequest(), timeout=60)
+    assert verified.entries >= 1 and verified.bad_blobs == 0
+    assert vector_add(daemon.open_session()), "a finished entry was lost"
+    assert daemon.stop() == 0
+
+
+def chain(operations: int) -> str:
+    """TTIR that keeps the compiler busy for long."""
+    lines = ["module {", "  tt.func public @k(%p: !tt.ptr<f32>) {", "    %v0 = tt.load %p : !tt.ptr<f32>"]
+    for i in range(operations):
+        lines.append(f"    %v{i + 1} = arith.{'mulf' if i % 2 else 'addf'} %v{i}, %v{i // 2} : f32")
+    return "\n".join([*lines, f"    tt.store %p, %v{operations} : !tt.ptr<f32>", "    tt.return", "  }", "}", ""])
+
+
+def test_a_running_compile_ends_well_while_the_daemon_drains_and_is_in_the_cache_afterwards(daemon: Daemon) -> None:
+    session, text = daemon.open_session(), chain(1500)
+    events = session.compile_stream(text, "ttir")
+    assert next(events).WhichOneof("event") == "stage_started"
+    drain(daemon)
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds.count("stage_done") == 3 and kinds[-1] == "kernel", kinds
+    assert daemon.process.wait(30) == 0
+    daemon.start()
+    assert daemon.open_session().compile(text, "ttir").cached
+
+
+def test_a_compile_that_takes_too_long_is_cut_with_its_worker(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, BUILD, TOOLCHAINS, "--drain-deadline", "100ms")
+    daemon.start()
+    session = daemon.open_session()
+    events = session.compile_stream(chain(12_000), "ttir")
+    assert next(events).WhichOneof("event") == "stage_started"
+
+    def workers() -> set[int]:
+        return {pid for pid, command in daemon.children().items() if "trun_worker" in command}
+
+    wait_until(workers, "its worker being started")
+    working = workers()
+    daemon.process.terminate()
+    with pytest.raises(CallError) as caught:
+        list(events)
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING"), str(caught.value)
+    assert daemon.process.wait(8) == 0
+    wait_until(lambda: not working & process_table().keys(), "the end of the worker")
+
+
+def test_every_kind_of_new_work_is_refused_while_the_daemon_drains_and_results_can_be_read(daemon: Daemon) -> None:
+    session = daemon.open_session()
+    store = session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")).kernel
+    out = session.tensor(np.arange(64, dtype=np.int32))
+    # A stream that was open before takes no more launches either.
+    going = threading.Event()
+
+    def requests() -> Iterator[Any]:
+        yield launch_pb2.LaunchRequest(
+            session=session.id, kernel=store, grid=[1], arguments=[argument(out), argument(0)]
+        )
+        going.wait(60)
+        yield launch_pb2.LaunchRequest(
+            session=session.id, kernel=store, grid=[1], arguments=[argument(out), argument(0)]
+        )
+
+    stream = daemon.launches.LaunchStream(requests(), timeout=60)
+    assert next(stream).status.code == 0
+    other = daemon.open_session()  # whose launch stays the one that runs: a read waits for its own session's
+    call = begun(other, endless_of(other), other.allocate("int32", 8), deadline=Duration(seconds=60))
+    drain(daemon)
+    launch = launch_pb2.LaunchRequest(
+        session=session.id, kernel=store, grid=[1], arguments=[argument(out), argument(0)]
+    )
+    fields = {"session": session.id, "tensor": out.tensor}
+    refused: dict[str, Callable[[], Any]] = {
+        "OpenSession": daemon.open_session,
+        "Compile": lambda: session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")),
+        "FindMissing": lambda: daemon.compiler.FindMissing(compile_pb2.FindMissingRequest(session=session.id)),
+        "Upload": lambda: session.upload(b"text"),
+        "FindTuning": lambda: daemon.compiler.FindTuning(compile_pb2.FindTuningRequest(session=session.id)),
+        "StoreTuning": lambda: daemon.compiler.StoreTuning(compile_pb2.StoreTuningRequest(session=session.id)),
+        "Allocate": lambda: session.allocate("int32", 1),
+        "Write": lambda: session.write(out.tensor, b"text"),
+        "Fill": lambda: daemon.tensors.Fill(tensor_pb2.FillRequest(**fields, pattern=b"\0")),
+        "Copy": lambda: daemon.tensors.Copy(tensor_pb2.CopyRequest(session=session.id, source=out.tensor)),
+        "CreateStaging": lambda: daemon.stagings.CreateStaging(staging_pb2.CreateStagingRequest(session=session.id)),
+        "Launch": lambda: session.launch(store, (1,), out, 0),
+        "LaunchStream": lambda: list(daemon.launches.LaunchStream(iter([launch]))),
+        "Benchmark": lambda: daemon.launches.Benchmark(launch_pb2.BenchmarkRequest(launch=launch, repetitions=1)),
+        "InstallToolchain": lambda: list(
+            daemon.toolchain.InstallToolchain(toolchain_pb2.InstallToolchainRequest(version="3.6.0"))
+        ),
+        "AdoptToolchain": lambda: daemon.toolchain.AdoptToolchain(toolchain_pb2.AdoptToolchainRequest(python="/usr")),
+        "RemoveToolchain": lambda: daemon.toolchain.RemoveToolchain(toolchain_pb2.RemoveToolchainRequest(name="3.9.0")),
+        "DescribeToolchain": lambda: daemon.toolchain.DescribeToolchain(toolchain_pb2.DescribeToolchainRequest()),
+        "PinCacheEntry": lambda: daemon.admin.PinCacheEntry(admin_pb2.PinCacheEntryRequest()),
+        "EvictCacheEntries": lambda: daemon.admin.EvictCacheEntries(admin_pb2.EvictCacheEntriesRequest()),
+        "VerifyCache": lambda: daemon.admin.VerifyCache(admin_pb2.VerifyCacheRequest()),
+        "ExportCache": lambda: list(daemon.admin.ExportCache(admin_pb2.ExportCacheRequest())),
+        "ImportCache": lambda: daemon.admin.ImportCache(iter([admin_pb2.ImportCacheRequest(data=b"x")])),
+    }
+    assert [name for name, request in refused.items() if not refuses(request)] == []
+    going.set()
+    late = next(stream).status
+    assert late.code == grpc.StatusCode.UNAVAILABLE.value[0] and "ending" in late.message, late
+    # What only looks, reads or gives back is served.
+    assert session.read(out.tensor) == np.arange(64, dtype=np.int32).tobytes()
+    assert b"st.global" in session.artifact(store, "ptx")
+    listed = daemon.sessions.ListSessions(session_pb2.ListSessionsRequest()).sessions
+    assert {s.session for s in listed} == {session.id, other.id}
+    assert daemon.sessions.KeepAlive(session_pb2.KeepAliveRequest(session=session.id))
+    assert daemon.statistics().entries >= 0
+    assert daemon.admin.GetServerInfo(admin_pb2.GetServerInfoRequest()).draining
+    assert {t.name for t in daemon.toolchain.ListToolchains(toolchain_pb2.ListToolchainsRequest()).toolchains}
+    session.free(out.tensor)
+    assert not call.done()
+    daemon.process.terminate()  # a second time: now
+    error = ends(call)
+    assert error is not None and (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING"), str(error)
+    assert daemon.process.wait(8) == 0
+
+
+def test_launches_that_nobody_waits_for_end_before_the_daemon_does_and_their_results_can_be_read(
+    daemon: Daemon,
+) -> None:
+    session = daemon.open_session()
+    counting = session.compile(COUNTING, "ptx", metadata_json=kernels.metadata("counting")).kernel
+    store = session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")).kernel
+    first, out = session.allocate("int32", 1), session.tensor(np.full(128, -1, np.int32))
+    count = counts_for(session, counting, first, 1.5)
+    session.launch(counting, (1,), first, count, wait=False)
+    for skip in range(50):
+        session.launch(store, (1,), out, skip, wait=False)
+    drain(daemon)
+    session.synchronize()
+    time.sleep(0.2)  # a client has something to do between two calls
+    assert np.frombuffer(session.read(first.tensor), np.int32)[0] == count
+    stored = np.frombuffer(session.read(out.tensor), np.int32)
+    assert stored.tolist() == [*range(31), *[31] * 50, *[-1] * 47]
+    assert daemon.process.wait(8) == 0
+
+
+def test_a_client_that_does_nothing_is_not_waited_for_until_the_drain_deadline(daemon: Daemon) -> None:
+    session = daemon.open_session()
+    session.allocate("int32", 1)
+    started = time.monotonic()
+    daemon.process.terminate()
+    assert daemon.process.wait(30) == 0
+    assert time.monotonic() - started < 5
 
 
 def test_the_end_does_not_wait_for_what_a_slow_reader_left_behind(daemon: Daemon) -> None:
