@@ -102,6 +102,14 @@ def example(name: str) -> str:
     return (EXAMPLES / name).read_text()
 
 
+def chain(operations: int) -> str:
+    """TTIR that keeps the compiler busy for long."""
+    lines = ["module {", "  tt.func public @k(%p: !tt.ptr<f32>) {", "    %v0 = tt.load %p : !tt.ptr<f32>"]
+    for i in range(operations):
+        lines.append(f"    %v{i + 1} = arith.{'mulf' if i % 2 else 'addf'} %v{i}, %v{i // 2} : f32")
+    return "\n".join([*lines, f"    tt.store %p, %v{operations} : !tt.ptr<f32>", "    tt.return", "  }", "}", ""])
+
+
 def source_bundle(text: str, function: str, arguments: dict[str, dict[str, object]]) -> str:
     """A kernel as Python source (docs/formats/source-bundle.md)."""
     import json

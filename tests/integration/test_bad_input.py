@@ -600,20 +600,29 @@ sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import kernels
 from daemon import Daemon, Session, argument
 from google.protobuf.duration_pb2 import Duration
-from trun.v1 import launch_pb2, tensor_pb2
+from trun.v1 import compile_pb2, launch_pb2, tensor_pb2
 
 daemon = Daemon(Path(sys.argv[3]), Path(), Path())
 daemon.connect()
 session = Session(daemon, lease=Duration(seconds=1))
 held = session.allocate("int8", 64 << 20)
-started = threading.Event()
+never = threading.Event()
+
+def at_work():
+    print(session.id, session.info().executor_pid, flush=True)
 
 def writes():
     yield tensor_pb2.WriteRequest(session=session.id, tensor=held.tensor, data=bytes(1 << 20))
     for _ in range(32):
         yield tensor_pb2.WriteRequest(data=bytes(1 << 20))
-    print(session.id, session.info().executor_pid, flush=True)
-    started.wait()  # for ever: the stream stays open, and its tensor half written
+    at_work()
+    never.wait()  # the stream stays open, and its tensor half written
+
+def uploads():
+    for _ in range(16):
+        yield compile_pb2.UploadRequest(session=session.id, data=bytes(1 << 20))
+    at_work()
+    never.wait()
 
 def launches():
     kernel = session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")).kernel
@@ -622,57 +631,75 @@ def launches():
     )
     for _ in range(100):
         yield request
-    print(session.id, session.info().executor_pid, flush=True)
+    at_work()
     while True:
         yield request
 
 if sys.argv[4] == "Write":
     daemon.tensors.Write(writes())
+elif sys.argv[4] == "Upload":
+    daemon.compiler.Upload(uploads())
+elif sys.argv[4] == "Read":
+    for chunk in daemon.tensors.Read(tensor_pb2.ReadRequest(session=session.id, tensor=held.tensor)):
+        at_work()
+        never.wait()  # what is not fetched has to wait
+elif sys.argv[4] == "Compile":
+    for event in session.compile_stream(kernels.chain(12000), "ttir", recompile=True):
+        if event.WhichOneof("event") == "stage_started":
+            at_work()
+            never.wait()  # the compiler goes on
 else:
     for answer in daemon.launches.LaunchStream(launches()):
         pass
 """
 
 
-@pytest.mark.parametrize("call", ["Write", "LaunchStream"])
-def test_a_client_killed_in_the_middle_of_a_stream_leaves_nothing(
+@pytest.mark.parametrize("call", ["Write", "Read", "LaunchStream", "Upload", "Compile"])
+def test_a_client_killed_in_the_middle_of_a_call_leaves_nothing(
     daemon: Daemon, tmp_path_factory: pytest.TempPathFactory, call: str
 ) -> None:
     # A daemon of its own, where a user may have 96 MiB: the next to ask for 64 gets them only if they came back.
-    small = Daemon(tmp_path_factory.mktemp("gone"), daemon.build, daemon.toolchains, "--memory-limit", "96MiB")
+    flags = ["--memory-limit", "96MiB", "--compile-workers", "1"]
+    small = Daemon(tmp_path_factory.mktemp("gone"), daemon.build, daemon.toolchains, *flags)
     small.start()
     try:
+        with untouched(small):
+            waiting = small.open_session()
+            waiting.compile(kernels.example("vector_add.ttir"), "ttir")  # its worker is there, before and after
 
-        def held() -> Counter[str]:
-            return footprint(small.process.pid, small.folder / "cache")
+            def held() -> Counter[str]:
+                return footprint(small.process.pid, small.folder / "cache")
 
-        wait_until(lambda: held()["process trun-executor"] == 2, "the spare executors")
-        before = held()
-        paths = [str(Path(__file__).parent), str(daemon.build / "python-stubs"), str(small.folder), call]
-        client = subprocess.Popen([sys.executable, "-c", VANISHING, *paths], stdout=subprocess.PIPE, text=True)
-        assert client.stdout is not None
-        gone, executor = client.stdout.readline().split()
+            wait_until(lambda: held()["process trun-executor"] == 4, "the spare executors")
+            before = held()
+            paths = [str(Path(__file__).parent), str(daemon.build / "python-stubs"), str(small.folder), call]
+            client = subprocess.Popen([sys.executable, "-c", VANISHING, *paths], stdout=subprocess.PIPE, text=True)
+            assert client.stdout is not None
+            gone, executor = client.stdout.readline().split()
 
-        def used() -> int:
-            listed = small.sessions.ListSessions(session_pb2.ListSessionsRequest(), timeout=10).sessions
-            return sum(s.tensor_bytes for s in listed)
+            def used() -> int:
+                listed = small.sessions.ListSessions(session_pb2.ListSessionsRequest(), timeout=10).sessions
+                return sum(s.tensor_bytes for s in listed if s.session == gone)
 
-        assert used() == 64 << 20
-        waiting = small.open_session()
-        with expect(CODE.RESOURCE_EXHAUSTED, "QUOTA"):
-            waiting.allocate("int8", 64 << 20)
-        client.kill()
-        client.wait()
-        client.stdout.close()
-        wait_until(lambda: used() == 0, "the end of the lease", timeout=20)
-        with expect(CODE.NOT_FOUND, "SESSION_EXPIRED"):
-            waiting.id, mine = gone, waiting.id
-            waiting.allocate("int8", 1)
-        waiting.id = mine
-        next_one = waiting.tensor(np.full(64 << 20, 7, np.int8))
-        assert set(waiting.read(next_one.tensor)) == {7}
-        waiting.close()
-        wait_until(lambda: int(executor) not in small.children(), "the end of its executor")
-        wait_until(lambda: held() == before, f"all being given back: {difference(before, held())}")
+            assert used() == 64 << 20
+            with expect(CODE.RESOURCE_EXHAUSTED, "QUOTA"):
+                waiting.allocate("int8", 64 << 20)
+            client.kill()
+            client.wait()
+            client.stdout.close()
+            started = time.monotonic()
+            waiting.compile(kernels.example("vector_add.ttir"), "ttir", recompile=True)
+            assert time.monotonic() - started < 5, "the only worker still works for a client that is gone"
+            wait_until(lambda: used() == 0, "the end of the lease", timeout=20)
+            with expect(CODE.NOT_FOUND, "SESSION_EXPIRED"):
+                waiting.id, mine = gone, waiting.id
+                waiting.allocate("int8", 1)
+            waiting.id = mine
+            next_one = small.open_session()
+            full = next_one.tensor(np.full(64 << 20, 7, np.int8))
+            assert set(next_one.read(full.tensor)) == {7}
+            next_one.close()
+            wait_until(lambda: int(executor) not in small.children(), "the end of its executor")
+            wait_until(lambda: held() == before, f"all being given back: {difference(before, held())}")
     finally:
         assert small.stop() == 0

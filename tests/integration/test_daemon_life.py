@@ -177,16 +177,8 @@ def test_a_launch_that_does_not_end_is_cut_at_the_drain_deadline_and_nothing_is_
     assert daemon.stop() == 0
 
 
-def chain(operations: int) -> str:
-    """TTIR that keeps the compiler busy for long."""
-    lines = ["module {", "  tt.func public @k(%p: !tt.ptr<f32>) {", "    %v0 = tt.load %p : !tt.ptr<f32>"]
-    for i in range(operations):
-        lines.append(f"    %v{i + 1} = arith.{'mulf' if i % 2 else 'addf'} %v{i}, %v{i // 2} : f32")
-    return "\n".join([*lines, f"    tt.store %p, %v{operations} : !tt.ptr<f32>", "    tt.return", "  }", "}", ""])
-
-
 def test_a_running_compile_ends_well_while_the_daemon_drains_and_is_in_the_cache_afterwards(daemon: Daemon) -> None:
-    session, text = daemon.open_session(), chain(1500)
+    session, text = daemon.open_session(), kernels.chain(1500)
     events = session.compile_stream(text, "ttir")
     assert next(events).WhichOneof("event") == "stage_started"
     drain(daemon)
@@ -201,7 +193,7 @@ def test_a_compile_that_takes_too_long_is_cut_with_its_worker(tmp_path: Path) ->
     daemon = Daemon(tmp_path, BUILD, TOOLCHAINS, "--drain-deadline", "100ms")
     daemon.start()
     session = daemon.open_session()
-    events = session.compile_stream(chain(12_000), "ttir")
+    events = session.compile_stream(kernels.chain(12_000), "ttir")
     assert next(events).WhichOneof("event") == "stage_started"
 
     def workers() -> set[int]:
