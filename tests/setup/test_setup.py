@@ -114,3 +114,18 @@ def test_the_quickstart_builds_no_tests_and_installs_one_triton_and_every_step_i
     assert machine.set_up("--for", "tests").returncode == 0
     assert [call.split()[0] for call in calls("install.sh")][:2] == ["3.9.0", "3.4.0"]
     assert calls("cmake") == calls("ninja") == []
+
+
+def test_nothing_asks_which_distribution_or_which_python_it_is_on() -> None:
+    """Debian 12 is what is tested; nothing may keep Ubuntu 24.04, with its Python 3.12, out."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    kinds = (".sh", ".cmake", ".txt", ".json", ".py", ".cc", ".h", "/run", "pyproject.toml")
+    tests = re.compile(r"(^|/)tests?/|_test\.|testdata|^(bench/baselines|docs)/")
+    asks = re.compile(r"VERSION_ID|VERSION_CODENAME|lsb_release|os-release|debian_version|bookworm|python3\.[0-9]+")
+    looked_at, found = 0, []
+    for name in listed.splitlines():
+        if name.endswith(kinds) and (name == "tests/run.sh" or not tests.search(name)):
+            looked_at += 1
+            text = (ROOT / name).read_text(errors="replace")
+            found += [f"{name}:{number}" for number, line in enumerate(text.splitlines(), 1) if asks.search(line)]
+    assert looked_at > 400 and found == []
