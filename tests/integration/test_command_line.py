@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from conftest import BUILD, ROOT, TOOLCHAINS
 from daemon import Daemon, wait_until
-from kernels import ENDLESS, EXAMPLES, STORE, metadata
+from kernels import ENDLESS, EXAMPLES, STORE, chain, metadata
 
 sys.path.insert(0, str(ROOT / "examples"))
 import reference
@@ -443,6 +443,23 @@ def test_a_terminal_gets_colours_and_a_pipe_does_not(trun: CommandLine) -> None:
     os.close(child)
     assert b"\x1b[1;31merror: " in os.read(parent, 4096)
     os.close(parent)
+
+
+def test_a_compile_and_a_run_that_take_over_a_second_show_it_on_a_terminal(trun: CommandLine) -> None:
+    (trun.folder / "long.ttir").write_text(chain(3000))
+    code, said, shown = trun.on_a_terminal("compile", "long.ttir", "--to", "ptx", "-o", "out")
+    assert code == 0 and "\x1b" not in said, shown
+    lines = shown.split("\r\x1b[2K")
+    assert all(re.fullmatch(r"compiling  \d+ s  making (ttgir|llir|ptx)", line) for line in lines[1:-1]), lines
+    assert len(lines) > 3 and lines[0] == lines[-1] == "", "shown more than once, and wiped away"
+    (trun.folder / "endless.ptx").write_text(ENDLESS)
+    (trun.folder / "endless.json").write_text(metadata("endless"))
+    code, _, shown = trun.on_a_terminal("run", "endless.ptx", "--out", "0=i32[32]", "--deadline", "2s")
+    lines = shown.split("\r\x1b[2K")
+    assert code == 5 and lines[0] == "" and all(re.fullmatch(r"running  \d+ s", line) for line in lines[1:-1]), lines
+    assert len(lines) > 3 and "HUNG_KERNEL" in lines[-1], "the error stands where the bar was"
+    # What is faster shows nothing.
+    assert trun.on_a_terminal("devices")[::2] == (0, "")
 
 
 def test_quickstart_is_right_fast_and_notices_a_wrong_element(tmp_path: Path) -> None:
