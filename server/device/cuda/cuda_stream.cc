@@ -57,7 +57,7 @@ absl::Status CudaStream::Open() {
   TRUN_RETURN_IF_ERROR(context_->Check(
       driver.cuMemHostAlloc(&page, kProgressBytes, CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_PORTABLE),
       "sharing a page of the host with the GPU"));
-  progress_ = static_cast<volatile uint64_t*>(page);
+  progress_ = static_cast<uint64_t*>(page);
   *progress_ = 0;
   return context_->Check(driver.cuMemHostGetDevicePointer(&progress_address_, page, 0),
                          "asking for the address of a shared page");
@@ -74,14 +74,12 @@ CudaStream::~CudaStream() {
   const Driver& driver = context_->driver();
   MutexLock lock(&mu_);
   for (const CUevent event : events_) driver.cuEventDestroy(event);
-  if (progress_ != nullptr) driver.cuMemFreeHost(const_cast<uint64_t*>(progress_));
+  if (progress_ != nullptr) driver.cuMemFreeHost(progress_);
   if (stream_ != nullptr) driver.cuStreamDestroy(stream_);
 }
 
 uint64_t CudaStream::Progress() const {
-  const uint64_t number = *progress_;
-  std::atomic_thread_fence(std::memory_order_acquire);
-  return number;
+  return std::atomic_ref<uint64_t>(*progress_).load(std::memory_order_acquire);
 }
 
 void CudaStream::Launch(const LaunchRequest& request, Done done) {

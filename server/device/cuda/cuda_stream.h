@@ -75,7 +75,7 @@ class CudaStream final : public Stream {
 
   const std::shared_ptr<CudaContext> context_;
   CUstream stream_ = nullptr;
-  volatile uint64_t* progress_ = nullptr;  // the number of the last launch that is done
+  uint64_t* progress_ = nullptr;  // the number of the last launch that is done; the GPU writes it
   CUdeviceptr progress_address_ = 0;
   bool lost_told_ = false;  // the thread's: the launch that ended the context was named
 
