@@ -165,8 +165,9 @@ absl::StatusOr<int> Logs(int lines, bool follow, Invocation& invocation) {
     invocation.console.PrintJson({{"path", path}, {"tail", LogTail(path, lines)}});
     return kExitOk;
   }
-  invocation.console.Print(LogTail(path, lines));
-  if (follow) TRUN_RETURN_IF_ERROR(FollowLog(path, invocation.console));
+  off_t end = 0;
+  invocation.console.Print(LogTail(path, lines, &end));
+  if (follow) TRUN_RETURN_IF_ERROR(FollowLog(path, end, invocation.console));
   return kExitOk;
 }
 

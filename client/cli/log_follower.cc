@@ -12,7 +12,7 @@
 
 namespace trun::cli {
 
-absl::Status FollowLog(const std::string& path, Console& console) {
+absl::Status FollowLog(const std::string& path, off_t from, Console& console) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   const UniqueFd watch(inotify_init1(IN_CLOEXEC));
   if (!file.valid() || !watch.valid() ||
@@ -20,7 +20,11 @@ absl::Status FollowLog(const std::string& path, Console& console) {
           0) {
     return FromErrno(errno, absl::StrCat("cannot follow '", path, "'"), Reason::kUnspecified);
   }
-  if (lseek(file.get(), 0, SEEK_END) < 0) return FromErrno(errno, absl::StrCat("cannot read '", path, "'"));
+  const off_t size = lseek(file.get(), 0, SEEK_END);
+  // A shorter one is another file: it took the place of the one that was looked at before.
+  if (size < 0 || lseek(file.get(), from <= size ? from : 0, SEEK_SET) < 0) {
+    return FromErrno(errno, absl::StrCat("cannot read '", path, "'"));
+  }
   bool gone = false;
   for (;;) {
     char buffer[4096];

@@ -1,6 +1,8 @@
 #ifndef TRUN_CLIENT_CLI_LOG_FOLLOWER_H_
 #define TRUN_CLIENT_CLI_LOG_FOLLOWER_H_
 
+#include <sys/types.h>
+
 #include <string>
 
 #include "absl/status/status.h"
@@ -8,9 +10,9 @@
 
 namespace trun::cli {
 
-// Prints what is appended to a file from now on, as it comes, until the file is removed or standard output
-// ends.
-absl::Status FollowLog(const std::string& path, Console& console);
+// Prints what a file has after its first `from` bytes and what is appended to it, as it comes, until the file
+// is removed or renamed, or standard output ends.
+absl::Status FollowLog(const std::string& path, off_t from, Console& console);
 
 }  // namespace trun::cli
 

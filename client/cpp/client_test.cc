@@ -479,7 +479,11 @@ TEST(DaemonStarterTest, TheLogsTailHasTheLastLinesOnly) {
   EXPECT_EQ(LogTail(folder / "log", 10), "one\ntwo\nthree\nfour\n");
   EXPECT_EQ(LogTail(folder / "absent", 2), "");
   std::ofstream(folder / "open") << "one\ntwo";
-  EXPECT_EQ(LogTail(folder / "open", 1), "two");
+  off_t end = -1;
+  EXPECT_EQ(LogTail(folder / "open", 1, &end), "two");
+  EXPECT_EQ(end, 7) << "whoever follows goes on there";
+  EXPECT_EQ(LogTail(folder / "absent", 1, &end), "");
+  EXPECT_EQ(end, 0);
 }
 
 }  // namespace

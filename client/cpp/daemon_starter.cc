@@ -102,8 +102,9 @@ std::string DaemonLogPath(absl::string_view socket_path) {
   return absl::StrCat(Folder(std::string(socket_path)), "/trund.log");
 }
 
-std::string LogTail(const std::string& path, int lines) {
+std::string LogTail(const std::string& path, int lines, off_t* end) {
   constexpr off_t kMostBytes = 64 << 10;
+  if (end != nullptr) *end = 0;
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return "";
   const off_t size = lseek(fd.get(), 0, SEEK_END);
@@ -111,6 +112,7 @@ std::string LogTail(const std::string& path, int lines) {
   std::string text(static_cast<size_t>(std::max<off_t>(0, size - start)), '\0');
   const ssize_t n = pread(fd.get(), &text[0], text.size(), start);
   text.resize(static_cast<size_t>(std::max<ssize_t>(0, n)));
+  if (end != nullptr) *end = start + static_cast<off_t>(text.size());
   size_t at = text.size();
   for (int left = lines; left >= 0 && at > 0; --left) {
     const size_t newline = text.rfind('\n', at - 1);

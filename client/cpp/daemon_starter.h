@@ -2,6 +2,8 @@
 #ifndef TRUN_CLIENT_CPP_DAEMON_STARTER_H_
 #define TRUN_CLIENT_CPP_DAEMON_STARTER_H_
 
+#include <sys/types.h>
+
 #include <string>
 #include <vector>
 
@@ -36,8 +38,9 @@ absl::StatusOr<std::string> FindTrund();
 
 // Where a private daemon of that socket writes its log.
 std::string DaemonLogPath(absl::string_view socket_path);
-// The last lines of a file, at most `lines` of them and 64 KiB; empty where there is none.
-std::string LogTail(const std::string& path, int lines);
+// The last lines of a file, at most `lines` of them and 64 KiB; empty where there is none. `end`, where
+// given, is set to how much of the file that is: what comes later is not among them.
+std::string LogTail(const std::string& path, int lines, off_t* end = nullptr);
 
 }  // namespace client
 }  // namespace trun
