@@ -95,7 +95,7 @@ def test_columns_are_those_of_numpy(live: trun.Session, tc: str, name: str) -> N
     assert f"input_rank={len(case.shape)}" in str(kernel.signature)
 
 
-def test_the_same_kernel_from_ttgir_and_from_ptx(live: trun.Session, tc: str) -> None:
+def test_the_same_kernel_from_ttgir_and_from_ptx_with_every_check(live: trun.Session, tc: str) -> None:
     kernel, x, _ = CASE.run(live, tc)
     lower, upper = CASE.corners
     for level in ("ttgir", "ptx"):
@@ -106,7 +106,8 @@ def test_the_same_kernel_from_ttgir_and_from_ptx(live: trun.Session, tc: str) ->
         descriptor = trun.TensorDescriptor(
             live.tensor(x), block_shape=(CASE.pixels, CASE.channels), im2col=trun.Im2col((lower,) * 2, (upper,) * 2)
         )
-        again[(CASE.columns, 3, 3)](descriptor, out, lower, lower, *CASE.box, 0, CASE.columns * CASE.pixels)
+        arguments = (descriptor, out, lower, lower, *CASE.box, 0, CASE.columns * CASE.pixels)
+        again[(CASE.columns, 3, 3)](*arguments, check="uninit,race,async")
         np.testing.assert_array_equal(out.numpy(), CASE.expected(x))
 
 
