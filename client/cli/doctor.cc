@@ -10,6 +10,7 @@
 #include "CLI/App.hpp"
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
+#include "client/cli/driver_check.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/progress.h"
 #include "client/cli/text.h"
@@ -22,14 +23,6 @@ namespace trun::cli {
 namespace {
 
 constexpr uint64_t kLowDiskBytes = uint64_t{2} << 30;
-
-struct Check {
-  enum class Verdict { kOk, kWarning, kBad };
-  std::string name;
-  Verdict verdict = Verdict::kOk;
-  std::string found;
-  std::string help;
-};
 
 using Verdict = Check::Verdict;
 
@@ -63,32 +56,6 @@ Check CheckVersions(const ServerInfo& info) {
     check.verdict = Verdict::kWarning;
     check.help = absl::StrCat("this client is ", TRUN_VERSION,
                               ": 'trun-client daemon stop' makes room for its own daemon");
-  }
-  return check;
-}
-
-// The driver as this user sees it: its version, and whether its device files may be opened.
-Check CheckDriver() {
-  Check check{"GPU driver", Verdict::kOk, "", ""};
-  std::ifstream version("/proc/driver/nvidia/version");
-  std::getline(version, check.found);
-  if (access("/dev/nvidiactl", F_OK) != 0) {
-    check.found = check.found.empty() ? "none: kernels run on the emulator" : check.found;
-    if (version.is_open()) {
-      check.verdict = Verdict::kWarning;
-      check.help =
-          "the driver is loaded but /dev/nvidiactl is not there: give the container the GPU's devices";
-    }
-    return check;
-  }
-  if (check.found.empty()) check.found = "/dev/nvidiactl is there; its version is not told";
-  for (const char* const device : {"/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia0"}) {
-    if (access(device, R_OK | W_OK) == 0) continue;
-    check.verdict = Verdict::kWarning;
-    absl::StrAppend(&check.found, "; ", device, errno == ENOENT ? " is not there" : " may not be opened");
-    check.help = errno == ENOENT
-                     ? "nvidia-modprobe, or nvidia-smi as root, makes the device files"
-                     : "add this user to the group that owns the device files, or relax their mode";
   }
   return check;
 }
@@ -171,7 +138,7 @@ Check CheckSystem() {
 }
 
 absl::StatusOr<int> Doctor(Invocation& invocation) {
-  std::vector<Check> checks = {CheckSystem(), CheckDriver(), CheckRuntimeFolder(invocation), CheckTrund()};
+  std::vector<Check> checks = {CheckSystem(), CheckDriver("/"), CheckRuntimeFolder(invocation), CheckTrund()};
   {
     Progress progress(invocation.console, "checking");
     const absl::StatusOr<Client> client = invocation.Connect();

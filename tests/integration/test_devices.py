@@ -108,6 +108,21 @@ def test_gpus_come_first_and_are_told_with_their_facts_and_users(gpu_daemon: Dae
     assert health(gpu_daemon, "emulator:0") == SERVING
 
 
+def doctor(daemon: Daemon) -> dict[str, dict[str, str]]:
+    command = [BUILD / "bin/trun-client", "doctor", "--json", "--address", f"unix:{daemon.socket}", "--no-start"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode in (0, 6), done.stderr
+    return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def test_doctor_names_a_gpu_its_architecture_and_the_drivers_version(gpu_daemon: Daemon) -> None:
+    checks = doctor(gpu_daemon)
+    assert checks["device cuda:0"]["verdict"] == "ok"
+    assert checks["device cuda:0"]["found"].startswith("fake GPU 0, cuda:90:32, CUDA 13.0")
+    assert checks["system"]["found"].startswith("Linux ") and checks["daemon"]["found"].startswith("trund ")
+    assert checks["GPU driver"]["found"]
+
+
 def test_tensors_and_launches_on_a_gpu(gpu: Session) -> None:
     fill = kernel(gpu, "conformance.sm_90.cubin", "fill")
     data = np.arange(3_000_001, dtype=np.int32)
@@ -182,6 +197,8 @@ def test_health_is_what_the_canary_says(tmp_path: Path) -> None:
         wait_until(lambda: health(daemon, "cuda:0") == NOT_SERVING, "the device's illness")
         assert "libcuda" in devices(daemon)["cuda:0"].unusable_reason
         assert health(daemon, "emulator:0") == SERVING
+        ill = doctor(daemon)["device cuda:0"]
+        assert ill["verdict"] == "warning" and "libcuda" in ill["found"] and "TRUN_LIBCUDA" in ill["found"]
         session.close()
         library.symlink_to(FAKE_DRIVER)
         daemon.open_session(device="cuda:0").close()  # asks for a spare at once, not at the next round of canaries
