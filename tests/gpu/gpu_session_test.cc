@@ -190,6 +190,13 @@ class GpuFaultTest : public GpuSessionTest {
     EXPECT_EQ(victim_->statistics().executor_restarts, 1u);
   }
 
+  // The failed launch is named by its sequence number, in its result and in the fault.
+  static void ExpectNamed(const LaunchResult& failed, uint64_t sequence) {
+    EXPECT_GT(sequence, 1u) << "the first number would be met by chance";
+    EXPECT_EQ(failed.sequence, sequence);
+    EXPECT_EQ(failed.fault.sequence, sequence);
+  }
+
   void ExpectFault(const std::string& kernel, Reason reason, const char* figure) {
     const std::string bad = Add(*victim_, "faults.sm_90.cubin", kernel, {Pointer()});
     ASSERT_TRUE(victim_->PrepareKernel(bad).ok());
@@ -203,8 +210,7 @@ class GpuFaultTest : public GpuSessionTest {
     const auto known = SteadyClock::now();
     EXPECT_TRUE(good.status.ok()) << good.status;
     EXPECT_EQ(GetReason(failed.status), reason) << failed.status;
-    EXPECT_EQ(failed.sequence, *sequence);
-    EXPECT_EQ(failed.fault.sequence, *sequence);
+    ExpectNamed(failed, *sequence);
     if (queued.ok()) {
       // It came before the loss was known, and did not run; or after it, and ran on the next executor.
       const LaunchResult result = behind.Wait();
@@ -263,12 +269,17 @@ TEST_F(GpuFaultTest, AHungKernelIsEndedAtItsDeadlineAndCostsItsOwnLaunch) {
   SessionLaunch launch = On(forever, small_);
   launch.deadline = absl::Milliseconds(300);
   ASSERT_TRUE(victim_->PrepareKernel(forever).ok());
+  Awaited<LaunchResult> running;
   const auto begin = SteadyClock::now();
-  const LaunchResult failed = Run(*victim_, launch);
+  const auto sequence = victim_->Launch(launch, running.callback());
+  ASSERT_TRUE(sequence.ok()) << sequence.status();
+  const LaunchResult failed = running.Wait();
+  const auto known = SteadyClock::now();
   Figure("hang_noticed_ms", MillisecondsSince(begin), "ms");
   EXPECT_EQ(GetReason(failed.status), Reason::kHungKernel) << failed.status;
   EXPECT_LT(MillisecondsSince(begin), 3000);
-  ExpectWhole("relaunch_after_hang_ms", SteadyClock::now());
+  ExpectNamed(failed, *sequence);
+  ExpectWhole("relaunch_after_hang_ms", known);
 }
 
 TEST_F(GpuFaultTest, AKilledExecutorCostsTheLaunchThatItRan) {
@@ -281,7 +292,7 @@ TEST_F(GpuFaultTest, AKilledExecutorCostsTheLaunchThatItRan) {
   const LaunchResult failed = running.Wait();
   const auto known = SteadyClock::now();
   EXPECT_EQ(GetReason(failed.status), Reason::kExecutorLost) << failed.status;
-  EXPECT_EQ(failed.sequence, *sequence);
+  ExpectNamed(failed, *sequence);
   ExpectWhole("relaunch_after_kill_ms", known);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <mutex>
@@ -353,6 +354,71 @@ TEST_F(CudaDeviceTest, ClustersLargeSharedMemoryAndCooperativeGridsRun) {
   const LaunchOutcome refused = Outcomes().at(0);
   EXPECT_EQ(GetReason(refused.status), Reason::kLaunchShape) << refused.status;
   EXPECT_FALSE(refused.context_lost);
+}
+
+// What the fake driver was asked for while this object lives, in order.
+class DriverLog {
+ public:
+  DriverLog() : path_(::testing::TempDir() + "/driver-calls-" + std::to_string(getpid())) {
+    unlink(path_.c_str());
+    setenv("TRUN_FAKE_CUDA_LOG", path_.c_str(), 1);
+  }
+  ~DriverLog() {
+    unsetenv("TRUN_FAKE_CUDA_LOG");
+    unlink(path_.c_str());
+  }
+  // The calls since the last time that were asked for.
+  std::vector<std::string> Take() {
+    std::vector<std::string> calls;
+    std::ifstream file(path_);
+    for (std::string call; std::getline(file, call);) calls.push_back(call);
+    unlink(path_.c_str());
+    return calls;
+  }
+
+ private:
+  const std::string path_;
+};
+
+int64_t CountOf(const std::vector<std::string>& calls, const std::string& prefix) {
+  return std::count_if(calls.begin(), calls.end(),
+                       [&](const std::string& call) { return call.compare(0, prefix.size(), prefix) == 0; });
+}
+
+TEST_F(CudaDeviceTest, AKernelIsLoadedWholeWithItsModuleAndALaunchLoadsNothing) {
+  if (OnARealGpu()) GTEST_SKIP() << "only the fake driver says what it was asked for";
+  DriverLog log;
+  const auto module = Load("conformance.sm_90.cubin");
+  ASSERT_NE(module, nullptr);
+  const std::vector<std::string> loading = log.Take();
+  EXPECT_EQ(CountOf(loading, "cuModuleLoad"), 1);
+  // The driver loads lazily, at the first launch, unless each function is asked for.
+  EXPECT_GT(CountOf(loading, "cuFuncLoad"), 1);
+  EXPECT_EQ(CountOf(loading, "cuFuncLoad"), CountOf(loading, "cuModuleGetFunction"));
+  EXPECT_EQ(CountOf(loading, "cuLaunchKernel"), 0);
+  for (uint32_t i = 0; i < 3; ++i) Queue(*module, "fill", Packed(kBase, i));
+  for (const LaunchOutcome& outcome : Outcomes()) EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  const std::vector<std::string> launching = log.Take();
+  EXPECT_EQ(CountOf(launching, "cuLaunchKernelEx"), 3);
+  for (const char* const prefix : {"cuModule", "cuFunc", "cuLibrary", "cuLink"}) {
+    EXPECT_EQ(CountOf(launching, prefix), 0) << prefix;
+  }
+}
+
+TEST_F(CudaDeviceTest, PtxIsRefusedBeforeTheDriverSeesIt) {
+  const std::string ptx = TestData("conformance.ptx");
+  ASSERT_NE(ptx.find(".version"), std::string::npos);
+  DriverLog log;
+  for (const std::string& image : {ptx, ptx + std::string(1, '\0'), std::string("\177ELF") + ptx}) {
+    const absl::Status status = device_->LoadModule(image).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_EQ(GetReason(status), Reason::kInvalidIr) << status;
+  }
+  const std::vector<std::string> calls = log.Take();
+  for (const char* const prefix : {"cuModule", "cuLibrary", "cuLink"}) {
+    EXPECT_EQ(CountOf(calls, prefix), 0) << prefix;
+  }
+  EXPECT_NE(Load("conformance.sm_90.cubin"), nullptr) << "the context is whole";
 }
 
 TEST_F(CudaDeviceTest, DamagedCubinsAreRefused) {

@@ -212,6 +212,8 @@ CUresult cuCtxSynchronize() {
 CUresult cuModuleLoadData(CUmodule* module, const void* image) {
   ENTER_CONTEXT();
   const char* const bytes = static_cast<const char*>(image);
+  // A real driver would compile PTX here: nobody may give it any.
+  if (std::strncmp(bytes, "\177ELF", 4) != 0) return CUDA_ERROR_INVALID_IMAGE;
   const auto facts = trun::ReadCubinFacts(absl::string_view(bytes, ImageBytes(bytes)));
   if (!facts.ok()) return CUDA_ERROR_INVALID_IMAGE;
   auto made = std::make_unique<Module>();
