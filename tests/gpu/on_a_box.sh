@@ -40,6 +40,10 @@ adopt() {
 for t in json.load(sys.stdin)["toolchains"]: print("triton", t["version"], "adopted" if t["adopted"] else "")'
   trun-client devices
 }
+doctor() {
+  trun-client doctor | sed "s#$home#HOME#g"
+  [ "${PIPESTATUS[0]}" = 0 ]
+}
 client_package() {
   python3 -m pip install -q --disable-pip-version-check --no-index --no-deps --no-compile --target "$home/site" python/trun-*.whl &&
     python3 -m pip list 2>/dev/null | grep -E '^(grpcio|protobuf|numpy|ml_dtypes|ml-dtypes) '
@@ -77,6 +81,7 @@ step "the box" system
 step "unpacked" unpack
 step "its Triton, adopted" adopt
 step "the Python client" client_package
+step "doctor" doctor
 for device in $devices; do
   step "a compiled kernel on $device" compiled_file "$device"
   step "the quickstart on $device" env TRUN_DEVICE="$device" examples/quickstart.sh
