@@ -150,7 +150,7 @@ class Box:
     """A user of the bundle: a home of their own, the bundle and a Python with its wheel on the PATH."""
 
     def __init__(self, bundle: Path, site: Path, home: Path) -> None:
-        self.bundle = bundle
+        self.bundle, self.site = bundle, site
         home.chmod(0o700)
         self.environment = {
             "PATH": f"{bundle / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin",
@@ -200,6 +200,49 @@ def box(make_box: Any) -> Box:
     return made
 
 
+# Every module compiles and the native launcher loads, whatever is installed; where all that it needs is, a kernel runs.
+TRY_CLIENT = """
+import importlib.machinery, importlib.util, pathlib, sys
+site = sys.argv[1]
+files = list(pathlib.Path(site, "trun").rglob("*.py"))
+assert len(files) > 20, files
+for file in files:
+    compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
+native = str(pathlib.Path(site, "trun/triton/_native.abi3.so"))
+spec = importlib.util.spec_from_loader("_native", importlib.machinery.ExtensionFileLoader("_native", native))
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+if any(importlib.util.find_spec(name) is None for name in ("grpc", "google", "numpy", "ml_dtypes")):
+    print("loads")
+    sys.exit()
+sys.path.insert(0, site)
+import numpy, trun, trun.triton
+with trun.connect(device="emulator:0") as session:
+    x, out = numpy.arange(4096, dtype="float32"), session.zeros(4096)
+    session.load("examples/kernels/vector_add.sm80.ptx")[(4,)](session.tensor(x), session.tensor(x), out, 4096)
+    assert (out.numpy() == 2 * x).all()
+print("runs")
+"""
+
+
+def pythons() -> list[str]:
+    """That of the tests, and each of 3.10 to 3.13 that is in PATH or one of pyenv's, and starts."""
+    folders = [*os.environ["PATH"].split(":"), *map(str, (Path.home() / ".pyenv/versions").glob("3.1*/bin"))]
+    found = [sys.executable]
+    for name in (f"python3.{minor}" for minor in range(10, 14)):
+        for folder in folders:
+            program = shutil.which(name, path=folder)
+            if program and subprocess.run([program, "-c", ""], capture_output=True).returncode == 0:
+                found.append(program)
+                break
+    return found
+
+
+def test_the_wheel_is_for_every_python_that_is_here(box: Box) -> None:
+    results = {python: box(python, "-c", TRY_CLIENT, box.site, PYTHONPATH="").strip() for python in pythons()}
+    print(results)
+    assert results[sys.executable] == "runs" and set(results.values()) <= {"loads", "runs"}, results
+
+
 def test_an_adopted_triton_and_the_python_client_run_the_examples(box: Box) -> None:
     examples = sorted((box.bundle / "examples/python").glob("*.py"))
     assert len(examples) >= 7
@@ -218,8 +261,10 @@ def test_the_comparison_of_devices_runs_from_the_bundle(box: Box) -> None:
     said = box(
         "python", "-m", "pytest", *tests, TRUN_CONFORMANCE_DEVICE="emulator:1", TRUN_TOOLCHAINS_DIR=str(TOOLCHAINS)
     )
-    rows = [line for line in said.splitlines() if line.endswith("the same bits")]
-    assert len(rows) == 36, said
+    rows = [line.split() for line in said.splitlines() if line.endswith("the same bits")]
+    assert ["scratch", "ptx", "the", "same", "bits"] in rows, said
+    examples = [row for row in rows if row[1] in ("ttir", "ttgir", "llir", "ptx") and row[0] != "scratch"]
+    assert len(examples) == 36, said
 
 
 def test_kernels_compiled_elsewhere_are_found_after_an_import(box: Box, make_box: Any, tmp_path: Path) -> None:
