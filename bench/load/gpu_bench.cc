@@ -29,6 +29,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr uint64_t kGiB = uint64_t{1} << 30;
+constexpr int kBatch = 64;
 constexpr uint64_t kWords = uint64_t{1} << 26;  // a kernel of some 100 µs
 
 template <typename T>
@@ -61,7 +62,8 @@ std::string ReadFile(const std::string& path) {
 
 // The same kernel and the same copies, in this process.
 struct InProcess {
-  double device_us = 0;  // median
+  double device_us = 0;                          // median
+  double launch_us = 0, launch_in_batch_us = 0;  // of one program: launch to result; each of 64, to the last
   double upload_gbps = 0, download_gbps = 0;
 };
 
@@ -90,6 +92,23 @@ InProcess MeasureInProcess(const std::string& cubin) {
   stream->Synchronize();
   InProcess result;
   result.device_us = Median(times);
+  request.dimensions.grid = {1, 1, 1};
+  const auto launch = [&](int count) {
+    const auto begin = Clock::now();
+    for (int i = 0; i < count; ++i) {
+      stream->Launch(request, [](device::LaunchOutcome outcome) { Check(outcome.status); });
+    }
+    stream->Synchronize();
+    return 1e6 * Seconds(begin) / count;
+  };
+  std::vector<double> single, batch;
+  for (int i = 0; i < 2200; ++i) {
+    const double took = launch(1);
+    if (i >= 200) single.push_back(took);
+  }
+  for (int i = 0; i < 20; ++i) batch.push_back(launch(kBatch));
+  result.launch_us = Median(single);
+  result.launch_in_batch_us = Median(batch);
   std::vector<char> host(kGiB, 'x');
   Check(gpu->PinMemory(absl::MakeSpan(host)));
   std::vector<double> up, down;
@@ -214,7 +233,7 @@ int main(int argc, char** argv) {
       if (i >= 200) times.push_back(1e6 * Seconds(begin));
     }
     json["launch_stream_round_trip_us"] = Median(times);
-    for (const int batch : {64, 2000}) {
+    for (const int batch : {kBatch, 2000}) {
       times.clear();
       for (int round = 0; round < 20; ++round) {
         begin = Clock::now();
@@ -244,6 +263,15 @@ int main(int argc, char** argv) {
   const Rates pinned = MeasureCopies(tensor, from.bytes(), to.bytes());
   const Rates ordinary = MeasureSharedOut(client, kGiB, {});
   const InProcess alone = MeasureInProcess(cubin);
+  // The same kernel of one program, launched and waited for here: what the way through the daemon is held
+  // against.
+  json["launch_in_process_us"] = alone.launch_us;
+  json["launch_in_process_batch_of_64_us_each"] = alone.launch_in_batch_us;
+  json["launch_unary_ratio"] = json["launch_unary_us"].get<double>() / alone.launch_us;
+  json["launch_stream_round_trip_ratio"] =
+      json["launch_stream_round_trip_us"].get<double>() / alone.launch_us;
+  json["launch_stream_batch_of_64_ratio"] =
+      json["launch_stream_batch_of_64_us_each"].get<double>() / alone.launch_in_batch_us;
   json["device_time_us"] = device_us;
   json["device_time_in_process_us"] = alone.device_us;
   json["device_time_ratio"] = device_us / alone.device_us;
