@@ -275,6 +275,20 @@ def build(
     return module, metadata
 
 
+def raised_at(error: BaseException, bundle: dict[str, Any]) -> tuple[str, int | None, int | None, str]:
+    """File, line, column and text of the place in the user's files where Python itself raised this."""
+    files = {item["file"] for item in bundle.get("code", [])}
+    if "text" in bundle:
+        files.add(bundle["text"]["file"])
+    if not isinstance(error, SyntaxError):
+        found = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+        return (found[-1].filename, found[-1].lineno, None, "") if found else ("", None, None, "")
+    if error.filename not in files:
+        return "", None, None, ""
+    row = (error.text or "").rstrip("\n")
+    return error.filename, error.lineno, max(error.offset, 1) if error.offset is not None else None, row
+
+
 def explain(error: BaseException, source: Source, bundle: dict[str, Any], log: Log) -> CompileError:
     """Triton's message at the user's file and line."""
     chain: list[BaseException] = []
@@ -303,17 +317,10 @@ def explain(error: BaseException, source: Source, bundle: dict[str, Any], log: L
         shown = [f"{place(file, line, column)}: {message}", row, " " * node.col_offset + "^"]
         shown += [f"called from {place(f, n, c)}" for f, n, c, _, _ in reversed(places[:-1])]
     else:
-        files = {item["file"] for item in bundle.get("code", [])} | {bundle.get("text", {}).get("file")}
-        found: list[tuple[str, int | None]] = []
-        if isinstance(innermost, SyntaxError) and innermost.filename in files:
-            found = [(str(innermost.filename), innermost.lineno)]
-        else:
-            trace = traceback.extract_tb(innermost.__traceback__)
-            found = [(f.filename, f.lineno) for f in trace if f.filename in files]
-        file, line, column = "", None, None
-        if found:
-            file, line = found[-1]
-        shown = [f"{place(file, line, None)}: {message}" if file else message]
+        file, line, column, row = raised_at(innermost, bundle)
+        shown = [f"{place(file, line, column)}: {message}" if file else message]
+        if column is not None:
+            shown += [row, " " * (column - 1) + "^"]
     diagnostic, _, _, where = first_diagnostic(log.text(), "")
     if diagnostic:
         shown.append(f"{where}: {diagnostic}" if where else diagnostic)

@@ -201,7 +201,13 @@ class Source:
         lines = text.splitlines(keepends=True)
         linecache.cache[file] = (len(text), None, lines, file)
         self._alias_modules()
-        body = ast.parse(text, file).body
+        try:
+            body = ast.parse(text, file).body
+        except (ValueError, SyntaxError) as error:
+            if getattr(error, "filename", None) == file:
+                raise
+            # A null byte: which error it is differs by Python's version, and none says where, nor in which file.
+            raise CompileError("INVALID_IR", f"{file}: {error}", file=file) from error
         binders: dict[str, list[int]] = {}
         for i, statement in enumerate(body):
             for name in _bound(statement):

@@ -23,10 +23,19 @@ from typing import Any
 
 import numpy as np
 
-from trun._jit import Bound, JITFunction, Wrapper, for_launch, programs_of, session_of
+from trun._jit import Bound, JITFunction, Wrapper, for_launch, grid_for, session_of
 from trun._level_files import LEVELS
-from trun.errors import ArgumentError, CompileError, KernelFaultError, LaunchShapeError, TrunError, argument_error
-from trun.kernel import Grid, Kernel
+from trun.errors import (
+    ArgumentError,
+    CompileError,
+    KernelFaultError,
+    LaunchShapeError,
+    TrunError,
+    WorkerLostError,
+    argument_error,
+    make_error,
+)
+from trun.kernel import BenchmarkResult, Grid, Kernel, Seconds
 from trun.session import Session
 from trun.tensor import Tensor, TensorAt, TensorDescriptor
 from trun.v1 import compile_pb2
@@ -85,6 +94,7 @@ class Tuning:
     found: bool = False  # in the daemon's cache
     figures: dict[Config, float] = field(default_factory=dict)  # seconds or instructions; inf: it cannot run here
     errors: dict[Config, str] = field(default_factory=dict)
+    is_whole: bool = True  # False: a compile lost its worker, which is not its configuration's fault. Not kept, then
 
 
 class _Progress:
@@ -240,7 +250,7 @@ class Autotuner(Wrapper):
                 winner = json.loads(found.value)
                 return Tuning(configs[winner["config"]], winner["ranked_by"], found=True)
         tuning = self._measure(args, kwargs, given, grid, session, configs)
-        if name:
+        if name and tuning.is_whole:
             value = {"config": configs.index(tuning.config), "ranked_by": tuning.ranked_by}
             session._call(
                 "CompileService.StoreTuning",
@@ -284,8 +294,10 @@ class Autotuner(Wrapper):
         ranked_by = "do_bench" if self._do_bench is not None else "warp instructions" if emulated else "time"
         tuning = Tuning(configs[0], ranked_by)
         saved = self._saved(given)
+        deadline = kwargs.get("deadline")
         progress = _Progress(self.__name__, 2 * len(configs))
         ready: list[tuple[Config, Kernel, Bound]] = []
+        failures: dict[Config, TrunError] = {}
         try:
             with _compiles(len(configs)) as pool:
                 jobs = {c: pool.submit(self._prepare, args, kwargs, c, session) for c in configs}
@@ -293,48 +305,49 @@ class Autotuner(Wrapper):
                     try:
                         ready.append((config, *job.result()))
                     except (CompileError, LaunchShapeError) as error:
-                        self._failed(tuning, config, error)
+                        failures[config] = error
                     progress.step("compiled")
             for config, kernel, bound in ready:
                 try:
-                    tuning.figures[config] = self._time(kernel, bound, grid, config, given, emulated, saved)
+                    tuning.figures[config] = self._time(kernel, bound, grid, config, given, emulated, saved, deadline)
                 except (ArgumentError, KernelFaultError) as error:
                     if isinstance(error, KernelFaultError) and error.reason != "HUNG_KERNEL":
                         raise  # wrong for one configuration is wrong
-                    self._failed(tuning, config, error)
+                    failures[config] = error
                 progress.step("timed")
         finally:
             progress.close()
             self._restore_from(saved)
             self._zero(given)
-        best = min(tuning.figures, key=lambda c: tuning.figures[c])
-        if math.isinf(tuning.figures[best]):
-            config, text = next(iter(tuning.errors.items()))
-            raise CompileError(
-                f"none of the {len(configs)} configurations of {self.__name__} works here; of {config}: {text}",
-                reason="COMPILE_FAILED",
-                code="FAILED_PRECONDITION",
+        if not tuning.figures:
+            config, first = next(iter(failures.items()))
+            none = f"none of the {len(configs)} configurations of {self.__name__} works here"
+            raise make_error(
+                f"{none}; of {config}: {first.message}",
+                reason=first.reason,
+                code=first.code,
+                details=first.details,
+                fault=first.fault,
+                file=first.file,
             )
-        tuning.config = best
+        tuning.config = min(tuning.figures, key=lambda c: tuning.figures[c])
+        tuning.figures |= dict.fromkeys(failures, math.inf)
+        tuning.errors = {config: str(error) for config, error in failures.items()}
+        tuning.is_whole = not any(isinstance(error, WorkerLostError) for error in failures.values())
         return tuning
-
-    @staticmethod
-    def _failed(tuning: Tuning, config: Config, error: TrunError) -> None:
-        tuning.figures[config] = math.inf
-        tuning.errors[config] = str(error)
 
     def _prepare(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], config: Config, session: Session
     ) -> tuple[Kernel, Bound]:
         merged = {**kwargs, **config.all_kwargs()}
         toolchain = merged.pop("toolchain", None)
-        deadline = merged.pop("deadline", None)
+        merged.pop("deadline", None)  # of the launches
         inner = self.fn
         while isinstance(inner, Heuristics):
             merged |= inner.choose(args, merged)
             inner = inner.fn
         bound = self.base.bind(args, merged, self.base._collect()[0])
-        return self.base.compile(bound, session, toolchain, deadline), bound
+        return self.base.compile(bound, session, toolchain), bound
 
     def _time(
         self,
@@ -345,12 +358,17 @@ class Autotuner(Wrapper):
         given: dict[str, Any],
         emulated: bool,
         saved: list[tuple[Any, Any]],
+        deadline: Seconds | None,
     ) -> float:
-        programs = programs_of(grid, bound)
+        programs = grid_for(grid, bound)
         if not all(programs):
             return 0.0
         launch = kernel[programs]
         values = for_launch(kernel, bound.runtime)
+
+        def benchmark(warmup: int, repetitions: int) -> BenchmarkResult:
+            return launch.benchmark(*values, warmup=warmup, repetitions=repetitions, deadline=deadline)
+
         full = {**given, **config.all_kwargs()}
 
         def with_hooks(call: Callable[[], Any]) -> Any:
@@ -371,24 +389,23 @@ class Autotuner(Wrapper):
             return result
 
         if self._do_bench is not None:
-            answer = self._do_bench(lambda: with_hooks(lambda: launch(*values)), quantiles=_QUANTILES)
+            answer = self._do_bench(
+                lambda: with_hooks(lambda: launch(*values, deadline=deadline)), quantiles=_QUANTILES
+            )
             return float(answer[0] if isinstance(answer, Sequence) else answer)
         if emulated:  # the same number whenever it is taken
-            counted = with_hooks(lambda: launch.benchmark(*values, warmup=0, repetitions=1))
+            counted = with_hooks(lambda: benchmark(0, 1))
             return float(counted.warp_instructions)
         warmup, repetitions = _WARMUP, _REPETITIONS
         if self._warmup_ms is not None or self._rep_ms is not None:
-            first = with_hooks(lambda: launch.benchmark(*values, warmup=1, repetitions=1)).median
+            first = with_hooks(lambda: benchmark(1, 1)).median
             warmup = _launches(25 if self._warmup_ms is None else self._warmup_ms, first)
             repetitions = _launches(100 if self._rep_ms is None else self._rep_ms, first)
         hooks = (config.pre_hook, self._pre_hook, self._post_hook, self._reset, saved)
         if not any(hooks):
-            return float(launch.benchmark(*values, warmup=warmup, repetitions=repetitions).median)
+            return float(benchmark(warmup, repetitions).median)
         # What a hook does is done before each launch.
-        times = [
-            with_hooks(lambda: launch.benchmark(*values, warmup=0, repetitions=1)).median
-            for _ in range(warmup + repetitions)
-        ]
+        times = [with_hooks(lambda: benchmark(0, 1)).median for _ in range(warmup + repetitions)]
         return float(np.median(times[warmup:]))
 
     def _zero(self, given: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from trun import _dtypes, _file_arguments, _level_files
 from trun._source import FORMAT, Collector, encode, flatten, unwrap
 from trun._symbols import Symbol, constexpr
 from trun.errors import TrunError, argument_error
-from trun.kernel import Grid, Kernel, Seconds
+from trun.kernel import Grid, Kernel, Seconds, programs_of
 from trun.tensor import Tensor, TensorAt, TensorDescriptor
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ class JITFunction(Wrapper):
             bound.runtime = _file_arguments.arguments_for(kernel, self.params, bound)
         else:
             kernel = self.compile(bound, session, toolchain)
-        programs = programs_of(grid, bound)
+        programs = grid_for(grid, bound)
         if all(programs):  # Triton, too, launches nothing where a grid has a zero
             result = kernel[programs](*for_launch(kernel, bound.runtime), deadline=deadline)
             kernel.last_result = result
@@ -348,11 +348,8 @@ def for_launch(kernel: Kernel, runtime: Sequence[Any]) -> list[Any]:
     return values
 
 
-def programs_of(grid: Grid, bound: Bound) -> tuple[int, ...]:
-    if callable(grid):
-        grid = grid({**bound.options, **bound.values})
-    given = (grid,) if isinstance(grid, numbers.Integral) else tuple(grid)  # type: ignore[arg-type]
-    return tuple(int(n) for n in given)
+def grid_for(grid: Grid, bound: Bound) -> tuple[int, ...]:
+    return programs_of(grid({**bound.options, **bound.values}) if callable(grid) else grid)
 
 
 def session_of(values: Sequence[Any]) -> Session:

@@ -55,6 +55,17 @@ def seconds_of(given: Seconds | None) -> float:
     return seconds
 
 
+def programs_of(grid: Any) -> tuple[int, ...]:
+    """A grid as it is sent. ArgumentError: it is not one to three integers."""
+    programs: list[Any] = [grid] if isinstance(grid, numbers.Integral) else list(grid) if np.iterable(grid) else []
+    if not 1 <= len(programs) <= 3 or not all(isinstance(n, numbers.Integral) for n in programs):
+        raise argument_error(f"a grid is one to three integers, not {grid!r}")
+    sizes = tuple(int(n) for n in programs)
+    if any(not 0 <= n < 1 << 32 for n in sizes):
+        raise argument_error(f"a grid of {list(sizes)} programs cannot be launched")
+    return sizes
+
+
 @dataclass(frozen=True)
 class Argument:
     """One argument as the kernel's file declares it."""
@@ -421,13 +432,7 @@ class Launcher:
             meta = dict(kernel.metadata)
             meta |= {a.name: value for a, value in zip(kernel.signature, call.values, strict=True) if a.name}
             grid = grid(meta)
-        programs = [grid] if isinstance(grid, numbers.Integral) else list(grid)  # type: ignore[arg-type]
-        if not 1 <= len(programs) <= 3 or not all(isinstance(n, numbers.Integral) for n in programs):
-            raise argument_error(f"a grid is one to three integers, not {grid!r}")
-        sizes = [int(n) for n in programs]
-        if any(not 0 <= n < 1 << 32 for n in sizes):
-            raise argument_error(f"a grid of {sizes} programs cannot be launched")
-        return sizes
+        return list(programs_of(grid))
 
     def _bind(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> _Call:
         signature = self._kernel.signature
