@@ -9,8 +9,10 @@ import contextlib
 import io
 import mmap
 import os
+import signal
 import sys
 import tempfile
+import threading
 from typing import Any
 
 import ml_dtypes
@@ -20,6 +22,7 @@ import triton.language as tl
 import trun
 import trun.triton
 from case_program import run_cases
+from trun.v1 import session_pb2
 
 VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 CASES: dict[str, Any] = {}
@@ -248,6 +251,82 @@ def an_access_past_the_end_is_raised_with_its_place() -> None:
         assert (out == 0).all()
     else:
         raise AssertionError("an access past the end was not seen")
+
+
+@triton.jit
+def endless_kernel(flag, limit):
+    while tl.atomic_add(flag, 0) < limit:
+        pass
+
+
+@case
+def an_endless_kernel_is_ended_at_the_deadline_of_the_environment() -> None:
+    flag = HostTensor(aligned(1, np.int32))
+    for given, error in (("0.3", trun.HungKernelError), ("soon", trun.ArgumentError), ("-1", trun.ArgumentError)):
+        os.environ["TRUN_LAUNCH_DEADLINE"] = given
+        try:
+            endless_kernel[(1,)](flag, 5)
+        except error:
+            pass
+        else:
+            raise AssertionError("the endless kernel ended")
+        finally:
+            del os.environ["TRUN_LAUNCH_DEADLINE"]
+    arrays_are_added()
+
+
+@case
+def an_executor_killed_under_a_launch_is_told_and_the_next_launch_runs() -> None:
+    session = trun.triton.session()
+
+    def information() -> Any:
+        listed = session._call("SessionService.ListSessions", session_pb2.ListSessionsRequest()).sessions
+        return next(each for each in listed if each.session == session.id)
+
+    def kill() -> None:
+        while not ended.wait(0.01):  # an executor that dies before the launch has reached it is replaced
+            now = information()
+            if now.launches > before and now.executor_pid > 0:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(now.executor_pid, signal.SIGKILL)
+
+    ended = threading.Event()
+    before = information().launches
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        endless_kernel[(1,)](HostTensor(aligned(1, np.int32)), 5)
+    except trun.ExecutorLostError:
+        pass
+    else:
+        raise AssertionError("the endless kernel ended")
+    finally:
+        ended.set()
+        killer.join()
+    arrays_are_added()
+
+
+@case
+def static_assertions_ranges_and_prints_are_done_while_it_is_compiled() -> None:
+    @triton.jit
+    def unrolled(out, STEPS: tl.constexpr):
+        tl.static_assert(STEPS < 5, "at most four steps")
+        tl.static_print("steps", STEPS)
+        for step in tl.static_range(STEPS):
+            tl.store(out + step, step * 10)
+
+    out, written = aligned(8, np.int32, -1), io.StringIO()
+    with contextlib.redirect_stdout(written):
+        unrolled[(1,)](HostTensor(out), STEPS=4)
+    np.testing.assert_array_equal(out, [0, 10, 20, 30, -1, -1, -1, -1])
+    assert "steps" in written.getvalue() and "4" in written.getvalue(), written.getvalue()
+    try:
+        unrolled[(1,)](HostTensor(out), STEPS=5)
+    except Exception as error:  # which class of Triton's it is differs by version
+        assert type(error).__module__.startswith("triton.") and "at most four steps" in str(error), error
+    else:
+        raise AssertionError("the assertion was passed over")
+    assert out[4] == -1
 
 
 @case

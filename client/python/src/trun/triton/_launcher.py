@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from trun._rpc import to_duration
 from trun.errors import TrunError, UnavailableError, argument_error
-from trun.kernel import Kernel, Signature, checks_of, encode_im2col
+from trun.kernel import Kernel, Signature, checks_of, encode_im2col, seconds_of
 from trun.session import Session
 from trun.triton._stages import DaemonCompiler, KernelSource
 from trun.v1 import launch_pb2
@@ -164,12 +165,24 @@ class DaemonLauncher:
             arguments=[_encode(at, kind, value, staging) for at, (kind, value) in enumerate(values)],
             wait=True,
         )
-        request.deadline.seconds = int(_SERVER_LIMIT_S)
+        limit = _limit_s()
+        request.deadline.CopyFrom(to_duration(limit))
         if checks := os.environ.get("TRUN_CHECK"):
             request.checks.CopyFrom(checks_of(checks))
-        result: launch_pb2.LaunchResult = session._launch(request, _SERVER_LIMIT_S + _ANSWER_SLACK_S, True).result
+        result: launch_pb2.LaunchResult = session._launch(request, limit + _ANSWER_SLACK_S, True).result
         staging.copy_back()
         return result
+
+
+def _limit_s() -> float:
+    """How long a launch may take: a program of Triton cannot say it, its environment can."""
+    given = os.environ.get("TRUN_LAUNCH_DEADLINE")
+    if not given:
+        return _SERVER_LIMIT_S
+    try:
+        return seconds_of(float(given))
+    except ValueError:  # an ArgumentError is one too
+        raise argument_error(f"TRUN_LAUNCH_DEADLINE is a number of seconds, not '{given}'") from None
 
 
 def _descriptors_as(signature: Signature, values: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
