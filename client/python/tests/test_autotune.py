@@ -5,11 +5,13 @@ The fake GPU runs a kernel named `fill` as if it were the compiled one; its time
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -278,3 +280,92 @@ def test_another_option_or_toolchain_is_tuned_for_itself(live: trun.Session, too
     for options in ({}, {"toolchain": toolchains[1]}, {"num_stages": 1}):
         kernel[(2,)](x, out, 64, **options)
     assert len(kernel.tunings) == 3
+
+
+def test_configurations_are_compiled_side_by_side(live: trun.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each compile waits until another one has begun: one after the other, the first would wait in vain."""
+    both = threading.Barrier(2)
+    load = trun.Session.load
+
+    def watched(session: trun.Session, *args: Any, **options: Any) -> trun.Kernel:
+        both.wait(30)
+        return load(session, *args, **options)
+
+    monkeypatch.setattr(trun.Session, "load", watched)
+    kernel = trun.autotune(CONFIGS[:2], key=[], cache_results=False)(trun.jit(k.accumulate.fn))
+    x, out = live.tensor(values(64)), live.zeros(64)
+    kernel[(2,)](x, out, 64)
+    (tuning,) = kernel.tunings.values()
+    assert len(tuning.figures) == 2 and not tuning.errors
+
+
+def test_a_worker_that_was_lost_decides_nothing_for_other_processes(
+    live: trun.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, is_lost = trun.Session.load, [True]
+
+    def losing(session: trun.Session, *args: Any, **options: Any) -> trun.Kernel:
+        if is_lost[0] and options["options"]["num_warps"] == 1:
+            raise trun.errors.WorkerLostError("the worker ended", reason="WORKER_LOST", code="UNAVAILABLE")
+        return load(session, *args, **options)
+
+    monkeypatch.setattr(trun.Session, "load", losing)
+    x, out = live.tensor(values(64)), live.zeros(64)
+    configs = [trun.Config({"BLOCK": 64}, num_warps=warps) for warps in (1, 2)]
+    found = []
+    for lost in (True, False, False):
+        is_lost[0] = lost
+        kernel = trun.autotune(configs, key=["n"])(trun.jit(k.accumulate.fn))
+        kernel[(1,)](x, out, 64)
+        (tuning,) = kernel.tunings.values()
+        found.append((tuning.found, len(tuning.errors)))
+    assert found == [(False, 1), (False, 0), (True, 0)]
+
+
+def test_heuristics_choose_from_the_arguments_of_each_launch(live: trun.Session) -> None:
+    """An inner size that is no multiple of the block is wrong without masks, and right with them."""
+    seen: list[bool] = []
+
+    def even(arguments: dict[str, Any]) -> bool:
+        seen.append(arguments["k"] % arguments["BLOCK_K"] == 0)
+        return seen[-1]
+
+    kernel = trun.heuristics({"EVEN_K": even})(k.matmul)
+    blocks = {"BLOCK_M": 16, "BLOCK_N": 16, "BLOCK_K": 16}
+    for inner in (32, 23):
+        a, b = (values(s[0] * s[1]).reshape(s).astype(np.float16) for s in ((16, inner), (inner, 16)))
+        c = np.zeros((16, 16), np.float32)
+        made = kernel[(1, 1)](a, b, c, 16, 16, inner, inner, 16, 16, session=live, **blocks)
+        np.testing.assert_allclose(c, a.astype(np.float32) @ b.astype(np.float32), rtol=1e-3, atol=1e-3)
+        compiled = k.matmul.warmup(a, b, c, 16, 16, inner, inner, 16, 16, session=live, **blocks, EVEN_K=inner == 32)
+        assert compiled.cache_key == made.cache_key
+    assert seen == [True, False]
+
+
+def test_a_bar_is_on_a_terminal_while_configurations_are_tried_and_leaves_nothing(
+    live: trun.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    now = [0.0]
+    for seconds, is_shown in ((2.0, True), (0.0, False)):
+        shown = Terminal()
+        monkeypatch.setattr(sys, "stderr", shown)
+        monkeypatch.setattr("trun._autotune.time.monotonic", lambda: now[0])
+
+        def hook(arguments: dict[str, Any], seconds: float = seconds) -> None:
+            now[0] += seconds
+
+        configs = [trun.Config({"BLOCK": size}, pre_hook=hook) for size in (32, 64)]
+        trun.autotune(configs, key=[], cache_results=False)(k.accumulate)[(2,)](
+            live.tensor(values(64)), live.zeros(64), 64
+        )
+        monkeypatch.undo()
+        text = shown.getvalue()
+        if is_shown:
+            assert "\r\x1b[Kautotuning accumulate [########################] 4/4 timed" in text
+            assert "[##################......] 3/4 timed" in text and text.endswith("\r\x1b[K")
+        else:
+            assert text == ""
