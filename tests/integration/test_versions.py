@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -196,8 +199,6 @@ def test_a_compile_to_machine_code_tells_what_ptxas_said(session: Session) -> No
 
 
 def test_trun_client_compares_versions(two_devices: Daemon) -> None:
-    import subprocess
-
     command = [BUILD / "bin/trun-client", "--address", f"unix:{two_devices.socket}", "--json", "matrix"]
     command += [ROOT / "examples/kernels/vector_add.ttir", "--arch", "sm_80,sm_90,sm_100", "--grid", "4"]
     command += [
@@ -223,3 +224,55 @@ def test_trun_client_compares_versions(two_devices: Daemon) -> None:
         assert impossible["compiles"] == (version >= "3.3")
         if version < "3.3":
             assert impossible["reason"] == "UNSUPPORTED_TARGET" and "3.3" in impossible["message"]
+
+
+DIFFERENT = """import triton
+import triton.language as tl
+
+@triton.jit
+def total(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    x = tl.load(x_ptr + tl.arange(0, BLOCK))
+    tl.store(out_ptr, tl.sum(x.to(tl.float32), axis=0) * WEIGHT)
+"""
+
+
+def test_trun_client_prints_what_versions_make_of_a_kernel(two_devices: Daemon, tmp_path: Path) -> None:
+    """Letters: what triton.__version__ decides differs, so that outputs do."""
+    file = tmp_path / "total.py"
+    weight = "WEIGHT = tl.constexpr(2 if triton.__version__ < '3.5' else 3)\n"
+    file.write_text(DIFFERENT.replace("\n\n@triton", f"\n{weight}\n@triton"))
+    versions = [version for version in ("3.4.0", "3.6.0", "3.9.0") if version in INSTALLED]
+    command = [BUILD / "bin/trun-client", "--address", f"unix:{two_devices.socket}", "matrix", f"{file}:total"]
+    command += ["--versions", ",".join(versions), "--arch", "sm_80,sm_100", "--grid", "1"]
+    command += ["-a", "x_ptr=f32[1024]:ones", "-o", "out_ptr=f32[1]", "-a", "BLOCK=1024"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()]
+    header = [title.lower() for title in rows[0]]
+    assert header == [
+        "triton",
+        "arch",
+        "compiles",
+        "registers",
+        "shared",
+        "spills",
+        "instr",
+        "most of them",
+        "time",
+        "output",
+    ]
+    table = {(row[0], row[1]): dict(zip(header, row, strict=True)) for row in rows[1:] if row[0] in INSTALLED}
+    assert set(table) == {(version, arch) for version in versions for arch in ("sm_80", "sm_100")}
+    told = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=120).stdout)["cells"]
+    for cell in told:
+        row = table[cell["version"], cell["arch"]]
+        assert row["compiles"] == "yes" and row["registers"] == str(cell["registers"])
+        assert row["instr"] == str(cell["instructions"]["total"])
+        assert row["spills"] == str(cell["spill_store_bytes"] + cell["spill_load_bytes"])
+        assert cell["shared_bytes"] > 0 and row["shared"].startswith(str(cell["shared_bytes"]))
+        if cell["arch"] == "sm_80":
+            assert row["output"] == ("A" if cell["version"] < "3.5" else "B")
+            assert cell["time_us"] > 0 and re.fullmatch(r"[\d.]+ ?(µs|us|ms|s)", row["time"]), row
+        else:
+            assert (row["time"], row["output"]) == ("-", "no device of this architecture")
+    assert "Equal letters: outputs that are equal bit for bit." in done.stdout

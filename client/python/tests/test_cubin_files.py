@@ -57,3 +57,24 @@ def test_a_folder_with_a_cubin_is_launched_without_any_compile(
             np.testing.assert_array_equal(out.numpy(), np.arange(256) + 5)
             assert list(kernel.asm) == ["cubin"] and kernel.metadata["num_warps"] == 4
     assert "kernel cache hit: fill" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["src", "dir"])
+def test_a_number_that_was_compiled_into_a_cubin_as_1_and_comes_as_2_is_named(
+    daemon_with_gpu: str, tmp_path: pathlib.Path, kind: str
+) -> None:
+    with trun.connect(daemon_with_gpu, device="cuda:0") as session:
+        out = session.zeros(128, dtype="int32")
+        made = k.fill.warmup(out, 1, BLOCK=128, num_warps=4)
+        cubin = made.asm["cubin"]
+        assert isinstance(cubin, bytes) and len(made.signature) == 1
+        (tmp_path / "fill.cubin").write_bytes(cubin)
+        (tmp_path / "fill.json").write_text(json.dumps(made.metadata))
+        file = {"cubin_dir": tmp_path} if kind == "dir" else {"cubin_src": cubin, "metadata_json": made.metadata}
+        with pytest.raises(
+            trun.errors.ArgumentError, match=r"'addend' is 2.*compiled in \(as 1\).*made for this value"
+        ):
+            k.fill[(1,)](out, 2, BLOCK=128, **file)
+        assert not out.numpy().any()
+        kernel = k.fill.warmup(out, 1, BLOCK=128, num_warps=4)
+        assert kernel.cache_key == made.cache_key

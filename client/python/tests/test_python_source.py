@@ -478,7 +478,9 @@ def test_a_folder_of_files_takes_the_place_of_the_source(
 
 
 @pytest.mark.parametrize("level", ["ttir", "ttgir", "llir", "ptx"])
-def test_a_stride_that_was_compiled_in_as_1_and_comes_as_2_is_named(tc: str, level: str) -> None:
+def test_a_stride_that_was_compiled_in_as_1_and_comes_as_2_is_named(
+    tc: str, level: str, tmp_path: pathlib.Path
+) -> None:
     n = 17
     x, y = values(n * n).reshape(n, n).astype(np.float16), values(n * n, 2).reshape(n, n).astype(np.float16)
     sizes = {"BLOCK_M": 32, "BLOCK_N": 32, "BLOCK_K": 32, "EVEN_K": False, "toolchain": tc}
@@ -494,6 +496,12 @@ def test_a_stride_that_was_compiled_in_as_1_and_comes_as_2_is_named(tc: str, lev
     files = {kernel: {f"{level}_src": kernel.asm[level], "metadata_json": kernel.metadata} for kernel in (one, two)}
     with pytest.raises(trun.errors.ArgumentError, match=r"'stride_bk' (is 2|\(2\)).*made for this value"):
         run(2, **files[one])
+    (tmp_path / f"matmul.{level}").write_text(str(one.asm[level]))
+    (tmp_path / "matmul.json").write_text(json.dumps(one.metadata))
+    folder = {f"{level}_dir": tmp_path}
+    with pytest.raises(trun.errors.ArgumentError, match=r"'stride_bk' (is 2|\(2\)).*made for this value"):
+        run(2, **folder)
+    np.testing.assert_array_equal(run(1, **folder)[1], right)
     np.testing.assert_array_equal(run(1, **files[one])[1], right)
     np.testing.assert_array_equal(run(2, **files[two])[1], other)
     # The other way round all that the code needs is there.
