@@ -3,9 +3,11 @@
 the emulator cannot load, or a result that is not NumPy's.
 
 usage: ptx_vocabulary.py [--build build/dev] [--toolchains build/toolchains] [--work FOLDER] [--versions V,V]
-                         [--archs 75,80] [--sample N] [--only TEXT] [--kept] [--check uninit,race,async]
+                         [--archs 75,80] [--sample N] [--only TEXT] [--kept] [--check uninit,race,async] [--forms]
 
 --sample N takes every Nth case, another one for each version and architecture. --kept uses what an earlier run left.
+--forms runs nothing: it writes the forms in what is in FOLDER (--work), of whatever earlier runs, to
+tests/ptx/vocabulary.tsv, and the kernels that CI compiles anew to vocabulary_sample.tsv.
 --check runs every kernel a second time with these checks of the emulator: none may be reported.
 Runs in a Python with NumPy and ml_dtypes; each Triton compiles in its own.
 """
@@ -28,6 +30,7 @@ sys.path.insert(0, str(ROOT / "tests" / "ptx"))
 import cases  # noqa: E402
 import corpus  # noqa: E402
 import emulate  # noqa: E402
+import ptx_forms  # noqa: E402
 
 # What a version cannot compile at all: LLVM aborts or the passes fail (no kernel of it comes through).
 IMPOSSIBLE = {("3.0", 120), ("3.1", 120), ("3.2", 120), ("3.3", 75)}
@@ -87,6 +90,21 @@ def examine(runner: emulate.Runner, cases: list[cases.Case], folder: Path, arch:
     return tally
 
 
+def write_forms(work: Path) -> None:
+    forms, held = ptx_forms.Forms(), {}
+    whole = {case.name for case in corpus.cases()}  # others are expressions of one that does not compile whole
+    for path in sorted(work.glob("*/sm*/*.ptx")):
+        version, arch = path.parts[-3], int(path.parts[-2].removeprefix("sm"))
+        found = list(ptx_forms.instances(path.read_text()))
+        for shape, example in found:
+            forms.add(shape, example, arch, minor(version)[1])
+        if path.stem in whole:
+            held[version, arch, path.stem] = {shape for shape, _ in found}
+    ptx_forms.write(forms)
+    ptx_forms.write_sample(held)
+    print(f"{len(forms.example)} forms; {len(held)} kernels to choose from")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build/dev")
@@ -98,7 +116,13 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--kept", action="store_true")
     parser.add_argument("--check", default="")
+    parser.add_argument("--forms", action="store_true")
     arguments = parser.parse_args()
+    if arguments.forms:
+        if not arguments.work:
+            parser.error("--forms needs --work: the folder of earlier runs")
+        write_forms(arguments.work)
+        return 0
     versions = (
         arguments.versions.split(",") if arguments.versions else sorted(p.name for p in arguments.toolchains.iterdir())
     )

@@ -66,12 +66,17 @@ REPORTS = (
     Report("misaligned", tensor(32), "MISALIGNED_ADDRESS"),
     Report("use_after_free", [], "USE_AFTER_FREE", freed=True),
     Report("shared_bounds", tensor(32), "ILLEGAL_ADDRESS"),
+    Report("param_bounds", tensor(32), "ILLEGAL_ADDRESS"),
+    Report("constant_write", tensor(32), "ILLEGAL_ADDRESS"),
     Report("stack", tensor(32, value=4), "ILLEGAL_ADDRESS"),
     Report("half_a_barrier", tensor(32), "BARRIER_DIVERGENCE", warps=2),
     Report("parted", tensor(32), "BARRIER_DIVERGENCE"),
     Report("no_arrival", tensor(32), "HUNG_KERNEL", arch=90),
     Report("endless", tensor(32, "--deadline", "200ms"), "HUNG_KERNEL"),
     Report("trapped", tensor(32), "DEVICE_ASSERT"),
+    Report("asserted", tensor(32, value=11), "DEVICE_ASSERT"),
+    Report("unsupported", tensor(32), "UNSUPPORTED_INSTRUCTION"),
+    checked("unwritten_register", tensor(32), "uninit"),
     checked("masked_load", tensor(32, value=20), "uninit"),
     checked("unwritten_shared", tensor(32), "uninit"),
     checked(
@@ -86,6 +91,7 @@ REPORTS = (
     checked("no_proxy_fence", tensor(4), "race", arch=90),
     checked("no_wait", tensor(32), "async"),
     checked("no_wait_at_end", tensor(4), "async", arch=90),
+    checked("no_product_wait", tensor(128), "async", warps=4, arch=90),
     Report("traced", tensor(32, "--trace", "line,reg", "--trace-thread", "7", value=10)),
 )
 

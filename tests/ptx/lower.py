@@ -1,6 +1,6 @@
 """Compiles the cases of corpus.py to PTX with the Triton of the running interpreter; needs no GPU, torch or NumPy.
 
-usage: python lower.py OUT_FOLDER ARCH[,ARCH...] [CASE ...]
+usage: python lower.py OUT_FOLDER ARCH[,ARCH...] [CASE | ARCH/CASE ...]
 Writes OUT_FOLDER/smARCH/CASE.ptx and CASE.json with what a launch needs, and OUT_FOLDER/smARCH/refused.json with what
 this Triton itself refuses: case → first and last line of its error. Goes on where a process that crashed stopped.
 """
@@ -164,7 +164,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["TRITON_CACHE_DIR"] = str(folder / "cache")
         suitable = [c for c in corpus.cases() if c.suits(VERSION, arch)]
-        compile_all([c for c in suitable if not wanted or c.name in wanted], arch, folder)
+        compile_all([c for c in suitable if not wanted or wanted & {c.name, f"{arch}/{c.name}"}], arch, folder)
 
 
 if __name__ == "__main__":

@@ -37,12 +37,16 @@ std::vector<Case> Cases() {
       {"misaligned", Reason::kMisalignedAddress},
       {"use_after_free", Reason::kUseAfterFree, {}, 32, 1, 1, 80, true},
       {"shared_bounds", Reason::kIllegalAddress},
+      {"param_bounds", Reason::kIllegalAddress},
+      {"constant_write", Reason::kIllegalAddress},
       {"stack", Reason::kIllegalAddress, {}, 32, 4},
       {"half_a_barrier", Reason::kBarrierDivergence},
       {"parted", Reason::kBarrierDivergence},
       {"no_arrival", Reason::kHungKernel, {}, 32, 1, 1, 90},
       {"endless", Reason::kHungKernel},
       {"trapped", Reason::kDeviceAssert},
+      {"asserted", Reason::kDeviceAssert, {}, 32, 11},
+      {"unwritten_register", Reason::kUninitializedRead, uninit},
       {"masked_load", Reason::kUninitializedRead, uninit, 32, 20},
       {"unwritten_shared", Reason::kUninitializedRead, uninit},
       {"accumulate", Reason::kUninitializedRead, uninit, 32, 1, 1, 80, false, {}, true},
@@ -52,6 +56,7 @@ std::vector<Case> Cases() {
       {"no_proxy_fence", Reason::kRace, race, 4, 1, 1, 90},
       {"no_wait", Reason::kRace, async},
       {"no_wait_at_end", Reason::kRace, async, 4, 1, 1, 90},
+      {"no_product_wait", Reason::kRace, async, 128, 1, 1, 90},
       {"traced", Reason::kUnspecified, {}, 32, 10, 1, 80, false, trace},
   };
 }
@@ -104,6 +109,13 @@ void Launch(const Case& c) {
 
 TEST(ReportsTest, EveryKindIsReportedWithItsReasonAndPlace) {
   for (const Case& c : Cases()) Launch(c);
+}
+
+TEST(ReportsTest, AnInstructionThatIsNotThereIsReportedAtLoad) {
+  const auto kernel = TestLauncher(80, 1).Load(ReadTestData("reports/unsupported.ptx"));
+  EXPECT_EQ(GetReason(kernel.status()), Reason::kUnsupportedInstruction) << kernel.status();
+  EXPECT_EQ(GetDetails(kernel.status())["line"], "18");
+  EXPECT_EQ(GetDetails(kernel.status())["instruction"], "tex.1d.v4.s32.s32");
 }
 
 }  // namespace

@@ -170,6 +170,18 @@ TEST_F(StrictnessTest, ParametersHaveBounds) {
   EXPECT_EQ(GetReason(outcome.status), Reason::kIllegalAddress) << outcome.status;
 }
 
+TEST_F(StrictnessTest, MisalignedParameters) {
+  const std::string begin = "mov.b64 %d1, p; cvta.param.u64 %d2, %d1;\n";
+  for (const char* body : {"ld.u32 %r2, [%d2+2];", "ld.u64 %d3, [%d2+4];", "ld.param.u32 %r2, [%d1+6];"}) {
+    const LaunchOutcome outcome = Run(Ptx(begin + body), 0);
+    EXPECT_EQ(GetReason(outcome.status), Reason::kMisalignedAddress) << body << ": " << outcome.status;
+    EXPECT_EQ(outcome.fault.space, "param") << body;
+    EXPECT_EQ(outcome.fault.ptx_line, 13u) << body;
+  }
+  const LaunchOutcome by_name = Run(Ptx("ld.param.u32 %r2, [p+2];"), 0);
+  EXPECT_EQ(GetReason(by_name.status), Reason::kMisalignedAddress) << by_name.status;
+}
+
 TEST_F(StrictnessTest, MisalignedSharedAndLocalAccesses) {
   const std::string declarations = ".shared .align 16 .b8 s[64]; .local .align 16 .b8 l[64];";
   for (const char* body : {"mov.u32 %r2, s; ld.shared.u32 %r3, [%r2+2];", "st.local.u32 [l+1], %r1;",

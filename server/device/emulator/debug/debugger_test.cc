@@ -157,6 +157,55 @@ TEST_F(DebuggerTest, WatchpointsSeeRegistersAndMemoryChange) {
   EXPECT_THAT(seen, testing::UnorderedElementsAre("mul.lo.u32", "st.global.u32"));
 }
 
+TEST_F(DebuggerTest, LocalSharedAndParameterMemoryAreReadAsTheyStand) {
+  const auto kernel = launcher_.Load(
+      ".version 8.4\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u32 n) {\n"
+      ".reg .b32 %r<8>; .local .align 8 .b8 l[8]; .shared .align 8 .b8 s[8];\n"
+      "mov.u32 %r1, %tid.x; add.u32 %r2, %r1, 1000; st.local.u32 [l+4], %r2; st.shared.u32 [s+4], 9;\n"
+      "ret; }\n");  // 7
+  ASSERT_TRUE(kernel.ok()) << kernel.status();
+  int stops = 0;
+  auto debugger = std::make_shared<Debugger>([&](const Stop& stop) {
+    ++stops;
+    const auto word = [&](const char* space, uint64_t address) {
+      const auto bytes = stop.ReadMemory(space, address, 4);
+      EXPECT_TRUE(bytes.ok()) << space << ": " << bytes.status();
+      uint32_t value = 0;
+      if (bytes.ok()) memcpy(&value, bytes->data(), 4);
+      return value;
+    };
+    EXPECT_EQ(word("local", 0), 0u);
+    EXPECT_EQ(word("local", 4), 1000 + stop.thread[0]);
+    EXPECT_EQ(word("shared", 4), 9u);
+    EXPECT_EQ(word("param", 0), static_cast<uint32_t>(x_.address));
+    EXPECT_EQ(word("param", 8), 77u);
+    for (const auto& [space, address] :
+         {std::pair("local", 16u), std::pair("shared", 8u), std::pair("param", 12u)}) {
+      const absl::Status status = stop.ReadMemory(space, address, 4).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << space << ": " << status;
+      EXPECT_EQ(GetReason(status), Reason::kIllegalAddress) << space << ": " << status;
+    }
+    return DebugAction::kContinue;
+  });
+  for (const uint32_t thread : {3u, 40u}) {
+    Breakpoint at;
+    at.ptx_line = 7;
+    at.threads.thread = {thread, 0, 0};
+    ASSERT_TRUE(debugger->Add(at).ok());
+  }
+  LaunchRequest request;
+  request.kernel = *kernel;
+  request.dimensions.block = {64, 1, 1};
+  const TestParameters parameters = TestParameters().Add(x_).Add(77u);
+  request.parameters = parameters.bytes();
+  request.observer = debugger;
+  LaunchOutcome outcome;
+  launcher_.stream().Launch(request, [&outcome](LaunchOutcome done) { outcome = std::move(done); });
+  launcher_.stream().Synchronize();
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(stops, 2);
+}
+
 TEST_F(DebuggerTest, TheDebuggerCanEndTheLaunch) {
   auto debugger = std::make_shared<Debugger>([](const Stop&) { return DebugAction::kEnd; });
   Breakpoint at;
