@@ -178,8 +178,12 @@ TEST_F(StrictnessTest, MisalignedParameters) {
     EXPECT_EQ(outcome.fault.space, "param") << body;
     EXPECT_EQ(outcome.fault.ptx_line, 13u) << body;
   }
-  const LaunchOutcome by_name = Run(Ptx("ld.param.u32 %r2, [p+2];"), 0);
-  EXPECT_EQ(GetReason(by_name.status), Reason::kMisalignedAddress) << by_name.status;
+  // By name the place is known at load.
+  for (const char* body : {"ld.param.u32 %r2, [p+2];", "ld.param.v2.u32 {%r2, %r3}, [p+4];"}) {
+    const absl::Status status = launcher_.Load(Ptx(body)).status();
+    EXPECT_EQ(GetReason(status), Reason::kInvalidIr) << body << ": " << status;
+    EXPECT_EQ(GetDetails(status)["line"], "12") << body;
+  }
 }
 
 TEST_F(StrictnessTest, MisalignedSharedAndLocalAccesses) {

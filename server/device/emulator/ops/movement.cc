@@ -343,6 +343,9 @@ Operation Ld(Form& form) {
             form.ParameterBytes()) {
       return form.Malformed("it reads past the parameters");
     }
+    if (form.instruction().immediate % static_cast<int64_t>(memory.bytes * memory.vector) != 0) {
+      return form.Malformed("it reads a parameter at a place that is not aligned to what it reads");
+    }
     return HostLaneOperations().load_parameter(memory);
   }
   if (memory.space == Space::kParam && address.variable_space == Space::kLocal) memory.space = Space::kLocal;
