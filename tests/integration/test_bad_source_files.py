@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from daemon import Daemon
 from test_bad_input import untouched
@@ -126,3 +127,19 @@ def test_what_is_wrong_with_a_launch_is_told_as_for_any_kernel(cli: CommandLine,
     assert cli.error(*run, *RUN, "-O", "num_wraps=8", code=3)["reason"] == "UNKNOWN_OPTION"
     for grid in ("0", "1,70000", "2147483648"):
         assert cli.error(*run, "-a", "p=i32[4]", "-g", grid, code=3)["reason"] == "LAUNCH_SHAPE"
+
+
+def test_a_number_that_was_compiled_in_as_1_and_comes_as_2_is_named(cli: CommandLine) -> None:
+    path = cli.folder / "strided.py"
+    path.write_text(
+        "import triton\nimport triton.language as tl\n@triton.jit\ndef strided(out, stride, n):\n"
+        "    tl.store(out + 3 * stride, n)\n"
+    )
+    cli("compile", f"{path}:strided", "--signature", "*i32, 1, i32", "-o", cli.folder / "made")
+    given = ["-o", "out=i32[8]", "-a", "n=9", "-g", "1", "--save", "out=out.npy"]
+    for level in ("ttir", "ttgir"):
+        file = cli.folder / "made" / f"strided.{level}"
+        error = cli.error("run", file, *given, "-a", "stride=2", code=3)
+        assert error["reason"] == "ARGUMENT" and "stride" in error["message"], error
+        assert cli.json("run", file, *given)["ok"]
+        assert np.load(cli.folder / "out.npy").tolist() == [0, 0, 0, 9, 0, 0, 0, 0]
