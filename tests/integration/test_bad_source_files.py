@@ -15,6 +15,7 @@ import pytest
 from daemon import Daemon
 from test_bad_input import untouched
 from test_command_line import CommandLine
+from test_versions import INSTALLED
 
 HEADS = {
     "python": ("import triton\nimport triton.language as tl", "@triton.jit", "tl"),
@@ -26,6 +27,20 @@ HEADS = {
 }
 RUN = ["-a", "p=i32[4]", "-g", "1"]
 SIGNATURE = ["--signature", "*i32"]
+
+
+DOT = """import triton
+import triton.language as tl
+
+@triton.jit
+def dot(a, c, n):
+    r = tl.arange(0, 32)
+    total = tl.zeros((32, 32), dtype=tl.float32)
+    for k in range(0, n, 32):
+        x = tl.load(a + r[:, None] * n + k + r[None, :])
+        total += tl.dot(x, tl.load(a + (k + r[:, None]) * n + r[None, :]))
+    tl.store(c + r[:, None] * n + r[None, :], total)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +114,19 @@ def test_a_version_whose_llvm_aborts_is_a_cell_of_the_matrix(cli: CommandLine) -
     assert all("LLVM ERROR: failed to parse IR" in cell["message"] for cell in cells)
     table = cli("matrix", path, "--versions", "3.9.0", "--arch", "sm_80", code=4).stdout
     assert "COMPILE_FAILED: " in table
+
+
+def test_a_version_that_aborts_costs_its_own_cells_alone(cli: CommandLine) -> None:
+    """Triton 3.2 aborts on a matmul over two CTAs; the others compile it."""
+    if "3.2.0" not in INSTALLED:
+        pytest.skip("Triton 3.2.0 is not installed")
+    path = cli.folder / "dot.py"
+    path.write_text(DOT)
+    words = ["matrix", f"{path}:dot", "--signature", "*f16:16, *f32:16, i32:16"]
+    words += ["-O", "num_ctas=2", "--arch", "sm_90"]
+    cells = {c["version"]: c for c in cli.json(*words, "--versions", "3.2.0,3.9.0")["cells"]}
+    assert cells["3.9.0"]["compiles"] and cells["3.9.0"]["registers"] > 0
+    assert cells["3.2.0"]["reason"] == "COMPILE_FAILED" and "Aborted" in cells["3.2.0"]["message"]
 
 
 def test_random_bytes_and_100_mb_as_a_python_file_are_refused(cli: CommandLine) -> None:

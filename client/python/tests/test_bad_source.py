@@ -538,3 +538,23 @@ def test_a_compile_past_its_deadline_is_ended(sessions: dict[str, trun.Session],
 
 
 BLOCK = {"kind": "constexpr", "value": 256}
+
+
+def test_a_configuration_on_which_the_compiler_aborts_is_passed_over(sessions: dict[str, trun.Session]) -> None:
+    """Triton 3.2 does on a matmul over two CTAs. The other compile goes on, and the pool is whole."""
+    session = sessions["emulator"]
+    if "3.2.0" not in [t.name for t in session.toolchains()]:
+        pytest.skip("Triton 3.2.0 is not installed")
+    configs = [trun.Config({}, num_ctas=2), trun.Config({}, num_warps=2)]
+    kernel = trun.autotune(configs, key=["n"], cache_results=False)(k.matmul)
+    a, out = session.tensor(np.eye(32, dtype=np.float16) * 3), session.zeros((32, 32))
+    sizes = {"BLOCK_M": 32, "BLOCK_N": 32, "BLOCK_K": 32, "EVEN_K": True}
+    kernel[(1, 1)](a, a, out, 32, 32, 32, 32, 32, 32, **sizes, toolchain="3.2.0")
+    np.testing.assert_array_equal(out.numpy(), np.eye(32) * 9)
+    (tuning,) = kernel.tunings.values()
+    assert tuning.config is configs[1] and tuning.is_whole
+    assert "COMPILE_FAILED" in tuning.errors[configs[0]] and "Aborted" in tuning.errors[configs[0]]
+    with pytest.raises(trun.CompileError, match="none of the 1 configurations|Aborted"):
+        trun.autotune(configs[:1], key=[], cache_results=False)(k.matmul)[(1, 1)](
+            a, a, out, 32, 32, 32, 32, 32, 32, **sizes, toolchain="3.2.0"
+        )
