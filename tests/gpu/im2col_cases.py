@@ -79,12 +79,8 @@ class Case:
             session.tensor(x),
             block_shape=(self.pixels, self.channels),
             padding_nan=self.nan,
-            layout=gl.NVMMASharedLayout(
-                swizzle_byte_width=self.swizzle, element_bitwidth=8 * x.dtype.itemsize, rank=2
-            ),
-            im2col=trun.Im2col(
-                (lower,) * self.spatial, (upper,) * self.spatial, (1, *(self.step,) * self.spatial, 1)
-            ),
+            layout=gl.NVMMASharedLayout(swizzle_byte_width=self.swizzle, element_bitwidth=8 * x.dtype.itemsize, rank=2),
+            im2col=trun.Im2col((lower,) * self.spatial, (upper,) * self.spatial, (1, *(self.step,) * self.spatial, 1)),
             round_f32_to_tf32=self.tf32,
         )
         kernel = getattr(im2col_kernels, f"unfold_{self.spatial}d")
@@ -94,8 +90,17 @@ class Case:
             constants["TAPS"] = self.taps
         box = self.box if self.spatial > 1 else self.box[0]
         compiled = kernel[(self.columns, self.taps, self.taps ** (self.spatial - 1))](
-            descriptor, out, many(lower), box, many(self.step), self.rate, self.channel, rows, **constants,
-            toolchain=toolchain, session=session,
+            descriptor,
+            out,
+            many(lower),
+            box,
+            many(self.step),
+            self.rate,
+            self.channel,
+            rows,
+            **constants,
+            toolchain=toolchain,
+            session=session,
         )
         return compiled, x, out.numpy()
 
