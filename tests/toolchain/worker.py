@@ -87,7 +87,8 @@ class Worker:
             assert answer["op"] == "stage", answer
             result.artifacts[answer["level"]] = body
             result.metadata = json.loads(answer["metadata"])
-            self._send({"op": "continue"}, b"")
+            if answer["level"] != to:  # the last one is not answered
+                self._send({"op": "continue"}, b"")
 
     def close(self) -> None:
         self._channel.close()
