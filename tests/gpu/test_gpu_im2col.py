@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from box import ROWS
+
+pytest.importorskip("trun.session", reason="needs the Python client")
 from im2col_cases import CASES
 
 

@@ -199,8 +199,9 @@ def test_spare_executors_killed_at_random_times(daemon: Daemon) -> None:
         taken.add(session.info().executor_pid)
         try:
             check_a_launch(session)
-        except CallError as error:  # killed while it was handed over
-            assert error.reason == "EXECUTOR_LOST", str(error)
+        except CallError as error:  # killed while it was handed over, and perhaps the one that followed it too
+            followed = error.code is grpc.StatusCode.UNAVAILABLE and "did not start" in error.message
+            assert error.reason == "EXECUTOR_LOST" or followed, str(error)
             lost[1] += 1
         session.close()
 
