@@ -446,7 +446,7 @@ def test_a_terminal_gets_colours_and_a_pipe_does_not(trun: CommandLine) -> None:
 
 
 def test_a_compile_and_a_run_that_take_over_a_second_show_it_on_a_terminal(trun: CommandLine) -> None:
-    (trun.folder / "long.ttir").write_text(chain(3000))
+    (trun.folder / "long.ttir").write_text(chain(24_000))
     code, said, shown = trun.on_a_terminal("compile", "long.ttir", "--to", "ptx", "-o", "out")
     assert code == 0 and "\x1b" not in said, shown
     lines = shown.split("\r\x1b[2K")
