@@ -16,16 +16,18 @@ namespace {
 
 constexpr uint64_t kSeedBytes = 4096;
 
+// Memory in reach of this process until its arena goes; `let_go` is how the driver is told.
 class CudaArena final : public Arena {
  public:
-  CudaArena(std::shared_ptr<CudaContext> context, uint64_t address, uint64_t bytes)
-      : context_(std::move(context)), address_(address), bytes_(bytes) {}
+  using LetGo = void (*)(const Driver& driver, uint64_t address, uint64_t bytes);
+  CudaArena(std::shared_ptr<CudaContext> context, uint64_t address, uint64_t bytes, LetGo let_go)
+      : context_(std::move(context)), address_(address), bytes_(bytes), let_go_(let_go) {}
   ~CudaArena() override {
     context_->RemoveRange(address_);
-    if (!context_->Enter().ok()) return;  // the mapping goes with the process
+    if (!context_->Enter().ok()) return;  // it goes with the process
     const Driver& driver = context_->driver();
-    driver.cuCtxSynchronize();  // nothing may still use what is unmapped
-    driver.cuMemUnmap(address_, bytes_);
+    driver.cuCtxSynchronize();  // nothing may still use what is let go of
+    let_go_(driver, address_, bytes_);
   }
   uint64_t address() const override { return address_; }
   uint64_t bytes() const override { return bytes_; }
@@ -34,27 +36,15 @@ class CudaArena final : public Arena {
   const std::shared_ptr<CudaContext> context_;
   const uint64_t address_;
   const uint64_t bytes_;
+  const LetGo let_go_;
 };
+
+void Unmap(const Driver& driver, uint64_t address, uint64_t bytes) { driver.cuMemUnmap(address, bytes); }
 
 // Another process's memory, opened through its IPC handle.
-class ForeignArena final : public Arena {
- public:
-  ForeignArena(std::shared_ptr<CudaContext> context, uint64_t address, uint64_t bytes)
-      : context_(std::move(context)), address_(address), bytes_(bytes) {}
-  ~ForeignArena() override {
-    context_->RemoveRange(address_);
-    if (!context_->Enter().ok()) return;  // it is closed with the process
-    context_->driver().cuCtxSynchronize();
-    context_->driver().cuIpcCloseMemHandle(address_);
-  }
-  uint64_t address() const override { return address_; }
-  uint64_t bytes() const override { return bytes_; }
-
- private:
-  const std::shared_ptr<CudaContext> context_;
-  const uint64_t address_;
-  const uint64_t bytes_;
-};
+void CloseForeign(const Driver& driver, uint64_t address, uint64_t /*bytes*/) {
+  driver.cuIpcCloseMemHandle(address);
+}
 
 }  // namespace
 
@@ -145,7 +135,7 @@ absl::StatusOr<std::unique_ptr<Arena>> CudaMemory::MapArena(const UniqueFd& fd, 
     context_->RemoveRange(address);
     return mapped;
   }
-  return std::unique_ptr<Arena>(new CudaArena(context_, address, bytes));
+  return std::unique_ptr<Arena>(new CudaArena(context_, address, bytes, Unmap));
 }
 
 // REQUIRES: the address is reserved.
@@ -202,7 +192,7 @@ absl::StatusOr<std::unique_ptr<Arena>> CudaMemory::MapForeign(absl::string_view 
     context_->driver().cuIpcCloseMemHandle(address);
     return usable;
   }
-  return std::unique_ptr<Arena>(new ForeignArena(context_, address, bytes));
+  return std::unique_ptr<Arena>(new CudaArena(context_, address, bytes, CloseForeign));
 }
 
 absl::Status CudaMemory::CheckForeign(CUdeviceptr address, uint64_t bytes) {
