@@ -13,19 +13,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "bench/load/need.h"
 
-namespace {
-
-template <typename T>
-T Need(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    std::cerr << value.status() << "\n";
-    std::exit(1);
-  }
-  return *std::move(value);
-}
-
-}  // namespace
+using trun::Need;
 
 int main(int argc, char** argv) {
   if (argc != 3) {

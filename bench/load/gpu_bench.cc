@@ -22,29 +22,17 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "bench/load/need.h"
 #include "server/device/cuda/cuda_device.h"
 #include "trun/client.h"
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using trun::Need;
 constexpr uint64_t kGiB = uint64_t{1} << 30;
 constexpr int kBatch = 64;
 constexpr uint64_t kWords = uint64_t{1} << 26;  // a kernel of some 100 µs
-
-template <typename T>
-T Check(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    std::cerr << value.status() << std::endl;
-    std::exit(1);
-  }
-  return *std::move(value);
-}
-void Check(const absl::Status& status) {
-  if (status.ok()) return;
-  std::cerr << status << std::endl;
-  std::exit(1);
-}
 
 double Seconds(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -70,22 +58,22 @@ struct InProcess {
 InProcess MeasureInProcess(const std::string& cubin) {
   namespace device = trun::device;
   constexpr uint64_t kBase = 0x3000'0000'0000;
-  auto gpu = Check(device::CreateCudaDevice({}));
-  const trun::UniqueFd memory = Check(gpu->CreateMemory(kGiB));
-  auto arena = Check(gpu->MapArena(memory, kGiB, kBase));
-  auto module = Check(gpu->LoadModule(cubin));
-  auto stream = Check(gpu->CreateStream());
+  auto gpu = Need(device::CreateCudaDevice({}));
+  const trun::UniqueFd memory = Need(gpu->CreateMemory(kGiB));
+  auto arena = Need(gpu->MapArena(memory, kGiB, kBase));
+  auto module = Need(gpu->LoadModule(cubin));
+  auto stream = Need(gpu->CreateStream());
   std::vector<std::byte> parameters(12);
   std::memcpy(parameters.data(), &kBase, 8);
   device::LaunchRequest request;
-  request.kernel = Check(module->GetKernel("fill"));
+  request.kernel = Need(module->GetKernel("fill"));
   request.dimensions.grid = {kWords / 1024, 1, 1};
   request.dimensions.block = {1024, 1, 1};
   request.parameters = parameters;
   std::vector<double> times;
   for (int i = 0; i < 220; ++i) {
     stream->Launch(request, [&times, i](device::LaunchOutcome outcome) {
-      Check(outcome.status);
+      Need(outcome.status);
       if (i >= 20) times.push_back(absl::ToDoubleMicroseconds(outcome.statistics.device_time));
     });
   }
@@ -96,7 +84,7 @@ InProcess MeasureInProcess(const std::string& cubin) {
   const auto launch = [&](int count) {
     const auto begin = Clock::now();
     for (int i = 0; i < count; ++i) {
-      stream->Launch(request, [](device::LaunchOutcome outcome) { Check(outcome.status); });
+      stream->Launch(request, [](device::LaunchOutcome outcome) { Need(outcome.status); });
     }
     stream->Synchronize();
     return 1e6 * Seconds(begin) / count;
@@ -110,14 +98,14 @@ InProcess MeasureInProcess(const std::string& cubin) {
   result.launch_us = Median(single);
   result.launch_in_batch_us = Median(batch);
   std::vector<char> host(kGiB, 'x');
-  Check(gpu->PinMemory(absl::MakeSpan(host)));
+  Need(gpu->PinMemory(absl::MakeSpan(host)));
   std::vector<double> up, down;
   for (int i = 0; i < 5; ++i) {
     auto begin = Clock::now();
-    Check(gpu->WriteMemory(kBase, host));
+    Need(gpu->WriteMemory(kBase, host));
     up.push_back(Seconds(begin));
     begin = Clock::now();
-    Check(gpu->ReadMemory(kBase, absl::MakeSpan(host)));
+    Need(gpu->ReadMemory(kBase, absl::MakeSpan(host)));
     down.push_back(Seconds(begin));
   }
   gpu->UnpinMemory(absl::MakeSpan(host));
@@ -136,10 +124,10 @@ Rates MeasureCopies(trun::Tensor& tensor, absl::Span<char> from, absl::Span<char
   std::vector<double> up, down;
   for (int i = 0; i < 6; ++i) {
     auto begin = Clock::now();
-    Check(tensor.Write(absl::string_view(from.data(), from.size())));
+    Need(tensor.Write(absl::string_view(from.data(), from.size())));
     const double wrote = Seconds(begin);
     begin = Clock::now();
-    Check(tensor.Read(to));
+    Need(tensor.Read(to));
     if (i == 0) continue;  // makes the staging area
     up.push_back(wrote);
     down.push_back(Seconds(begin));
@@ -155,8 +143,8 @@ Rates MeasureCopies(trun::Tensor& tensor, absl::Span<char> from, absl::Span<char
 Rates MeasureSharedOut(trun::Client& client, uint64_t bytes, const trun::HostCopyOptions& copies) {
   trun::SessionOptions options;
   options.copies = copies;
-  trun::Session session = Check(client.OpenSession(options));
-  trun::Tensor tensor = Check(session.Allocate(trun::ScalarType::kI8, {bytes}));
+  trun::Session session = Need(client.OpenSession(options));
+  trun::Tensor tensor = Need(session.Allocate(trun::ScalarType::kI8, {bytes}));
   std::string from(bytes, 'y'), to(bytes, '\0');
   return MeasureCopies(tensor, absl::MakeSpan(&from[0], bytes), absl::MakeSpan(&to[0], bytes));
 }
@@ -193,14 +181,14 @@ int main(int argc, char** argv) {
   uname(&system);
   json["kernel"] = system.release;
 
-  trun::Client client = Check(trun::Client::Connect());
-  for (const trun::DeviceInfo& device : Check(client.ListDevices())) {
+  trun::Client client = Need(trun::Client::Connect());
+  for (const trun::DeviceInfo& device : Need(client.ListDevices())) {
     if (!device.is_default) continue;
     json["device"] = device.name;
     json["driver"] = device.driver;
   }
   auto begin = Clock::now();
-  trun::Session session = Check(client.OpenSession());
+  trun::Session session = Need(client.OpenSession());
   json["session_open_first_ms"] = 1e3 * Seconds(begin);
   trun::CompileOptions options;
   options.level = trun::Level::kCubin;
@@ -208,8 +196,8 @@ int main(int argc, char** argv) {
   options.metadata_json =
       R"({"name": "fill", "num_warps": 32, "num_ctas": 1, "shared": 0, "triton_version": "3.2.0",
           "target": {"backend": "cuda", "arch": 90, "warp_size": 32}})";
-  trun::Kernel kernel = Check(session.Compile(cubin, options));
-  trun::Tensor tensor = Check(session.Allocate(trun::ScalarType::kI8, {kGiB}));
+  trun::Kernel kernel = Need(session.Compile(cubin, options));
+  trun::Tensor tensor = Need(session.Allocate(trun::ScalarType::kI8, {kGiB}));
   const std::vector<trun::Argument> arguments = {tensor, 0};
 
   // Unary: launch to result.
@@ -217,19 +205,19 @@ int main(int argc, char** argv) {
   std::vector<double> times;
   for (int i = 0; i < 2200; ++i) {
     begin = Clock::now();
-    Check(kernel.Launch(one, arguments).status());
+    Need(kernel.Launch(one, arguments).status());
     if (i >= 200) times.push_back(1e6 * Seconds(begin));
   }
   json["launch_unary_us"] = Median(times);
 
   // Stream: one at a time, and pipelined.
   {
-    trun::LaunchStream stream = Check(session.OpenLaunchStream());
+    trun::LaunchStream stream = Need(session.OpenLaunchStream());
     times.clear();
     for (int i = 0; i < 2200; ++i) {
       begin = Clock::now();
-      Check(stream.Launch(kernel, one, arguments));
-      Check(stream.Next().status());
+      Need(stream.Launch(kernel, one, arguments));
+      Need(stream.Next().status());
       if (i >= 200) times.push_back(1e6 * Seconds(begin));
     }
     json["launch_stream_round_trip_us"] = Median(times);
@@ -237,8 +225,8 @@ int main(int argc, char** argv) {
       times.clear();
       for (int round = 0; round < 20; ++round) {
         begin = Clock::now();
-        for (int i = 0; i < batch; ++i) Check(stream.Launch(kernel, one, arguments));
-        for (int i = 0; i < batch; ++i) Check(stream.Next().status());
+        for (int i = 0; i < batch; ++i) Need(stream.Launch(kernel, one, arguments));
+        for (int i = 0; i < batch; ++i) Need(stream.Next().status());
         times.push_back(1e6 * Seconds(begin) / batch);
       }
       json[absl::StrCat("launch_stream_batch_of_", batch, "_us_each")] = Median(times);
@@ -250,16 +238,16 @@ int main(int argc, char** argv) {
   benchmark.warmup = 20;
   benchmark.repetitions = 200;
   const trun::BenchmarkResult measured =
-      Check(kernel.Benchmark({static_cast<uint32_t>(kWords / 1024), 1, 1}, arguments, benchmark));
+      Need(kernel.Benchmark({static_cast<uint32_t>(kWords / 1024), 1, 1}, arguments, benchmark));
   times.clear();
   for (const absl::Duration time : measured.device_times) times.push_back(absl::ToDoubleMicroseconds(time));
   const double device_us = Median(times);
 
   begin = Clock::now();
-  trun::PinnedMemory from = Check(session.AllocatePinned(kGiB));
+  trun::PinnedMemory from = Need(session.AllocatePinned(kGiB));
   json["allocate_pinned_1gib_ms"] = 1e3 * Seconds(begin);
   json["unpinned_reason"] = from.unpinned_reason();
-  trun::PinnedMemory to = Check(session.AllocatePinned(kGiB));
+  trun::PinnedMemory to = Need(session.AllocatePinned(kGiB));
   const Rates pinned = MeasureCopies(tensor, from.bytes(), to.bytes());
   const Rates ordinary = MeasureSharedOut(client, kGiB, {});
   const InProcess alone = MeasureInProcess(cubin);

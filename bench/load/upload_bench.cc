@@ -15,7 +15,11 @@
 #include <string>
 #include <vector>
 
+#include "bench/load/need.h"
+
 namespace {
+
+using trun::Need;
 
 constexpr size_t kBytes = size_t{256} << 20;
 
@@ -28,22 +32,6 @@ double Milliseconds(const std::function<void()>& call) {
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
-}
-
-template <typename T>
-T Need(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    std::cerr << value.status() << "\n";
-    std::exit(1);
-  }
-  return *std::move(value);
-}
-
-void Need(const absl::Status& status) {
-  if (!status.ok()) {
-    std::cerr << status << "\n";
-    std::exit(1);
-  }
 }
 
 // Fresh shared memory, as a tensor's is: a sealed memory file, mapped.
