@@ -3,9 +3,11 @@
 #
 #   unchanged_programs.sh [TESTS]    in an unpacked bundle, or a checkout with build/release or build/dev
 #
-# TESTS: a folder of pytest's tests that know nothing of trun, such as Triton's own. They run with Triton alone and
-# through the daemon, at the same time, and what passes is compared; SAMPLE=N takes each N-th of them, JOBS (4) is how
-# many processes each side gets. STEPS: only the steps whose names match that pattern. ROUNDS (3): of the measurement.
+# TESTS: a folder of pytest's tests that know nothing of trun, such as Triton's own. They run on each of SIDES, and what
+# passes is compared case by case with the first, which is "alone" (Triton alone, on the GPU): "trun" is through the daemon,
+# at the same time; "sm_90" and "sm_80" are emulators of the box, afterwards. By default SIDES="alone trun". SAMPLE=N takes
+# one test in N, sm_90:200 starts no more of them after 200 seconds, JOBS (4) is how many processes a side gets, KEEP a
+# folder for its verdicts and output. STEPS: only the steps whose names match that pattern. ROUNDS (3): of the measurement.
 # Needs a python3 with torch, Triton, NumPy and grpcio (pytest and pytest-xdist for TESTS), and a GPU. Writes to a
 # temporary folder only.
 set -uo pipefail
@@ -55,52 +57,42 @@ in_the_daemon() {
 program() { python3 "$@" tests/gpu/torch_program.py && python3 "$@" tests/gpu/torch_cases.py; }
 through_trun() { program -m trun.triton "$@"; }
 
-# pytest's tests on one side: its report in $home/SIDE.xml, its output in $home/SIDE.log.
+# pytest's tests on one side: its verdicts in $home/SIDE.jsonl, its output in $home/SIDE.log.
 side() {
-  local name=$1; shift
-  (cd "$tests" && TRITON_CACHE_DIR=$home/tests-$name python3 "$@" -m pytest -q -p no:cacheprovider -n "${JOBS:-4}" \
-    -p sampled --tb=short --junitxml="$home/$name.xml" .) >"$home/$name.log" 2>&1
-  tail -n 1 "$home/$name.log"
+  local name=${1%:*} limit=86400
+  [[ $1 != *:* ]] || limit=${1#*:}
+  shift
+  (cd "$tests" && RECORD=$home/$name.jsonl UNTIL=$((EPOCHSECONDS + limit)) TRITON_CACHE_DIR=$home/tests-$name \
+    timeout -k 5 $((limit + 30)) python3 "$@" -m pytest -q -p no:cacheprovider -n "${JOBS:-4}" \
+    -p case_by_case --tb=short .) >"$home/$name.log" 2>&1
+  echo "$name: $(tail -n 1 "$home/$name.log") ($SECONDS s)"
+  [ -z "${KEEP:-}" ] || { cp "$home/$name.jsonl" "$KEEP/"; gzip -c "$home/$name.log" >"$KEEP/$name.log.gz"; }
+}
+# Emulators have the box to themselves, one after the other, two host threads to a process that tests.
+emulated() {
+  trun-client daemon stop >/dev/null 2>&1
+  trun-client daemon start -- --emulator "${1%:*}" --emulator-threads 2 >/dev/null &&
+    side "$1" -m trun.triton --placement emulator --arch "${1%:*}" --cpu-as-cuda
+  trun-client daemon stop >/dev/null 2>&1
 }
 compared() {
-  mkdir -p "$home/plugins" && cat >"$home/plugins/sampled.py" <<'END'
-import os
-
-
-def pytest_collection_modifyitems(items):
-    items[:] = items[:: int(os.environ.get("SAMPLE", "1"))]
-END
-  export PYTHONPATH=$home/plugins:$PYTHONPATH
-  side alone & side trun -m trun.triton
+  local name reference failures=0 sides=${SIDES:-alone trun}
+  mkdir -p "$home/plugins" && cp tests/gpu/case_by_case.py "$home/plugins/" && export PYTHONPATH=$home/plugins:$PYTHONPATH
+  for name in $sides; do
+    case $name in
+      alone*) side "$name" & ;;
+      trun*) side "$name" -m trun.triton & ;;
+    esac
+  done
   wait
-  python3 - "$home/alone.xml" "$home/trun.xml" <<'END'
-import sys
-import xml.etree.ElementTree as xml
-
-
-def verdicts(path):
-    out = {}
-    for test in xml.parse(path).iter("testcase"):
-        bad = [child for child in test if child.tag in ("failure", "error")]
-        skipped = any(child.tag == "skipped" for child in test)
-        text = (bad[0].get("message") or "").splitlines()[0][:200] if bad else ""
-        out[test.get("classname") + "::" + test.get("name")] = ("failed" if bad else "skipped" if skipped else "passed", text)
-    return out
-
-
-alone, trun = (verdicts(path) for path in sys.argv[1:])
-for name, side in (("Triton alone", alone), ("through trun", trun)):
-    counts = [sum(verdict == kind for verdict, _ in side.values()) for kind in ("passed", "failed", "skipped")]
-    print("{}: {} passed, {} failed, {} skipped".format(name, *counts))
-both = [name for name in alone if alone[name][0] == trun.get(name, ("missing", ""))[0] == "failed"]
-for name in both[:10]:
-    print(f"fails on both sides: {name}: {alone[name][1]}")
-different = [name for name in alone if alone[name][0] != trun.get(name, ("missing", ""))[0]]
-for name in different[:40]:
-    print(f"differs: {name}: alone {alone[name]}, through trun {trun.get(name)}")
-print(len(different), "differ")
-sys.exit(bool(different) or not alone)
-END
+  for name in $sides; do [[ $name != sm_* ]] || emulated "$name"; done
+  reference=${sides%% *}
+  for name in ${sides#* }; do
+    echo
+    python3 tests/gpu/case_by_case.py $([[ $name != sm_* ]] || echo --fewer-is-failing) \
+      "$home/${reference%:*}.jsonl" "$home/${name%:*}.jsonl" || failures=1
+  done
+  return $failures
 }
 
 step "the box" python3 -c 'import torch, triton
