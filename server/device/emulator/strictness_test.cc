@@ -206,6 +206,39 @@ TEST_F(StrictnessTest, AThreadThatRunsOverItsStackIsStopped) {
   EXPECT_EQ(outcome.fault.address, 64u);
 }
 
+TEST_F(StrictnessTest, ALocalVariableEndsAtItsLastByte) {
+  const std::string one = ".local .align 1 .b8 l[13];", two = one + " .local .align 4 .b8 m[32];";
+  for (const std::string& declarations : {one, two}) {
+    EXPECT_TRUE(Run(Ptx("st.local.u8 [l+12], 0;", "sm_80", declarations), 0).status.ok());
+    for (const char* body :
+         {"st.local.u8 [l+13], 0;", "ld.local.u16 %h1, [l+12];", "mov.u64 %d1, l; st.local.u8 [%d1+15], 0;",
+          "mov.u64 %d1, l; cvta.local.u64 %d2, %d1; ld.u8 %h1, [%d2+13];"}) {
+      const LaunchOutcome outcome = Run(Ptx(body, "sm_80", declarations), 0);
+      EXPECT_EQ(GetReason(outcome.status), Reason::kIllegalAddress) << body << outcome.status;
+      EXPECT_EQ(outcome.fault.space, "local");
+    }
+  }
+  // From one variable into the gap before the next, which is named.
+  LaunchOutcome outcome = Run(Ptx("st.local.u8 [l+13], 0;", "sm_80", two), 0);
+  EXPECT_NE(outcome.fault.message.find("(l of 13 bytes ends at 0xd)"), std::string::npos)
+      << outcome.fault.message;
+  // The next one begins at its alignment; all of it may be used, and nothing in front of it.
+  EXPECT_TRUE(Run(Ptx("st.local.u32 [m], 0; st.local.u32 [m+28], 0;", "sm_80", two), 0).status.ok());
+  for (const char* body : {"mov.u64 %d1, m; st.local.u32 [%d1+-4], 0;", "st.local.u32 [m+32], 0;"}) {
+    EXPECT_EQ(GetReason(Run(Ptx(body, "sm_80", two), 0).status), Reason::kIllegalAddress) << body;
+  }
+}
+
+TEST_F(StrictnessTest, ACallOfPrintfWithAnArgumentThatIsNoPointerIsRefused) {
+  const auto kernel = launcher_.Load(
+      ".version 8.4\n.target sm_80\n.address_size 64\n"
+      ".extern .func (.param .b32 r) vprintf (.param .b64 f, .param .b64 a);\n"
+      ".visible .entry k() { .param .b64 f; .param .b32 a; .param .b32 r; call.uni (r), vprintf, (f, a); "
+      "ret; "
+      "}\n");
+  EXPECT_EQ(GetReason(kernel.status()), Reason::kInvalidIr) << kernel.status();
+}
+
 TEST_F(StrictnessTest, AnMbarrierThatCanNeverCompleteIsFoundWithoutWaitingForTheDeadline) {
   TestLauncher launcher(90);
   auto kernel =

@@ -46,6 +46,16 @@ std::string Where(const Report& r) {
   return where;
 }
 
+// Which variable an access to local memory has missed.
+std::string OutsideLocal(const Cta& cta, const AccessFault& access) {
+  const LocalVariable* variable = cta.program->LocalAt(access.address);
+  if (variable == nullptr || access.address >= cta.local_bytes) {
+    return absl::StrCat(" (a thread has ", cta.local_bytes, " bytes)");
+  }
+  return absl::StrCat(" (", variable->name, " of ", variable->end - variable->begin, " bytes ends at 0x",
+                      absl::Hex(variable->end), ")");
+}
+
 Step Finish(Warp& warp, Reason reason, FaultReport report) {
   absl::StatusCode code = absl::StatusCode::kOutOfRange;
   if (reason == Reason::kDeviceAssert) code = absl::StatusCode::kAborted;
@@ -148,7 +158,7 @@ Step RaiseAccess(Warp& warp, uint32_t lane, Reason reason, const AccessFault& ac
   } else {
     absl::StrAppend(&what, "is out of bounds");
     if (access.space[0] == 's') absl::StrAppend(&what, " (the block has ", warp.cta->shared_bytes, " bytes)");
-    if (access.space[0] == 'l') absl::StrAppend(&what, " (a thread has ", warp.cta->local_bytes, " bytes)");
+    if (access.space[0] == 'l') absl::StrAppend(&what, OutsideLocal(*warp.cta, access));
   }
   report.message = what + Where(report);
   return Finish(warp, reason, std::move(report));

@@ -35,10 +35,14 @@ Place Find(Warp& warp, uint32_t lane, Space space, uint64_t address, uint64_t by
       }
       return {owner->shared + offset, "shared", false, Space::kShared, owner};
     }
-    case Space::kLocal:
-      if (address > cta.local_bytes || bytes > cta.local_bytes - address) return {nullptr, "local", false};
+    case Space::kLocal: {
+      const LocalVariable* variable = cta.program->LocalAt(address);
+      if (variable == nullptr || address > variable->end || bytes > variable->end - address) {
+        return {nullptr, "local", false};
+      }
       return {cta.local + size_t{ThreadOf(warp, lane)} * cta.local_stride + address, "local", false,
               Space::kLocal};
+    }
     case Space::kParam: {
       std::vector<uint8_t>& parameters = warp.worker->launch->parameters;
       if (address > parameters.size() || bytes > parameters.size() - address) return {nullptr, "param", true};

@@ -170,9 +170,11 @@ std::optional<uint32_t> DecodeState::FindSpecial(absl::string_view name) {
   return std::nullopt;
 }
 
-uint64_t DecodeState::AllocateLocal(uint64_t bytes, uint64_t align) {
+uint64_t DecodeState::AllocateLocal(absl::string_view name, uint64_t bytes, uint64_t align) {
   if (align == 0) align = 1;
-  const uint64_t at = (local_bytes + align - 1) / align * align;
+  // What runs over the end of one variable is not to land in the next.
+  const uint64_t free = local_bytes == 0 ? 0 : local_bytes + kLocalGapBytes;
+  const uint64_t at = (free + align - 1) / align * align;
   if (bytes > kMaxLocalBytes || at + bytes > kMaxLocalBytes) {
     if (error.ok()) {
       error = ResourceExhausted(
@@ -183,6 +185,9 @@ uint64_t DecodeState::AllocateLocal(uint64_t bytes, uint64_t align) {
     return 0;
   }
   local_bytes = at + bytes;
+  if (bytes > 0) {
+    program->locals.push_back({static_cast<uint32_t>(at), static_cast<uint32_t>(at + bytes), name});
+  }
   return at;
 }
 

@@ -19,6 +19,7 @@ namespace trun::device {
 inline constexpr size_t kMaxInstructions = size_t{1} << 20;
 inline constexpr size_t kMaxValues = size_t{1} << 21;
 inline constexpr uint64_t kMaxLocalBytes = uint64_t{512} << 10;
+inline constexpr uint64_t kLocalGapBytes = 16;  // between variables, at least: no access is wider
 inline constexpr size_t kMaxCallDepth = 32;
 
 // Thread-compatible.
@@ -38,8 +39,8 @@ class DecodeState {
 
   uint32_t NewRegister(Width width, absl::string_view name = {});
   uint32_t ConstantValue(uint64_t value, Width width);
-  // Space in the thread's local memory; sets `error` over the limit.
-  uint64_t AllocateLocal(uint64_t bytes, uint64_t align);
+  // Space for a variable in the thread's local memory; sets `error` over the limit.
+  uint64_t AllocateLocal(absl::string_view name, uint64_t bytes, uint64_t align);
 
   const ModuleContext& context;
   Program* const program;

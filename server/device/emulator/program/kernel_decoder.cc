@@ -41,7 +41,7 @@ class KernelDecoder {
     TRUN_RETURN_IF_ERROR(ControlOp(end, &OpExit, {{}, false}));
     TRUN_RETURN_IF_ERROR(PatchLabels());
     TRUN_RETURN_IF_ERROR(AllocateRegisters(state_.allocation, program_.get()));
-    program_->local_bytes = static_cast<uint32_t>((state_.local_bytes + 15) / 16 * 16);
+    program_->local_bytes = static_cast<uint32_t>(state_.local_bytes);
     program_->attributes.local_bytes = program_->local_bytes;
     return std::shared_ptr<const Program>(program_);
   }
@@ -198,7 +198,7 @@ class KernelDecoder {
     }
     if (v.space == "local" || v.space == "param") {
       TRUN_ASSIGN_OR_RETURN(const uint64_t bytes, BytesOfVariable(v));
-      scope.variables[v.name] = {Space::kLocal, state_.AllocateLocal(bytes, AlignOf(v)), bytes};
+      scope.variables[v.name] = {Space::kLocal, state_.AllocateLocal(v.name, bytes, AlignOf(v)), bytes};
       return state_.error;
     }
     return Error(v.position, "a global variable inside a function is not supported");
@@ -297,6 +297,14 @@ class KernelDecoder {
     const bool is_printf = name == "vprintf";
     if (is_printf || name == "__assertfail") {
       if (inputs.size() < (is_printf ? 2u : 4u)) return Error(in.position, "a call with too few arguments");
+      // Pointers, but for __assertfail's third argument, a line; the result is a number.
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        if (inputs[i].bytes < (i == 2 ? 4 : 8) && i < (is_printf ? 2 : 4))
+          return Error(in.position, "an argument of a call that is too small");
+      }
+      for (const VariablePlace& place : outputs) {
+        if (place.bytes < 4) return Error(in.position, "a result of a call that is too small");
+      }
       FormDecoder form(&state_, in);
       CallArguments data;
       for (const VariablePlace& place : inputs)

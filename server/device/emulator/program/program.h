@@ -4,9 +4,11 @@
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_PROGRAM_PROGRAM_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_PROGRAM_PROGRAM_H_
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -79,6 +81,13 @@ struct ConstantSlot {
   uint64_t value = 0;
 };
 
+// A variable in a thread's local memory: [begin, end). An access lies within one.
+struct LocalVariable {
+  uint32_t begin = 0;
+  uint32_t end = 0;
+  absl::string_view name;  // in the module's text
+};
+
 struct OperandMap;
 
 struct Program {
@@ -95,8 +104,9 @@ struct Program {
   };
   std::vector<SpecialSlot> specials;
 
-  uint32_t static_shared_bytes = 0;  // dynamic shared memory begins here
-  uint32_t local_bytes = 0;          // a thread, the parameters of calls included
+  uint32_t static_shared_bytes = 0;   // dynamic shared memory begins here
+  uint32_t local_bytes = 0;           // a thread, the parameters of calls included
+  std::vector<LocalVariable> locals;  // by begin, with a gap between any two
 
   // CTAs can see each other's work while they run: they run in a fixed order.
   bool ordered = false;
@@ -107,6 +117,13 @@ struct Program {
   // Owns what Instruction::data and Instruction::list point to.
   std::deque<std::shared_ptr<const void>> owned;
   std::vector<uint32_t> lists;
+
+  // The last local variable that begins at or below the address; null: there is none.
+  const LocalVariable* LocalAt(uint64_t address) const {
+    auto it = std::upper_bound(locals.begin(), locals.end(), address,
+                               [](uint64_t at, const LocalVariable& v) { return at < v.begin; });
+    return it == locals.begin() ? nullptr : &*std::prev(it);
+  }
 
   std::shared_ptr<const OperandMap> operands;
   std::shared_ptr<const Program> original;  // of an instrumented copy (exec/instrument.h): what it is one of
