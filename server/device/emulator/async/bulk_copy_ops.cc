@@ -11,37 +11,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "server/device/emulator/async/bulk_copy_form.h"
 #include "server/device/emulator/async/late_copies.h"
 #include "server/device/emulator/async/mbarrier_ops.h"
 #include "server/device/emulator/async/operand_address.h"
 #include "server/device/emulator/async/tensor_copy.h"
 #include "server/device/emulator/async/tensor_map.h"
-#include "server/device/emulator/exec/control.h"
 #include "server/device/emulator/exec/memory_access.h"
-#include "server/device/emulator/ops/families.h"
-#include "server/device/emulator/ptx/ast.h"
 
 namespace trun::device {
 namespace {
 
-struct CopyForm {
-  OperandAddress target, source, barrier, map;
-  Space target_space = Space::kShared;
-  Space source_space = Space::kGlobal;
-  bool to_global = false;
-  bool has_barrier = false;
-  bool multicast = false;
-  ReduceOp reduce = ReduceOp::kNone;
-  numerics::Type type = numerics::Type::kU8;  // of a reduction that is not of a tensor
-  // Tensors.
-  uint32_t rank = 0;
-  bool rows = false;  // gather4, scatter4
-  bool im2col = false;
-  uint32_t coordinates = 0;  // registers in the list, then the im2col offsets
-  uint32_t offsets = 0;
-};
+using CopyForm = BulkCopyForm;
 
-constexpr int kTarget = 0, kSource = 1, kBarrier = 2, kSize = 3, kMask = 4, kList = 7;  // slots
+constexpr int kSize = CopyForm::kSize, kMask = CopyForm::kMask;  // slots
 
 const CopyForm& FormOf(const Instruction& in) { return *static_cast<const CopyForm*>(in.data); }
 
@@ -151,9 +134,13 @@ bool CopyBytes(Warp& warp, const Instruction& in, uint32_t lane) {
   return true;
 }
 
+}  // namespace
+
 Step OpBulkCopy(Warp& warp, const Instruction& in, uint32_t mask) {
   return ForEachLane(mask, [&](uint32_t lane) { return CopyBytes(warp, in, lane); });
 }
+
+namespace {
 
 // --- tensors
 // ------------------------------------------------------------------------------------------------------
@@ -251,27 +238,25 @@ class TensorCopy {
     row_bytes_ = map_.BoxElements(0) * BytesOf(map_.element);
     box_bytes_ =
         form_.im2col ? uint64_t{row_bytes_} * map_.box_dim[1] : map_.BoxBytes() * (form_.rows ? 4 : 1);
-    for (uint32_t i = 0; i < form_.coordinates; ++i) {
-      coordinates_[i] = static_cast<int32_t>(warp_.U32(in_.list[i])[lane_]);
-    }
+    place_ = TensorBox::Of(form_, warp_, in_, lane_);
+    const std::array<int32_t, 5>& coordinates = place_.coordinates;
     // What the hardware refuses as an illegal instruction.
-    if (static_cast<int64_t>(coordinates_[0]) * BytesOf(map_.element) % 16 != 0) {
+    if (static_cast<int64_t>(coordinates[0]) * BytesOf(map_.element) % 16 != 0) {
       Raise(warp_, lane_, Reason::kMisalignedAddress,
-            absl::StrCat("a tensor copy that begins at element ", coordinates_[0],
+            absl::StrCat("a tensor copy that begins at element ", coordinates[0],
                          " of its first dimension: that has to be a multiple of 16 bytes"));
       return false;
     }
     for (uint32_t i = 0; form_.to_global && i < form_.coordinates; ++i) {
-      if (coordinates_[i] < 0 && !(form_.rows && i > 0)) {
-        return Fail(absl::StrCat("a tensor store or reduction at the negative coordinate ", coordinates_[i]));
+      if (coordinates[i] < 0 && !(form_.rows && i > 0)) {
+        return Fail(absl::StrCat("a tensor store or reduction at the negative coordinate ", coordinates[i]));
       }
     }
     // PTX ISA, "im2col mode": the offsets of two and three spatial dimensions have 8 and 5 bits.
     const uint32_t most = form_.rank == 3 ? 0xffff : form_.rank == 4 ? 0xff : 0x1f;
     for (uint32_t i = 0; i < form_.offsets; ++i) {
-      offsets_[i] = static_cast<uint16_t>(warp_.U32(in_.list[form_.coordinates + i])[lane_]);
-      if (offsets_[i] > most) {
-        return Fail(absl::StrCat("an im2col offset of ", offsets_[i], " in a copy of rank ", form_.rank,
+      if (place_.offsets[i] > most) {
+        return Fail(absl::StrCat("an im2col offset of ", place_.offsets[i], " in a copy of rank ", form_.rank,
                                  ": it is 0 to ", most));
       }
     }
@@ -279,8 +264,7 @@ class TensorCopy {
   }
 
   bool ForEachRow(const std::function<bool(const TensorRow&)>& visit) {
-    if (form_.im2col) return ForEachIm2colRow(map_, coordinates_, offsets_, visit);
-    return ForEachTensorRow(map_, coordinates_, form_.rows, visit);
+    return place_.ForEachRow(form_, map_, visit);
   }
 
   // The start of the CTA's shared memory; the box has been checked to lie within it. A swizzle moves bytes
@@ -353,10 +337,11 @@ class TensorCopy {
   TensorMap map_;
   uint32_t row_bytes_ = 0;
   uint64_t box_bytes_ = 0;
-  std::array<int32_t, 5> coordinates_ = {};
-  std::array<uint16_t, 3> offsets_ = {};
+  TensorBox place_;
   std::vector<uint8_t> row_;
 };
+
+}  // namespace
 
 Step OpTensorCopy(Warp& warp, const Instruction& in, uint32_t mask) {
   return ForEachLane(mask, [&](uint32_t lane) { return TensorCopy(warp, in, lane).Run(); });
@@ -364,201 +349,15 @@ Step OpTensorCopy(Warp& warp, const Instruction& in, uint32_t mask) {
 
 // --- groups, which have something to wait for only with copies that are made late
 
-struct WaitForm {
-  bool reads_only = false;  // .read
-  uint32_t groups = 0;      // that may stay under way
-};
-
-Step OpCommitGroup(Warp& warp, const Instruction&, uint32_t mask) {
+Step OpBulkCommitGroup(Warp& warp, const Instruction&, uint32_t mask) {
   if (warp.bulk_copies != nullptr) CommitLateCopies(warp, mask);
   return Step::kNext;
 }
 
-Step OpWaitGroup(Warp& warp, const Instruction& in, uint32_t mask) {
-  const WaitForm& f = *static_cast<const WaitForm*>(in.data);
+Step OpBulkWaitGroup(Warp& warp, const Instruction& in, uint32_t mask) {
+  const BulkWaitForm& f = *static_cast<const BulkWaitForm*>(in.data);
   if (warp.bulk_copies != nullptr) MakeLateCopies(warp, mask, f.groups, f.reads_only);
   return Step::kNext;
-}
-
-// --- decoding
-// -----------------------------------------------------------------------------------------------------
-
-// The two spaces, target first; everything else has been taken.
-bool TakeSpaces(Form& form, CopyForm* f) {
-  const auto space = [](absl::string_view word, Space* out) {
-    if (word == "global")
-      *out = Space::kGlobal;
-    else if (word == "shared::cta")
-      *out = Space::kShared;
-    else if (word == "shared::cluster")
-      *out = Space::kSharedCluster;
-    else
-      return false;
-    return true;
-  };
-  if (!space(form.TakeNext(), &f->target_space) || !space(form.TakeNext(), &f->source_space)) {
-    form.Malformed("it does not name two state spaces");
-    return false;
-  }
-  f->to_global = f->target_space == Space::kGlobal;
-  if (f->to_global == (f->source_space == Space::kGlobal)) {
-    if (f->to_global || f->source_space != Space::kShared)
-      form.Malformed("it does not copy between these spaces");
-  }
-  return true;
-}
-
-// .mbarrier::complete_tx::bytes, .bulk_group, .multicast::cluster, hints.
-void TakeCompletion(Form& form, CopyForm* f) {
-  f->has_barrier = form.Take("mbarrier::complete_tx::bytes");
-  if (!f->has_barrier && !form.Take("bulk_group")) form.Malformed("it names no completion mechanism");
-  f->multicast = form.Take("multicast::cluster");
-  form.Take("cta_group::1");
-  form.TakeCacheHints();
-}
-
-ReduceOp TakeReduceOp(Form& form) {
-  static constexpr std::pair<const char*, ReduceOp> kOps[] = {
-      {"add", ReduceOp::kAdd}, {"min", ReduceOp::kMin}, {"max", ReduceOp::kMax}, {"inc", ReduceOp::kInc},
-      {"dec", ReduceOp::kDec}, {"and", ReduceOp::kAnd}, {"or", ReduceOp::kOr},   {"xor", ReduceOp::kXor}};
-  for (const auto& [name, op] : kOps) {
-    if (form.Take(name)) return op;
-  }
-  form.Malformed("it names no reduction");
-  return ReduceOp::kNone;
-}
-
-// The operand [map, {x, y, …}].
-void DecodeCoordinates(Form& form, int i, CopyForm* f) {
-  f->map = DecodeAddress(form, kSource, i);
-  const ptx::Operand& operand = form.Checked(i);
-  const uint32_t expected = f->rows ? 5 : f->rank;
-  uint32_t count = 0;
-  for (const ptx::Operand& element : operand.elements) {
-    if (element.kind == ptx::OperandKind::kVector) {
-      for (const ptx::Operand& coordinate : element.elements) {
-        form.Source(kList + static_cast<int>(count++), coordinate, Type::kB32);
-      }
-    } else {
-      form.Source(kList + static_cast<int>(count++), element, Type::kB32);
-    }
-  }
-  f->coordinates = count;
-  if (count != expected) form.Malformed("it has another number of coordinates than dimensions");
-}
-
-Operation DecodeTensor(Form& form, bool reduce) {
-  CopyForm f;
-  for (uint32_t rank = 1; rank <= 5; ++rank) {
-    const char name[3] = {static_cast<char>('0' + rank), 'd', 0};
-    if (form.Take(name)) f.rank = rank;
-  }
-  if (f.rank == 0) return form.Malformed("it names no dimension");
-  form.Take("tile");
-  f.rows = form.Take("tile::gather4") || form.Take("tile::scatter4");
-  const bool no_offsets = form.Take("im2col_no_offs");
-  f.im2col = form.Take("im2col") || no_offsets;
-  if (f.im2col && f.rank < 3) return form.Malformed("im2col needs three dimensions");
-  if (f.rows && f.rank != 2) return form.Malformed("gather4 and scatter4 need two dimensions");
-  if (reduce) {
-    f.reduce = TakeReduceOp(form);
-    form.CrossCta();
-  }
-  TakeCompletion(form, &f);
-  if (!TakeSpaces(form, &f)) return nullptr;
-  if (f.to_global) {
-    DecodeCoordinates(form, 0, &f);
-    f.source = DecodeAddress(form, kTarget, 1);
-  } else {
-    if (!f.has_barrier) return form.Malformed("a load needs an mbarrier");
-    f.target = DecodeAddress(form, kTarget, 0);
-    DecodeCoordinates(form, 1, &f);
-    f.barrier = DecodeAddress(form, kBarrier, 2);
-    int next = 3;
-    if (f.im2col && !no_offsets) {
-      f.offsets = static_cast<uint32_t>(form.Elements(next));
-      if (f.offsets != f.rank - 2) return form.Malformed("it has another number of im2col offsets");
-      for (uint32_t i = 0; i < f.offsets; ++i) {
-        form.Source(kList + static_cast<int>(f.coordinates + i), form.Element(next, static_cast<int>(i)),
-                    Type::kB16);
-      }
-      ++next;
-    }
-    if (f.multicast) form.Source(kMask, next, Type::kB16);
-  }
-  form.Data(f);
-  return &OpTensorCopy;
-}
-
-Operation DecodePlain(Form& form, bool reduce) {
-  CopyForm f;
-  if (reduce) {
-    f.reduce = TakeReduceOp(form);
-    form.Take("noftz");
-    const Type type = form.TakeType();
-    if (form.failed()) return nullptr;
-    switch (type) {
-      case Type::kB32:
-        f.type = numerics::Type::kU32;
-        break;
-      case Type::kB64:
-        f.type = numerics::Type::kU64;
-        break;
-      case Type::kU32:
-      case Type::kS32:
-      case Type::kU64:
-      case Type::kS64:
-      case Type::kF16:
-      case Type::kBf16:
-      case Type::kF32:
-      case Type::kF64:
-        f.type = ElementOf(type);
-        break;
-      default:
-        return form.Unsupported("a type that bulk reductions do not have");
-    }
-    const bool is_float =
-        type == Type::kF16 || type == Type::kBf16 || type == Type::kF32 || type == Type::kF64;
-    if (is_float && f.reduce != ReduceOp::kAdd && f.reduce != ReduceOp::kMin && f.reduce != ReduceOp::kMax) {
-      return form.Malformed("a reduction that floats do not have");
-    }
-  }
-  TakeCompletion(form, &f);
-  if (!TakeSpaces(form, &f)) return nullptr;
-  if (reduce && f.to_global) form.CrossCta();
-  f.target = DecodeAddress(form, kTarget, 0);
-  f.source = DecodeAddress(form, kSource, 1);
-  form.Source(kSize, 2, Type::kB32);
-  if (!f.to_global) {
-    if (!f.has_barrier) return form.Malformed("a copy to shared memory needs an mbarrier");
-    f.barrier = DecodeAddress(form, kBarrier, 3);
-    if (f.multicast) form.Source(kMask, 4, Type::kB16);
-  }
-  form.Data(f);
-  return &OpBulkCopy;
-}
-
-// A prefetch into L2: every word is taken, nothing happens.
-Operation DecodePrefetch(Form& form) {
-  while (!form.Peek().empty()) form.TakeNext();
-  return &OpNothing;
-}
-
-}  // namespace
-
-Operation DecodeBulkCopy(Form& form, bool reduce) {
-  if (!form.Take("bulk")) return form.Malformed("it is no bulk copy");
-  if (form.Take("commit_group")) return &OpCommitGroup;
-  if (form.Take("wait_group")) {
-    WaitForm f;
-    f.reads_only = form.Take("read");
-    f.groups = static_cast<uint32_t>(form.Integer(0));
-    form.instruction().immediate = f.groups;
-    form.Data(f);
-    return &OpWaitGroup;
-  }
-  if (form.Take("prefetch")) return DecodePrefetch(form);
-  return form.Take("tensor") ? DecodeTensor(form, reduce) : DecodePlain(form, reduce);
 }
 
 }  // namespace trun::device

@@ -9,8 +9,8 @@ bool IsGenericWrite(const R& r) { return r.Is(R::kWrite) && !r.Is(R::kAsync); }
 
 Conflict ConflictOf(const R& before, const R& now, bool ordered, const AccessContext& context) {
   if ((before.bytes & now.bytes) == 0) return Conflict::kNone;
-  if (context.through_async_proxy && IsGenericWrite(before) && !before.Is(R::kOverwritten) && ordered &&
-      context.known.fenced.Get(before.agent) < before.step) {
+  if (context.fenced != nullptr && IsGenericWrite(before) && !before.Is(R::kOverwritten) && ordered &&
+      context.fenced->Get(before.agent) < before.step) {
     return Conflict::kProxy;
   }
   if (before.agent == now.agent) {

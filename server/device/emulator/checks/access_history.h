@@ -16,6 +16,8 @@ namespace trun::device {
 struct AccessRecord {
   static constexpr uint8_t kWrite = 1, kAtomic = 2, kCtaScope = 4, kAsync = 8;
   static constexpr uint8_t kOverwritten = 16;  // by an asynchronous copy: no more what the async proxy reads
+  static constexpr uint8_t kAsyncProxy = 32;   // bulk copies and wgmma
+  static constexpr uint8_t kReduces = 64;      // a write that reads, too
   static constexpr uint8_t kSeveralLanes = 0xff;
 
   uint32_t agent = 0xffffffff;  // nobody
@@ -34,14 +36,15 @@ enum class Conflict : uint8_t {
   kNone,
   kUnordered,  // nothing orders them
   kLanes,      // of two lanes of one warp, without bar.warp.sync
-  kProxy,      // in order, but for the async proxy
+  kProxy,      // in order, but not for the proxy of the access
 };
 
 // What an access knows when it is made.
 struct AccessContext {
   const Knowledge& known;
   uint32_t lanes_since = 0;  // the warp's step since which its lanes have not met; 0: they are not told apart
-  bool through_async_proxy = false;
+  // What of that the proxy sees that the access goes through; null: the generic one.
+  const VectorClock* fenced = nullptr;
   absl::FunctionRef<bool(uint32_t agent, uint32_t other)> same_program;
 };
 

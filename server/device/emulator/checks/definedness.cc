@@ -5,6 +5,7 @@
 #include <string>
 
 #include "server/device/emulator/checks/instruction_words.h"
+#include "server/device/emulator/checks/slot_bytes.h"
 #include "server/device/emulator/ops/lane_operations.h"
 #include "server/device/emulator/program/register_allocation.h"
 
@@ -16,21 +17,17 @@ bool IsPackedName(absl::string_view word) { return word.size() > 2 && word.subst
 // Operations whose result depends on every bit of every source.
 bool IsArithmetic(absl::string_view opcode) {
   static const std::set<std::string>* const names = new std::set<std::string>{
-      "add",   "sub",   "mul",   "mad",   "fma",  "div",  "rem",      "min",   "max",   "abs",  "neg",
-      "sad",   "mul24", "mad24", "addc",  "subc", "madc", "sqrt",     "rcp",   "rsqrt", "sin",  "cos",
-      "lg2",   "ex2",   "tanh",  "set",   "slct", "popc", "clz",      "testp", "brev",  "bfe",  "bfi",
-      "bfind", "fns",   "bmsk",  "szext", "shf",  "dp4a", "copysign", "dp2a",  "cnot",  "cvta", "isspacep"};
+      "add",  "sub",  "mul",   "mad",      "fma",  "div",       "rem",   "min",  "max",  "abs",
+      "neg",  "sad",  "mul24", "mad24",    "addc", "subc",      "madc",  "sqrt", "rcp",  "rsqrt",
+      "sin",  "cos",  "lg2",   "ex2",      "tanh", "set",       "slct",  "popc", "clz",  "testp",
+      "brev", "bfe",  "bfi",   "bfind",    "fns",  "bmsk",      "szext", "shf",  "dp4a", "copysign",
+      "dp2a", "cnot", "cvta",  "isspacep", "mapa", "getctarank"};
   return names->count(std::string(opcode)) != 0;
 }
 
-// Those whose fragments lie as checks/uninitialized_check.cc takes them: not sparse, not scaled, not the form
-// of quad pairs.
-bool IsPlainMma(const InstructionWords& words) {
-  if (words.Has("block_scale") || (words.Has("m8n8k4") && !words.Has("f64"))) return false;
-  for (const absl::string_view word : words.modifiers) {
-    if (word.substr(0, 2) == "sp") return false;
-  }
-  return words.Has("row") && words.Has("col");
+// Pairs of elements of a byte each (or six bits in one), and of a nibble each.
+bool IsBytePair(absl::string_view word) {
+  return word == "e4m3x2" || word == "e5m2x2" || word == "e2m3x2" || word == "e3m2x2" || word == "ue8m0x2";
 }
 
 FlowRule ConvertRule(const InstructionWords& words) {
@@ -41,6 +38,7 @@ FlowRule ConvertRule(const InstructionWords& words) {
     if (TypeFromName(word) == Type::kNone && !IsPackedName(word)) continue;
     (to.empty() ? to : from) = word;
   }
+  if (to == "e2m1x2" || from == "e2m1x2") return rule;  // both in one byte
   if (IsPackedName(to)) {
     if (IsPackedName(from)) {
       rule.flow = Flow::kParts;
@@ -93,22 +91,6 @@ struct Sources {
   }
 };
 
-uint64_t Spread(uint16_t bytes) {
-  uint64_t bits = 0;
-  for (int k = 0; k < 8; ++k) {
-    if ((bytes >> k & 1) != 0) bits |= uint64_t{0xff} << (8 * k);
-  }
-  return bits;
-}
-
-uint16_t Gather(uint64_t bits) {
-  uint16_t bytes = 0;
-  for (int k = 0; k < 8; ++k) {
-    if ((bits >> (8 * k) & 0xff) != 0) bytes |= static_cast<uint16_t>(1 << k);
-  }
-  return bytes;
-}
-
 uint16_t PartsOf(uint16_t bytes, uint32_t part, uint16_t all) {
   uint16_t out = 0;
   const uint32_t unit = (1u << part) - 1;
@@ -153,7 +135,7 @@ uint16_t Logic3(uint32_t table, const Sources& sources, uint32_t lane) {
   for (uint32_t i = 0; i < 3; ++i) {
     const OperandRef* ref = sources.At(i + 1);
     values[i] = static_cast<uint32_t>(sources.Value(ref, lane));
-    unknown[i] = static_cast<uint32_t>(Spread(sources.Undefined(ref, lane)));
+    unknown[i] = static_cast<uint32_t>(SpreadBytes(sources.Undefined(ref, lane)));
   }
   uint32_t first = 0, differ = 0;
   for (uint32_t choice = 0; choice < 8; ++choice) {
@@ -169,13 +151,13 @@ uint16_t Logic3(uint32_t table, const Sources& sources, uint32_t lane) {
     if (choice == 0) first = result;
     differ |= result ^ first;
   }
-  return Gather(differ);
+  return GatherBytes(differ);
 }
 
-uint16_t Compare(const FlowRule& rule, const Sources& sources, uint32_t lane) {
-  const bool compared =
-      (sources.Undefined(sources.At(1), lane) | sources.Undefined(sources.At(2), lane)) != 0;
-  if (!compared || rule.boolean == 0) return compared ? 1 : 0;
+// A comparison of the bytes `compared` of both sources.
+uint16_t Compare(const FlowRule& rule, const Sources& sources, uint32_t lane, uint16_t compared) {
+  compared &= sources.Undefined(sources.At(1), lane) | sources.Undefined(sources.At(2), lane);
+  if (compared == 0 || rule.boolean == 0) return compared != 0 ? 1 : 0;
   // A predicate that decides alone. Where only the predicate is undefined, the comparison may decide.
   const OperandRef* predicate = sources.At(4);
   if (sources.Undefined(predicate, lane) != 0) return 1;
@@ -221,7 +203,7 @@ FlowRule FlowOf(const Program& program, uint32_t pc) {
   } else if (is("selp")) {
     rule.flow = Flow::kSelect;
   } else if (is("setp")) {
-    rule.flow = packed ? Flow::kDefined : Flow::kCompare;
+    rule.flow = packed ? Flow::kComparePairs : Flow::kCompare;
     const Instruction& in = program.original->code[pc];
     rule.boolean = static_cast<uint32_t>(in.immediate & 3);
     rule.negated = (in.immediate & kSetpNegate) != 0;
@@ -238,10 +220,12 @@ FlowRule FlowOf(const Program& program, uint32_t pc) {
     rule.flow = Flow::kShuffle;
   } else if (is("vote") || is("redux") || is("match")) {
     rule.flow = Flow::kVote;
-  } else if (is("mma")) {
-    rule.flow = IsPlainMma(words) ? Flow::kMultiply : Flow::kDefined;
+  } else if (is("mma") || is("movmatrix") || (is("wmma") && words.Has("mma"))) {
+    rule.flow = Flow::kMultiply;
+  } else if (is("wgmma")) {
+    rule.flow = words.Has("mma_async") ? Flow::kWarpgroup : Flow::kDefined;
   } else if (is("ld") || is("ldu") || is("st") || is("atom") || is("red") || is("cp") || is("ldmatrix") ||
-             is("stmatrix") || is("mbarrier") || is("tensormap")) {
+             is("stmatrix") || is("wmma") || is("mbarrier") || is("tensormap")) {
     rule.flow = Flow::kMemory;
   } else if (IsArithmetic(op)) {
     rule.flow = packed ? Flow::kParts : Flow::kAll;
@@ -255,7 +239,7 @@ FlowRule FlowOf(const Program& program, uint32_t pc) {
 void Propagate(const FlowRule& rule, const WatchedStep& step, const RegisterDefinedness& registers,
                std::vector<FlowResult>* results) {
   results->clear();
-  if (rule.flow == Flow::kMemory || rule.flow == Flow::kMultiply) return;
+  if (rule.flow == Flow::kMemory || rule.flow == Flow::kMultiply || rule.flow == Flow::kWarpgroup) return;
   const Sources sources{step, registers};
   std::array<const OperandRef*, 9> in = {};  // without guard, in the order of their slots
   size_t count = 0;
@@ -297,6 +281,7 @@ void Propagate(const FlowRule& rule, const WatchedStep& step, const RegisterDefi
         case Flow::kDefined:
         case Flow::kMemory:
         case Flow::kMultiply:
+        case Flow::kWarpgroup:
           break;
         case Flow::kAll:
           out = any[lane] != 0 ? all : 0;
@@ -307,10 +292,10 @@ void Propagate(const FlowRule& rule, const WatchedStep& step, const RegisterDefi
             out = PartsOf(any[lane], bytes, all);
           } else {
             // Two elements of unlike sizes: the halves of what either register holds.
-            const uint32_t narrow = words.Has("e4m3x2") || words.Has("e5m2x2") ? 1 : 2;
-            const bool to_pairs = narrow == 1 && (words.Has("f16x2") || words.Has("bf16x2"));
-            const bool narrow_first =
-                narrow == 1 && !words.modifiers.empty() && words.modifiers.back().substr(0, 1) != "e";
+            const bool narrow_first = !words.modifiers.empty() && !IsBytePair(words.modifiers.back());
+            bool narrow = false;
+            for (const absl::string_view word : words.modifiers) narrow |= IsBytePair(word);
+            const bool to_pairs = narrow && (words.Has("f16x2") || words.Has("bf16x2"));
             const uint32_t source = to_pairs && !narrow_first ? 1 : 2;
             const uint32_t target = to_pairs && narrow_first ? 1 : 2;
             if ((any[lane] & ((1u << source) - 1)) != 0) out |= static_cast<uint16_t>((1u << target) - 1);
@@ -336,7 +321,7 @@ void Propagate(const FlowRule& rule, const WatchedStep& step, const RegisterDefi
             y = ~y;
           }
           // A byte of the one source is of no matter where the other's is all zeros (ones).
-          out = static_cast<uint16_t>((a & b) | (a & Gather(y)) | (b & Gather(x))) & all;
+          out = static_cast<uint16_t>((a & b) | (a & GatherBytes(y)) | (b & GatherBytes(x))) & all;
           break;
         }
         case Flow::kLogic3:
@@ -352,7 +337,10 @@ void Propagate(const FlowRule& rule, const WatchedStep& step, const RegisterDefi
           break;
         }
         case Flow::kCompare:
-          out = Compare(rule, sources, lane);
+          out = Compare(rule, sources, lane, 0xffff);
+          break;
+        case Flow::kComparePairs:
+          out = Compare(rule, sources, lane, ref.slot == 3 ? 0xc : 0x3);
           break;
         case Flow::kPack: {
           const uint32_t part = static_cast<uint32_t>(__builtin_popcount(all)) / static_cast<uint32_t>(count);
@@ -376,8 +364,8 @@ void Propagate(const FlowRule& rule, const WatchedStep& step, const RegisterDefi
             break;
           }
           const uint64_t amount = std::min<uint64_t>(sources.Value(in[1], lane), 63);
-          const uint64_t bits = Spread(sources.Undefined(in[0], lane));
-          out = Gather(rule.flow == Flow::kShiftLeft ? bits << amount : bits >> amount) & all;
+          const uint64_t bits = SpreadBytes(sources.Undefined(in[0], lane));
+          out = GatherBytes(rule.flow == Flow::kShiftLeft ? bits << amount : bits >> amount) & all;
           if (rule.extends_sign && bits != 0) out = all;
           break;
         }

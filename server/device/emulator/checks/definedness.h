@@ -45,16 +45,17 @@ struct RegisterDefinedness {
 
 // What one instruction does to definedness, found once.
 enum class Flow : uint8_t {
-  kDefined,  // results are defined
-  kAll,      // any undefined byte makes all of the result undefined
-  kParts,    // the same, part by part (packed pairs)
-  kBytes,    // byte by byte: moves, not, xor
-  kAnd,      // as kBytes, but a zero of the other source defines a byte
-  kOr,       // the same with all ones
-  kLogic3,   // lop3: a byte of which no bit depends on an undefined one is defined
-  kSelect,   // the source that the predicate takes
-  kCompare,  // setp: two sources, and a predicate that may decide alone
-  kPack,     // parts side by side
+  kDefined,       // results are defined
+  kAll,           // any undefined byte makes all of the result undefined
+  kParts,         // the same, part by part (packed pairs)
+  kBytes,         // byte by byte: moves, not, xor
+  kAnd,           // as kBytes, but a zero of the other source defines a byte
+  kOr,            // the same with all ones
+  kLogic3,        // lop3: a byte of which no bit depends on an undefined one is defined
+  kSelect,        // the source that the predicate takes
+  kCompare,       // setp: two sources, and a predicate that may decide alone
+  kComparePairs,  // setp of pairs: a predicate for each half
+  kPack,          // parts side by side
   kUnpack,
   kShiftLeft,
   kShiftRight,
@@ -62,9 +63,10 @@ enum class Flow : uint8_t {
   kConvertPack,  // two sources, one half each, the first one above
   kNarrow,       // integers: low bytes taken over, the rest as `extends` says
   kShuffle,
-  kVote,      // any undefined lane makes all lanes undefined
-  kMultiply,  // mma
-  kMemory,    // the check of memory sees to it
+  kVote,       // any undefined lane makes all lanes undefined
+  kMultiply,   // mma, wmma.mma, movmatrix: checks/matrix_definedness.h
+  kWarpgroup,  // wgmma
+  kMemory,     // the check of memory sees to it
 };
 
 struct FlowRule {
@@ -80,7 +82,7 @@ struct FlowRule {
 FlowRule FlowOf(const Program& program, uint32_t pc);
 
 // The definedness of the destinations of an instruction about to run, for all lanes; in the order of the
-// destinations among its operands. kMemory and kMultiply give nothing.
+// destinations among its operands. kMemory, kMultiply and kWarpgroup give nothing.
 struct FlowResult {
   LaneBytes undefined;
   LaneOrigins origin;

@@ -1,122 +1,261 @@
 #include "server/device/emulator/checks/matrix_definedness.h"
 
-#include <cstring>
+#include <algorithm>
+#include <array>
+#include <bitset>
 
-#include "absl/strings/numbers.h"
 #include "server/device/emulator/checks/instruction_words.h"
-#include "server/device/emulator/numerics/mma.h"
+#include "server/device/emulator/numerics/matrix.h"
+#include "server/device/emulator/numerics/sparse.h"
+#include "server/device/emulator/ops/matrix_special.h"
+#include "server/device/emulator/ops/wmma_form.h"
 
 namespace trun::device {
 namespace {
 
-struct StandIn {
-  numerics::MmaShape shape;
-  uint64_t one = 0;  // an element
-  uint32_t element_bytes = 2;
-  bool wide = false;  // registers of 64 bits
+constexpr uint32_t kList = 7;  // the first slot in an instruction's list
+constexpr uint16_t kWhole = 0xffff;
+
+// C or D of up to 16 rows and 8 columns, as mma.sync lays it out; `list` is where it begins.
+class Accumulator {
+ public:
+  Accumulator(int list, bool halves) : slot_(kList + static_cast<uint32_t>(list)), halves_(halves) {}
+
+  bool IsUndefined(const SlotBytes& sources, int row, int column) const {
+    return (sources.Get(Slot(row, column))[Lane(row, column)] & Bytes(column)) != 0;
+  }
+  void SetUndefined(SlotBytes* results, int row, int column) const {
+    results->At(Slot(row, column))[Lane(row, column)] |= Bytes(column);
+  }
+
+ private:
+  uint32_t Slot(int row, int column) const {
+    return slot_ + static_cast<uint32_t>(halves_ ? row / 8 : 2 * (row / 8) + column % 2);
+  }
+  static size_t Lane(int row, int column) { return static_cast<size_t>(row % 8 * 4 + column / 2); }
+  uint16_t Bytes(int column) const {
+    if (!halves_) return kWhole;
+    return column % 2 == 0 ? 0x3 : 0xc;
+  }
+
+  const uint32_t slot_;
+  const bool halves_;
 };
 
-// The product of the same shape whose element is as wide and has a one.
-bool StandInOf(const InstructionWords& words, StandIn* out) {
-  numerics::MmaShape& s = out->shape;
-  bool shaped = false;
+const LaneBytes& Register(const SlotBytes& sources, int list, int r) {
+  return sources.Get(kList + static_cast<uint32_t>(list + r));
+}
+
+// The fragments of a dense product lie alike for all types: lane l has row l / 4 of A, in every other
+// register that row + 8, and column l / 4 of B.
+void Dense(const InstructionWords& words, const SlotBytes& sources, SlotBytes* results) {
+  constexpr int kListD = 0, kListA = 8, kListB = 16, kListC = 20;  // ops/matrix.cc
+  int m = 16;
   for (const absl::string_view word : words.modifiers) {
-    const size_t n = word.find('n'), k = word.find('k');
-    if (word.empty() || word[0] != 'm' || n == absl::string_view::npos || k == absl::string_view::npos ||
-        k < n)
-      continue;
-    shaped = absl::SimpleAtoi(word.substr(1, n - 1), &s.m) &&
-             absl::SimpleAtoi(word.substr(n + 1, k - n - 1), &s.n) &&
-             absl::SimpleAtoi(word.substr(k + 1), &s.k);
+    if (word.substr(0, 3) == "m8n") m = 8;
   }
-  if (!shaped) return false;
-  const Type a = words.TypeAt(1);
-  s.c = s.d = numerics::Type::kF32;
-  if (a == Type::kF16 || a == Type::kBf16) {
-    s.a = s.b = numerics::Type::kF16;
-    out->one = 0x3c00;
-    out->element_bytes = 2;
-  } else if (a == Type::kTf32) {
-    s.a = s.b = numerics::Type::kTf32;
-    out->one = 0x3f800000;
-    out->element_bytes = 4;
-  } else if (a == Type::kF64) {
-    s.a = s.b = s.c = s.d = numerics::Type::kF64;
-    out->one = 0x3ff0000000000000;
-    out->element_bytes = 8;
-    out->wide = true;
-  } else if (BitsOf(a) == 8) {
-    s.a = s.b = numerics::Type::kS8;
-    s.c = s.d = numerics::Type::kS32;
-    out->one = 1;
-    out->element_bytes = 1;
-  } else {
-    return false;
-  }
-  return numerics::SelectMma(s) != nullptr;
-}
-
-// A register of ones where `undefined` says so; everywhere when it is null.
-void Fill(const StandIn& stand_in, const LaneBytes* undefined, uint64_t* to) {
-  const uint32_t bytes = stand_in.wide ? 8 : 4;
-  for (uint32_t lane = 0; lane < 32; ++lane) {
-    uint64_t value = 0;
-    for (uint32_t at = 0; at < bytes; at += stand_in.element_bytes) {
-      const uint32_t unit = (1u << stand_in.element_bytes) - 1;
-      if (undefined == nullptr || ((*undefined)[lane] >> at & unit) != 0) value |= stand_in.one << (8 * at);
+  std::array<bool, 16> rows = {};
+  std::array<bool, 8> columns = {};
+  for (int lane = 0; lane < 32; ++lane) {
+    const auto l = static_cast<size_t>(lane);
+    for (int r = 0; r < 8; ++r) {
+      if (Register(sources, kListA, r)[l] != 0) rows[l / 4 + (m == 16 && r % 2 == 1 ? 8 : 0)] = true;
+      if (r < 4 && Register(sources, kListB, r)[l] != 0) columns[l / 4] = true;
     }
-    std::memcpy(reinterpret_cast<uint8_t*>(to) + bytes * lane, &value, bytes);
+  }
+  const Accumulator c(kListC, words.TypeAt(3) == Type::kF16), d(kListD, words.TypeAt(0) == Type::kF16);
+  for (int i = 0; i < m; ++i) {
+    for (int j = 0; j < 8; ++j) {
+      if (rows[static_cast<size_t>(i)] || columns[static_cast<size_t>(j)] || c.IsUndefined(sources, i, j)) {
+        d.SetUndefined(results, i, j);
+      }
+    }
   }
 }
 
-template <size_t N>
-bool AnyUndefined(const std::array<LaneBytes, N>& fragment, int count) {
-  for (int r = 0; r < count; ++r) {
-    for (const uint16_t bytes : fragment[static_cast<size_t>(r)]) {
-      if (bytes != 0) return true;
-    }
-  }
-  return false;
-}
+// mma.sp and the scaled kinds: 16 rows of A and 8 columns of B, element by element.
+class Special {
+ public:
+  Special(const WatchedStep& step, const SpecialMma& form, const SlotBytes& sources)
+      : warp_(step.warp), in_(warp_.program->original->code[step.pc]), form_(form), sources_(sources) {}
 
-}  // namespace
-
-void PropagateMma(absl::string_view text, MatrixFragments* fragments) {
-  const InstructionWords words(text);
-  StandIn stand_in;
-  for (size_t r = 0; r < fragments->d.size(); ++r) fragments->d[r].fill(0);
-  if (!StandInOf(words, &stand_in)) return;
-  const numerics::MmaCounts counts = numerics::CountsOf(stand_in.shape);
-  const bool halves = words.TypeAt(0) == Type::kF16;  // D and C hold two elements a register
-  for (size_t r = 0; r < 8; ++r) fragments->d[r] = fragments->c[r];
-  alignas(64) uint64_t a[8][32], b[4][32], c[8][32], d[8][32];
-  for (const bool of_a : {true, false}) {
-    if (of_a ? !AnyUndefined(fragments->a, counts.a) : !AnyUndefined(fragments->b, counts.b)) continue;
-    std::memset(c, 0, sizeof c);
-    numerics::MmaRegisters registers;
-    for (size_t r = 0; r < static_cast<size_t>(counts.a); ++r) {
-      Fill(stand_in, of_a ? &fragments->a[r] : nullptr, a[r]);
-      registers.a[r] = a[r];
+  void Run(SlotBytes* results) const {
+    const Accumulator c(SpecialMma::kListC, form_.c == numerics::Type::kF16),
+        d(SpecialMma::kListD, form_.d == numerics::Type::kF16);
+    std::array<std::bitset<128>, 8> columns;
+    std::array<bool, 8> scales = {};
+    for (int j = 0; j < 8; ++j) {
+      const auto at = static_cast<size_t>(j);
+      for (int k = 0; k < form_.k; ++k) columns[at][static_cast<size_t>(k)] = B(k, j);
+      scales[at] = form_.scales != 0 && ScaleUndefined(false, j);
     }
-    for (size_t r = 0; r < static_cast<size_t>(counts.b); ++r) {
-      Fill(stand_in, of_a ? nullptr : &fragments->b[r], b[r]);
-      registers.b[r] = b[r];
-    }
-    for (size_t r = 0; r < static_cast<size_t>(counts.c); ++r) registers.c[r] = c[r];
-    for (size_t r = 0; r < static_cast<size_t>(counts.d); ++r) registers.d[r] = d[r];
-    numerics::SelectMma(stand_in.shape)(stand_in.shape, registers);
-    for (size_t r = 0; r < static_cast<size_t>(counts.d); ++r) {
-      for (uint32_t lane = 0; lane < 32; ++lane) {
-        const uint64_t value = stand_in.wide ? d[r][lane] : reinterpret_cast<const uint32_t*>(d[r])[lane];
-        if (value == 0) continue;
-        if (halves) {
-          fragments->d[r / 2][lane] |= r % 2 == 0 ? 0x3 : 0xc;
-        } else {
-          fragments->d[r][lane] |= stand_in.wide ? 0xff : 0xf;
+    for (int i = 0; i < 16; ++i) {
+      std::bitset<128> taken;
+      bool row = form_.scales != 0 && ScaleUndefined(true, i);
+      if (form_.kind == MmaKind::kSparse) {
+        row |= SparseRow(i, &taken);
+      } else {
+        taken.set();
+        for (int k = 0; k < form_.k; ++k) row |= A(i, k);
+      }
+      for (int j = 0; j < 8; ++j) {
+        const auto at = static_cast<size_t>(j);
+        if (row || scales[at] || (columns[at] & taken).any() || c.IsUndefined(sources_, i, j)) {
+          d.SetUndefined(results, i, j);
         }
       }
     }
   }
+
+ private:
+  int PerRegister() const { return 32 / form_.bits; }
+  bool Element(int list, int r, int lane, int e) const {
+    return IsElementUndefined(Register(sources_, list, r)[static_cast<size_t>(lane)], e, form_.bits);
+  }
+  bool A(int row, int column) const {
+    const int per = PerRegister(), block = column / (4 * per), inside = column % (4 * per);
+    return Element(SpecialMma::kListA, 2 * block + row / 8, row % 8 * 4 + inside / per, inside % per);
+  }
+  bool B(int row, int column) const {
+    const int per = PerRegister(), block = row / (4 * per), inside = row % (4 * per);
+    return Element(SpecialMma::kListB, block, column * 4 + inside / per, inside % per);
+  }
+
+  // Whether an element of A's row or its metadata is undefined; `taken` are the rows of B that it meets.
+  bool SparseRow(int row, std::bitset<128>* taken) const {
+    const numerics::SparseLayout layout = {form_.bits, form_.k, static_cast<int>(form_.selector)};
+    std::array<uint32_t, 32> unknown;
+    for (size_t l = 0; l < 32; ++l) {
+      unknown[l] = static_cast<uint32_t>(SpreadBytes(sources_.Get(SpecialMma::kMetadata)[l] & 0xf));
+    }
+    bool undefined = false;
+    for (int j = 0; j < layout.chunks(); ++j) {
+      undefined |= numerics::SparseMetadata(layout, unknown.data(), row, j) != 0;
+    }
+    numerics::ForEachSparseElement(layout, warp_.U32(in_.operand[SpecialMma::kMetadata]), row,
+                                   [&](int k, int e) {
+                                     taken->set(static_cast<size_t>(k));
+                                     undefined |= A(row, e);
+                                   });
+    return undefined;
+  }
+
+  // A scale factor of A's row (B's column) `i`, or what says where it is.
+  bool ScaleUndefined(bool of_a, int i) const {
+    using S = SpecialMma;
+    const auto at = [](int slot) { return static_cast<uint32_t>(slot); };
+    const uint32_t byte_slot = at(of_a ? S::kByteA : S::kByteB),
+                   thread_slot = at(of_a ? S::kThreadA : S::kThreadB);
+    if ((sources_.Get(byte_slot)[0] & 3) != 0 || (sources_.Get(thread_slot)[0] & 3) != 0) return true;
+    const uint32_t thread = warp_.U32(in_.operand[thread_slot])[0],
+                   byte = warp_.U32(in_.operand[byte_slot])[0];
+    const uint32_t row = static_cast<uint32_t>(i);
+    const uint32_t lane = of_a ? row % 8 * 4 + 2 * (thread & 1) + row / 8 : row * 4 + (thread & 3);
+    const uint16_t bytes = sources_.Get(at(of_a ? S::kScaleA : S::kScaleB))[lane];
+    for (uint32_t block = 0; block < static_cast<uint32_t>(form_.scales); ++block) {
+      if ((bytes >> ((byte + block) & 3) & 1) != 0) return true;
+    }
+    return false;
+  }
+
+  Warp& warp_;
+  const Instruction& in_;
+  const SpecialMma& form_;
+  const SlotBytes& sources_;
+};
+
+// m8n8k4 of f16: four products, each of eight lanes (ops/matrix_special.cc).
+void QuadPairs(const SpecialMma& form, const SlotBytes& sources, SlotBytes* results) {
+  const auto half = [&sources](int list, int lane, int e) {
+    return IsElementUndefined(Register(sources, list, e / 2)[static_cast<size_t>(lane)], e % 2, 16);
+  };
+  const bool c_halves = form.c == numerics::Type::kF16, d_halves = form.d == numerics::Type::kF16;
+  for (int q = 0; q < 4; ++q) {
+    const auto lane = [q](int i) { return 4 * q + i % 4 + 16 * (i / 4); };
+    for (int row = 0; row < 8; ++row) {
+      for (int column = 0; column < 8; ++column) {
+        const int owner = d_halves ? lane(row) : lane((row / 4) * 4 + (row & 1) + (column & 2));
+        const int at = d_halves ? column : (column & 4) + (row & 2) + (column & 1);
+        bool undefined = c_halves
+                             ? half(SpecialMma::kListC, owner, at)
+                             : Register(sources, SpecialMma::kListC, at)[static_cast<size_t>(owner)] != 0;
+        for (int k = 0; k < 4; ++k) {
+          undefined |= form.a_by_column ? half(SpecialMma::kListA, lane(row / 4 * 4 + k), row % 4)
+                                        : half(SpecialMma::kListA, lane(row), k);
+          undefined |= form.b_by_row ? half(SpecialMma::kListB, lane(column / 4 * 4 + k), column % 4)
+                                     : half(SpecialMma::kListB, lane(column), k);
+        }
+        if (!undefined) continue;
+        const uint32_t slot = kList + static_cast<uint32_t>(SpecialMma::kListD + (d_halves ? at / 2 : at));
+        results->At(slot)[static_cast<size_t>(owner)] |= static_cast<uint16_t>(!d_halves     ? kWhole
+                                                                               : at % 2 == 0 ? 0x3
+                                                                                             : 0xc);
+      }
+    }
+  }
+}
+
+void Movmatrix(const SlotBytes& sources, SlotBytes* results) {
+  alignas(64) uint32_t lanes[32], values[32];
+  for (size_t l = 0; l < 32; ++l) lanes[l] = static_cast<uint32_t>(SpreadBytes(sources.Get(1)[l] & 0xf));
+  alignas(16) uint8_t matrix[128];
+  uint8_t* rows[8];
+  for (int r = 0; r < 8; ++r) rows[r] = matrix + 16 * r;
+  const uint32_t* from[1] = {lanes};
+  uint32_t* to[1] = {values};
+  numerics::StoreMatrices(1, false, from, rows);
+  numerics::LoadMatrices(1, true, rows, to);
+  for (size_t l = 0; l < 32; ++l) results->At(0)[l] = GatherBytes(values[l]);
+}
+
+void Wmma(const WmmaProduct& p, const SlotBytes& sources, SlotBytes* results) {
+  const auto undefined = [&sources](int list, const WmmaFragment& f, int row, int column) {
+    const int index = row * f.columns + column, e = index % f.per_lane();
+    const auto lane = static_cast<size_t>(index / f.per_lane());
+    if (f.bits() == 64) return Register(sources, list, e)[lane] != 0;
+    const int bit = e * f.bits();
+    return IsElementUndefined(Register(sources, list, bit / 32)[lane], bit % 32 / f.bits(), f.bits());
+  };
+  std::array<bool, 32> rows = {}, columns = {};
+  for (int k = 0; k < p.shape.k; ++k) {
+    for (int i = 0; i < p.shape.m; ++i)
+      rows[static_cast<size_t>(i)] |= undefined(WmmaProduct::kListA, p.a, i, k);
+    for (int j = 0; j < p.shape.n; ++j)
+      columns[static_cast<size_t>(j)] |= undefined(WmmaProduct::kListB, p.b, k, j);
+  }
+  for (int i = 0; i < p.shape.m; ++i) {
+    for (int j = 0; j < p.shape.n; ++j) {
+      if (!rows[static_cast<size_t>(i)] && !columns[static_cast<size_t>(j)] &&
+          !undefined(WmmaProduct::kListC, p.c, i, j)) {
+        continue;
+      }
+      const int index = i * p.d.columns + j, bit = index % p.d.per_lane() * p.d.bits();
+      const auto lane = static_cast<size_t>(index / p.d.per_lane());
+      const int word = bit / std::max(32, p.d.bits());
+      const uint16_t bytes = static_cast<uint16_t>(p.d.bits() >= 32 ? kWhole : 0x3 << (bit % 32 / 8));
+      for (int r = word; r < p.d.registers; r += p.d.words()) {
+        results->At(kList + static_cast<uint32_t>(WmmaProduct::kListD + r))[lane] |= bytes;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void PropagateProduct(const WatchedStep& step, const SlotBytes& sources, SlotBytes* results) {
+  results->Clear();
+  if (!sources.any) return;
+  const InstructionWords words(step.site().text);
+  const void* const data = step.warp.program->original->code[step.pc].data;
+  if (words.opcode == "movmatrix") return Movmatrix(sources, results);
+  if (words.opcode == "wmma") return Wmma(*static_cast<const WmmaProduct*>(data), sources, results);
+  bool special = words.Has("block_scale") || words.Has("kind::f8f6f4");
+  for (const absl::string_view word : words.modifiers) special |= word.substr(0, 2) == "sp";
+  const bool quad_pairs = words.Has("m8n8k4") && words.modifiers.back() != "f64";
+  if (!special && !quad_pairs) return Dense(words, sources, results);
+  const SpecialMma& form = *static_cast<const SpecialMma*>(data);
+  if (form.kind == MmaKind::kQuadPairs) return QuadPairs(form, sources, results);
+  Special(step, form, sources).Run(results);
 }
 
 }  // namespace trun::device

@@ -1,25 +1,18 @@
-// mma and what is undefined: which elements of D depend on undefined ones of A and B.
+// Products of one warp, and what is undefined: which elements of D depend on undefined ones of A, B and C. A
+// row of garbage in A makes a row of D undefined, a column of B a column, and no more.
+//
+// `sources` are those before the instruction; `results` come by the slots of the destinations. Pure
+// functions, thread-safe.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_CHECKS_MATRIX_DEFINEDNESS_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_MATRIX_DEFINEDNESS_H_
 
-#include <array>
-
-#include "absl/strings/string_view.h"
-#include "server/device/emulator/checks/definedness.h"
+#include "server/device/emulator/checks/slot_bytes.h"
+#include "server/device/emulator/exec/instrument.h"
 
 namespace trun::device {
 
-// Undefined bytes of the fragments of one mma, register by register.
-struct MatrixFragments {
-  std::array<LaneBytes, 8> a = {}, c = {};
-  std::array<LaneBytes, 4> b = {};
-  std::array<LaneBytes, 8> d = {};  // the result
-};
-
-// Sets d from a, b and c for the mma written as `text`: by products of the same shape of ones and zeros, so
-// that rows of garbage make rows of garbage and nothing else. All defined for a shape that has no such
-// product (1, 4 and 6 bits).
-void PropagateMma(absl::string_view text, MatrixFragments* fragments);
+// mma of every kind (dense, sparse, scaled, quad pairs), movmatrix, wmma.mma.
+void PropagateProduct(const WatchedStep& step, const SlotBytes& sources, SlotBytes* results);
 
 }  // namespace trun::device
 

@@ -16,6 +16,17 @@ namespace {
 
 using R = AccessRecord;
 
+// Of a bulk copy.
+AccessRecord RecordOf(uint32_t agent, uint32_t step, uint32_t pc, const NotedAccess& access) {
+  AccessRecord record;
+  record.agent = agent;
+  record.step = step;
+  record.pc = pc;
+  record.lane = static_cast<uint8_t>(access.lane);
+  record.flags = static_cast<uint8_t>(R::kAsync | R::kAsyncProxy | (access.is_write ? R::kWrite : 0));
+  return record;
+}
+
 }  // namespace
 
 bool RaceCheck::Access(const WatchedStep& step, const Rule& rule) {
@@ -120,41 +131,63 @@ bool RaceCheck::Copy(const WatchedStep& step) {
 }
 
 bool RaceCheck::Bulk(const WatchedStep& step) {
+  const auto& form = *static_cast<const BulkCopyForm*>(program_.original->code[step.pc].data);
+  WarpState& state = StateOf(step.warp);
+  for (size_t first = 0, end = 0; first < step.accesses.size(); first = end) {
+    while (end < step.accesses.size() && step.accesses[end].lane == step.accesses[first].lane) ++end;
+    absl::Span<const NotedAccess> accesses = step.accesses.subspan(first, end - first);
+    if (form.rank != 0) {
+      AccessRecord record = RecordOf(state.agent, state.step, step.pc, accesses[0]);
+      record.flags = 0;
+      if (!Note(step, accesses[0], record, state.clock, true)) return false;
+      accesses.remove_prefix(1);
+    }
+    if (!(form.to_global ? BulkStore(step, form, accesses) : BulkLoad(step, form, accesses))) return false;
+  }
+  Tick(state);
+  return true;
+}
+
+bool RaceCheck::BulkStore(const WatchedStep& step, const BulkCopyForm& form,
+                          absl::Span<const NotedAccess> accesses) {
   WarpState& state = StateOf(step.warp);
   Pipe& reads = Use(step.warp, &state.bulk_reads, "a bulk copy");
   Pipe& writes = Use(step.warp, &state.bulk_writes, "a bulk copy");
   ++reads.step;
   ++writes.step;
+  for (const NotedAccess& access : accesses) {
+    if (!access.is_write) state.stores[access.lane] = {reads.step, step.pc};
+    const Pipe& pipe = access.is_write ? writes : reads;
+    AccessRecord record = RecordOf(pipe.agent, pipe.step, step.pc, access);
+    if (access.is_write && form.reduce != ReduceOp::kNone) record.flags |= R::kReduces;
+    if (!Note(step, access, record, state.clock)) return false;
+  }
+  return true;
+}
+
+// Sources and targets are under way until the phase of the mbarrier that follows them has ended. Of a
+// multicast PTX does not say which CTA's mbarrier tells that the source has been read.
+bool RaceCheck::BulkLoad(const WatchedStep& step, const BulkCopyForm& form,
+                         absl::Span<const NotedAccess> accesses) {
+  WarpState& state = StateOf(step.warp);
   std::vector<const NotedAccess*> loaded;
-  for (const NotedAccess& access : step.accesses) {
-    if (access.space == Space::kShared && access.is_write && access.bytes == 8) {
-      // The mbarrier of what was loaded so far: copies are of 16 bytes and more.
+  for (const NotedAccess& access : accesses) {
+    if (form.multicast && !access.is_write) {
+      if (!Note(step, access, RecordOf(state.agent, state.step, step.pc, access), state.clock)) return false;
+    } else if (access.space != Space::kShared || !access.is_write || access.bytes != 8) {
+      loaded.push_back(&access);
+    } else {
       Pipe& pipe = Use(step.warp, &state.loads[access.host], "a bulk copy");
       ++pipe.step;
       for (const NotedAccess* load : loaded) {
-        AccessRecord record{
-            pipe.agent, pipe.step, step.pc, 0, R::kWrite | R::kAsync, static_cast<uint8_t>(load->lane),
-            0xffffffff};
+        AccessRecord record = RecordOf(pipe.agent, pipe.step, step.pc, *load);
+        if (load->is_write && form.reduce != ReduceOp::kNone) record.flags |= R::kReduces;
         if (!Note(step, *load, record, state.clock)) return false;
       }
       loaded.clear();
       Arrive(access.host, &state.clock, &pipe);
-    } else if (access.space == Space::kShared && access.is_write) {
-      loaded.push_back(&access);
-    } else if (access.space == Space::kShared || access.is_write) {
-      if (!access.is_write) state.stores[access.lane] = {reads.step, step.pc};
-      const Pipe& pipe = access.is_write ? writes : reads;
-      AccessRecord record{pipe.agent,
-                          pipe.step,
-                          step.pc,
-                          0,
-                          static_cast<uint8_t>(R::kAsync | (access.is_write ? R::kWrite : 0)),
-                          static_cast<uint8_t>(access.lane),
-                          0xffffffff};
-      if (!Note(step, access, record, state.clock)) return false;
     }
   }
-  Tick(state);
   return true;
 }
 
@@ -174,7 +207,7 @@ bool RaceCheck::Wgmma(const WatchedStep& step) {
     ++pipe.step;
     Knowledge clock;
     for (uint32_t w = first; w < first + 4 && w < warp.cta->warp_count; ++w) clock.Join(cta.warps[w].clock);
-    const AccessRecord record{pipe.agent, pipe.step, step.pc, 0, R::kAsync, 0, 0xffffffff};
+    const AccessRecord record{pipe.agent, pipe.step, step.pc, 0, R::kAsync | R::kAsyncProxy, 0, 0xffffffff};
     const WgmmaForm& form = *static_cast<const WgmmaForm*>(program_.original->code[step.pc].data);
     const auto read = [&](uint32_t slot, bool transposed, uint32_t rows, uint32_t depth, uint32_t units) {
       const OperandRef* ref = step.Source(slot);
@@ -220,7 +253,7 @@ bool RaceCheck::ReadOperand(const WatchedStep& step, uint64_t descriptor, bool t
 }
 
 bool RaceCheck::Note(const WatchedStep& step, const NotedAccess& access, AccessRecord record,
-                     const Knowledge& clock) {
+                     const Knowledge& clock, bool reads_map) {
   const bool shared = access.space == Space::kShared;
   if (!shared && access.space != Space::kGlobal) return true;
   const uint64_t begin = shared ? static_cast<uint64_t>(access.host - access.owner->shared) : access.address;
@@ -229,19 +262,21 @@ bool RaceCheck::Note(const WatchedStep& step, const NotedAccess& access, AccessR
   const auto same_program = [this](uint32_t a, uint32_t b) {
     return agents_[a].program == agents_[b].program;
   };
+  const Proxy proxy = reads_map ? Proxy::kTensorMap : shared ? Proxy::kAsyncShared : Proxy::kAsyncGlobal;
+  const bool through_proxy = reads_map || record.Is(R::kAsyncProxy);
   const AccessContext context = {clock, shared && !async && all_ ? StateOf(step.warp).lanes_since : 0,
-                                 shared && async && !record.Is(R::kWrite), same_program};
+                                 through_proxy ? &clock.Fenced(proxy) : nullptr, same_program};
   for (uint64_t word = begin / 4; word * 4 < begin + access.bytes; ++word) {
     record.bytes = 0xf;
     if (word * 4 < begin) record.bytes &= static_cast<uint8_t>(0xf << (begin - word * 4));
     if (word * 4 + 4 > begin + access.bytes)
       record.bytes &= static_cast<uint8_t>(0xf >> (word * 4 + 4 - begin - access.bytes));
     AccessCell& cell = shared ? owner->shared[word] : global_.At(word);
-    if (!shared && IsCopyOfRead(&cell, &record)) continue;
+    if (!shared && !async && IsCopyOfRead(&cell, &record)) continue;
     AccessRecord before;
     const Conflict conflict = cell.Add(record, context, &before);
-    if (conflict != Conflict::kNone && (all_ || async || before.Is(R::kAsync))) {
-      return Report(step, access, record, before, conflict);
+    if (conflict != Conflict::kNone && (all_ || async || reads_map || before.Is(R::kAsync))) {
+      return Report(step, access, record, before, conflict, reads_map);
     }
   }
   return true;
@@ -267,18 +302,21 @@ bool RaceCheck::IsCopyOfRead(AccessCell* cell, AccessRecord* record) const {
 }
 
 bool RaceCheck::Report(const WatchedStep& step, const NotedAccess& access, const AccessRecord& record,
-                       const AccessRecord& before, Conflict conflict) {
+                       const AccessRecord& before, Conflict conflict, bool reads_map) {
   const Agent& now = agents_[record.agent];
   const Agent& then = agents_[before.agent];
   const char* const space = access.space == Space::kShared ? "shared" : "global";
   const bool missing_wait = then.name != nullptr && then.program == step.warp.cta->index;
   std::string message = absl::StrCat(
       now.name != nullptr ? now.name : "", now.name != nullptr ? ", with " : "",
-      record.Is(R::kWrite) ? "a write of " : "a read of ", access.bytes, " bytes at 0x",
-      absl::Hex(access.address), " of ", space, " memory, races with ",
+      reads_map              ? "a tensor copy's read of its map, "
+      : record.Is(R::kWrite) ? "a write of "
+                             : "a read of ",
+      access.bytes, " bytes at 0x", absl::Hex(access.address), " of ", space, " memory, races with ",
       before.Is(R::kWrite) ? "a write" : "a read",
       then.name != nullptr ? absl::StrCat(" of ", then.name) : "", " that ",
-      conflict == Conflict::kProxy   ? "no fence.proxy.async stands behind"
+      conflict == Conflict::kProxy
+          ? (reads_map ? "no fence.proxy.tensormap acquires" : "no fence.proxy.async stands behind")
       : conflict == Conflict::kLanes ? "another lane of the warp made, without bar.warp.sync between"
       : missing_wait                 ? "nothing has waited for"
                                      : "nothing orders before it");

@@ -135,7 +135,9 @@ bool RaceCheck::After(const WatchedStep& step) {
       Fence(&state, rule);
       return true;
     case Kind::kProxyFence:
-      state.clock.fenced.Join(state.clock.seen);
+      for (size_t p = 0; p < kProxies; ++p) {
+        if (rule.fences[p]) state.clock.fenced[p].Join(state.clock.seen);
+      }
       Tick(state);
       return true;
     case Kind::kWarpBarrier:

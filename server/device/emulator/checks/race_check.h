@@ -7,9 +7,10 @@
 // counts as no access: kernels store one value from several warps. Of a load of global memory that several
 // warps of a program make of one place, one counts.
 //
-// .cta scopes order the warps of one program only. What is not modelled orders things (fewer reports, no
-// wrong ones): proxies but for stores to shared memory that an asynchronous copy or wgmma reads, and the
-// order between lanes elsewhere.
+// .cta scopes order the warps of one program only. What a store or atomic has written is seen through
+// another proxy (wgmma and bulk copies; the tensor maps of these) only behind a fence for that proxy, on
+// whichever side of what orders the two. What is not modelled orders things (fewer reports, no wrong ones):
+// the order between lanes elsewhere, and addresses that are the same memory (fence.proxy.alias).
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
 
@@ -21,6 +22,8 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
+#include "server/device/emulator/async/bulk_copy_form.h"
 #include "server/device/emulator/checks/access_history.h"
 #include "server/device/emulator/checks/vector_clock.h"
 #include "server/device/emulator/exec/instrument.h"
@@ -73,7 +76,8 @@ class RaceCheck final : public Watcher {
     bool reads_only = false;    // bulk wait_group.read
     bool whole_warp = false;    // wmma: the lanes' accesses are made as one
     bool parity = false;        // an mbarrier's phase is named by its parity, not a token
-    uint32_t groups = 0;        // that a wait leaves
+    std::array<bool, kProxies> fences = {};
+    uint32_t groups = 0;  // that a wait leaves
   };
   // What a warp has under way of one kind.
   struct Pipe {
@@ -142,16 +146,20 @@ class RaceCheck final : public Watcher {
   bool Copy(const WatchedStep& step);
   bool Exit(const WatchedStep& step);
   bool Bulk(const WatchedStep& step);
+  // Of one lane: into global memory, or into shared memory with an mbarrier.
+  bool BulkStore(const WatchedStep& step, const BulkCopyForm& form, absl::Span<const NotedAccess> accesses);
+  bool BulkLoad(const WatchedStep& step, const BulkCopyForm& form, absl::Span<const NotedAccess> accesses);
   bool Wgmma(const WatchedStep& step);
   bool ReadOperand(const WatchedStep& step, uint64_t descriptor, bool transposed, uint32_t lines,
                    uint32_t units, const AccessRecord& record, const Knowledge& clock);
   void Wait(WarpState& state, Pipe& pipe, const Rule& rule);
 
   bool IsCopyOfRead(AccessCell* cell, AccessRecord* record) const;
-  // Notes `access` as `record`; false after the fault of a race.
-  bool Note(const WatchedStep& step, const NotedAccess& access, AccessRecord record, const Knowledge& clock);
+  // Notes `access` as `record`; false after the fault of a race. `reads_map`: of a tensor map by its copy.
+  bool Note(const WatchedStep& step, const NotedAccess& access, AccessRecord record, const Knowledge& clock,
+            bool reads_map = false);
   bool Report(const WatchedStep& step, const NotedAccess& access, const AccessRecord& record,
-              const AccessRecord& before, Conflict conflict);
+              const AccessRecord& before, Conflict conflict, bool reads_map);
 
   const Program& program_;
   const bool all_;

@@ -28,7 +28,16 @@ RaceCheck::Rule RaceCheck::RuleOf(const Program& program, uint32_t pc) {
     rule.acquires = op == "atom" && (words.Has("acquire") || words.Has("acq_rel"));
     rule.releases = words.Has("release") || words.Has("acq_rel");
   } else if (op == "fence" && words.Has("proxy")) {
-    if (words.Has("async")) rule.kind = Kind::kProxyFence;
+    // fence.proxy.async of one space or of all; .alias and the release of tensor maps order nothing here.
+    const bool async = words.Has("async") || words.Has("async::generic");
+    const bool shared =
+        words.Has("shared::cta") || words.Has("shared::cluster") || words.Has("async::generic");
+    const bool global = words.Has("global");
+    const auto fences = [&rule](Proxy proxy, bool does) { rule.fences[static_cast<size_t>(proxy)] = does; };
+    fences(Proxy::kAsyncShared, async && !global);
+    fences(Proxy::kAsyncGlobal, async && !shared);
+    fences(Proxy::kTensorMap, words.Has("tensormap::generic") && words.Has("acquire"));
+    rule.kind = Kind::kProxyFence;
   } else if (op == "bar" && words.Has("warp")) {
     rule.kind = Kind::kWarpBarrier;
   } else if (op == "fence" || op == "membar") {

@@ -4,6 +4,8 @@
 #define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_VECTOR_CLOCK_H_
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -55,20 +57,31 @@ class VectorClock {
   std::vector<std::pair<uint32_t, uint32_t>> steps_;  // by agent
 };
 
+// What sees memory in its own way, and writes of the generic proxy only behind a fence for it.
+enum class Proxy : uint8_t {
+  kAsyncShared,  // the async proxy, of shared and of global memory: fence.proxy.async may name one
+  kAsyncGlobal,
+  kTensorMap,  // reads of tensor maps: fence.proxy.tensormap
+};
+inline constexpr size_t kProxies = 3;
+
 // What a thread knows of the others: what it has seen, and what of that stood before a proxy fence, so that
-// the async proxy sees it, too.
+// the other proxies see it, too.
 struct Knowledge {
-  VectorClock seen, fenced;
+  VectorClock seen;
+  std::array<VectorClock, kProxies> fenced;
+
+  const VectorClock& Fenced(Proxy proxy) const { return fenced[static_cast<size_t>(proxy)]; }
 
   uint32_t Get(uint32_t agent) const { return seen.Get(agent); }
   void Raise(uint32_t agent, uint32_t step) { seen.Raise(agent, step); }
   void Join(const Knowledge& other) {
     seen.Join(other.seen);
-    fenced.Join(other.fenced);
+    for (size_t p = 0; p < kProxies; ++p) fenced[p].Join(other.fenced[p]);
   }
   void Clear() {
     seen.Clear();
-    fenced.Clear();
+    for (VectorClock& clock : fenced) clock.Clear();
   }
 };
 

@@ -21,7 +21,7 @@ void RegisterWmma(FamilyTable* table);       // wmma.cc: wmma
 void RegisterAsyncCopy(FamilyTable* table);  // async_copy.cc: cp.async
 
 // Parts of cp that have files of their own: after cp.async and cp.reduce.async.
-Operation DecodeBulkCopy(Form& form, bool reduce);  // async/bulk_copy_ops.cc
+Operation DecodeBulkCopy(Form& form, bool reduce);  // async/bulk_copy_decode.cc
 Operation DecodeCopyArrive(Form& form);             // async/mbarrier_ops.cc: .mbarrier.arrive
 
 // Makes the warp's cp.async copies that are still under way (late_async): before what they have to precede.

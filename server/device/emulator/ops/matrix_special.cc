@@ -18,22 +18,13 @@ namespace {
 
 using Element = numerics::Type;
 
-// Where the fragments are in the list, and the other operands in slots.
-constexpr int kListD = 0, kListA = 8, kListB = 16, kListC = 24;
-constexpr int kMetadata = 0, kScaleA = 0, kByteA = 1, kThreadA = 2, kScaleB = 3, kByteB = 4, kThreadB = 5;
+using Special = SpecialMma;
 
-struct Special {
-  MmaKind kind = MmaKind::kSparse;
-  int k = 0;
-  Element a = Element::kF16, b = Element::kF16, c = Element::kF32, d = Element::kF32;
-  int bits = 16;           // of an element as a register holds it
-  bool satfinite = false;  // integers
-  uint32_t selector = 0;   // sparse
-  int scales = 0;          // scaled: scale factors in a row of A; 0: none
-  Element scale = Element::kUe8m0;
-  bool a_by_column = false, b_by_row = false;  // quad pairs
-  int count_a = 0, count_b = 0, count_c = 0, count_d = 0;
-};
+constexpr int kListD = Special::kListD, kListA = Special::kListA, kListB = Special::kListB,
+              kListC = Special::kListC;
+constexpr int kMetadata = Special::kMetadata, kScaleA = Special::kScaleA, kByteA = Special::kByteA,
+              kThreadA = Special::kThreadA, kScaleB = Special::kScaleB, kByteB = Special::kByteB,
+              kThreadB = Special::kThreadB;
 
 bool IsIntegerMatrix(Element t) {
   return t == Element::kS8 || t == Element::kU8 || t == Element::kS4 || t == Element::kU4;

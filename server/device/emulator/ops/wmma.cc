@@ -1,7 +1,5 @@
-// wmma.load, wmma.store, wmma.mma (PTX ISA, "Warp-level Matrix Instructions: wmma"). PTX leaves it open which
-// lane holds which element of a fragment. Here lane l holds the l-th part of the matrix taken row by row (A
-// by rows of M, B by rows of K, C and D by rows of M), packed as in memory, and again in what registers are
-// left. Sums as numerics/mma.h says.
+// wmma.load, wmma.store, wmma.mma (PTX ISA, "Warp-level Matrix Instructions: wmma"). Sums as numerics/mma.h
+// says.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -13,6 +11,7 @@
 #include "server/device/emulator/memory/address_space.h"
 #include "server/device/emulator/numerics/variant.h"
 #include "server/device/emulator/ops/families.h"
+#include "server/device/emulator/ops/wmma_form.h"
 #include "server/device/emulator/ptx/ast.h"
 
 namespace trun::device {
@@ -21,17 +20,13 @@ namespace {
 using Element = numerics::Type;
 
 constexpr int kMaxElements = 1024;  // of a matrix: 8 x 128 of one bit
-constexpr int kListD = 0, kListA = 8, kListB = 16, kListC = 24;
+constexpr int kListD = WmmaProduct::kListD, kListA = WmmaProduct::kListA, kListB = WmmaProduct::kListB,
+              kListC = WmmaProduct::kListC;
 
-struct Fragment {
-  int rows = 0, columns = 0;
-  Element element = Element::kF16;
-  int registers = 0;
-
-  int bits() const { return numerics::BitsOf(element); }
-  int elements() const { return rows * columns; }
-  int per_lane() const { return elements() / 32; }
-};
+using Fragment = WmmaFragment;
+using Shape = WmmaShape;
+using AccessData = WmmaAccess;
+using ProductData = WmmaProduct;
 
 using Matrix = std::array<uint64_t, kMaxElements>;  // codes, row by row
 
@@ -39,10 +34,6 @@ using Matrix = std::array<uint64_t, kMaxElements>;  // codes, row by row
 size_t At(int row, int columns, int column) {
   return static_cast<size_t>(row) * static_cast<size_t>(columns) + static_cast<size_t>(column);
 }
-
-struct Shape {
-  int m = 0, n = 0, k = 0;
-};
 
 bool IsFloat16(Element e) { return e == Element::kF16 || e == Element::kBf16; }
 bool IsByte(Element e) { return e == Element::kS8 || e == Element::kU8; }
@@ -107,7 +98,7 @@ void Put(uint8_t* bytes, int index, int bits, uint64_t code) {
 }
 
 void ReadFragment(Warp& warp, const Instruction& in, int list, const Fragment& f, Matrix* out) {
-  const int per_lane = f.per_lane(), words = f.bits() == 64 ? f.registers : per_lane * f.bits() / 32;
+  const int per_lane = f.per_lane(), words = f.words();
   for (int lane = 0; lane < 32; ++lane) {
     uint8_t bytes[64] = {};
     for (int r = 0; r < words; ++r) {
@@ -122,7 +113,7 @@ void ReadFragment(Warp& warp, const Instruction& in, int list, const Fragment& f
 }
 
 void WriteFragment(Warp& warp, const Instruction& in, int list, const Fragment& f, const Matrix& matrix) {
-  const int per_lane = f.per_lane(), words = f.bits() == 64 ? f.registers : per_lane * f.bits() / 32;
+  const int per_lane = f.per_lane(), words = f.words();
   for (int lane = 0; lane < 32; ++lane) {
     uint8_t bytes[64] = {};
     for (int e = 0; e < per_lane; ++e) Put(bytes, e, f.bits(), matrix[At(lane, per_lane, e)]);
@@ -137,15 +128,6 @@ void WriteFragment(Warp& warp, const Instruction& in, int list, const Fragment& 
 }
 
 // --- load and store
-
-struct AccessData {
-  Fragment fragment;
-  bool by_column = false;
-  bool has_stride = false;
-  bool store = false;
-  bool wide = true;  // the address has 64 bits
-  Space space = Space::kGeneric;
-};
 
 bool WholeWarp(Warp& warp, uint32_t* mask, Step* step) {
   *mask = Converge(warp, *mask, kFullMask);
@@ -226,13 +208,6 @@ Operation DecodeAccess(Form& form, char which, bool store) {
 }
 
 // --- the product
-
-struct ProductData {
-  Shape shape;
-  Fragment a, b, c, d;
-  bool satfinite = false;
-  bool bits_and = false;
-};
 
 int64_t IntegerOf(Element e, uint64_t code) {
   switch (e) {
