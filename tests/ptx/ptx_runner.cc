@@ -5,10 +5,11 @@
 //     → {"entries": n, "unsupported": [{"line", "instruction", "message"}]}: all of them, not only the first,
 //       or {"error", "reason"} for what is wrong otherwise
 //   {"op": "run", "arch": 90, "ptx": FILE, "kernel": NAME, "grid": [x, y, z], "block": [x, y, z],
-//    "cluster": [x, y, z], "shared": bytes, "seconds": deadline, "buffers": [{"file": FILE, "bytes": n}],
+//    "cluster": [x, y, z], "shared": bytes, "seconds": deadline, "threads": host threads,
+//    "buffers": [{"file": FILE, "bytes": n, "input": true}],
 //    "parameters": [{"buffer": i, "offset": bytes} | {"hex": "00ff"}]}
-//     → {"printed", "instructions", "seconds"}, with the buffers written back to their files, or
-//       {"error", "reason"}
+//     → {"printed", "instructions", "seconds"}, with the buffers that are no "input" written back to their
+//       files, or {"error", "reason"}
 //
 // Parameters are laid out as the kernel declares them; a "hex" one has to be as long as its parameter.
 #include <cstdint>
@@ -157,6 +158,7 @@ json Run(const json& request) {
     return error;
   }
   for (size_t i = 0; i < tensors.size(); ++i) {
+    if (request["buffers"][i].value("input", false)) continue;
     const std::string path = request["buffers"][i]["file"];
     std::ofstream file(path, std::ios::binary);
     file.write(reinterpret_cast<const char*>(tensors[i].host),

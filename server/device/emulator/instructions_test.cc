@@ -247,6 +247,20 @@ TEST_F(InstructionsTest, ComparisonsAndSelections) {
     };
     return clamped(a) << 8 | clamped(b) | c << 16;
   });
+  Expect("cvt.pack.sat.s2.s32.b32 %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) {
+    const auto clamped = [](U32 x) { return static_cast<U32>(std::clamp(static_cast<S32>(x), -2, 1)) & 3; };
+    return clamped(a) << 2 | clamped(b) | c << 4;
+  });
+  Expect("cvt.pack.sat.u2.s32.b32 %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) {
+    const auto clamped = [](U32 x) { return static_cast<U32>(std::clamp(static_cast<S32>(x), 0, 3)); };
+    return clamped(a) << 2 | clamped(b) | c << 4;
+  });
+  // The upper 32 of the 48 bits of a product of 24-bit numbers, and a sum that stops at the ends.
+  Expect("mad24.hi.sat.s32 %d, %a, %b, %c;", [](U32 a, U32 b, U32 c) {
+    const auto low = [](U32 x) { return int64_t{static_cast<S32>(x << 8) >> 8}; };
+    const int64_t sum = (low(a) * low(b) >> 16) + static_cast<S32>(c);
+    return static_cast<U32>(std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX));
+  });
   Expect("cvt.s64.s32 %l4, %a; mov.b64 {%r1, %d}, %l4;",
          [](U32 a, U32, U32) { return static_cast<S32>(a) < 0 ? 0xffffffffu : 0; });
   Expect("mov.b32 {%h1, %h2}, %a; mov.b32 %d, {%h2, %h1};",

@@ -102,6 +102,7 @@ Operation Mul24(Form& form) {
 Operation Mad24(Form& form) {
   const bool high = form.Take("hi");
   if (!high && !form.Take("lo")) return form.Malformed("mad24 needs .hi or .lo");
+  if (high && form.Take("sat")) return Plain(form, LaneOpcode::kMad24HiSat, form.TakeType(), 3);
   return Plain(form, high ? LaneOpcode::kMad24Hi : LaneOpcode::kMad24Lo, form.TakeType(), 3);
 }
 

@@ -90,6 +90,12 @@ Operation Pack(Form& form) {
     case Type::kS4:
       data = {-8, 7, 4, data.has_c};
       break;
+    case Type::kU2:
+      data = {0, 3, 2, data.has_c};
+      break;
+    case Type::kS2:
+      data = {-2, 1, 2, data.has_c};
+      break;
     default:
       return form.Unsupported("this result type");
   }

@@ -208,6 +208,8 @@ inline T Three(T a, T b, T c) {
     return Two<T, LaneOpcode::kAdd>(Two<T, LaneOpcode::kMul24Lo>(a, b), c);
   if constexpr (kOp == LaneOpcode::kMad24Hi)
     return Two<T, LaneOpcode::kAdd>(Two<T, LaneOpcode::kMul24Hi>(a, b), c);
+  if constexpr (kOp == LaneOpcode::kMad24HiSat)
+    return Two<T, LaneOpcode::kAddSat>(Two<T, LaneOpcode::kMul24Hi>(a, b), c);
   if constexpr (kOp == LaneOpcode::kSad) {
     const U distance = a > b ? static_cast<U>(static_cast<U>(a) - static_cast<U>(b))
                              : static_cast<U>(static_cast<U>(b) - static_cast<U>(a));
@@ -560,6 +562,8 @@ Operation SelectInteger(LaneOpcode opcode, Type type) {
       return t == Type::kS32   ? &Ternary<int32_t, L::kMad24Lo>
              : t == Type::kU32 ? &Ternary<uint32_t, L::kMad24Lo>
                                : nullptr;
+    case L::kMad24HiSat:
+      return t == Type::kS32 ? &Ternary<int32_t, L::kMad24HiSat> : nullptr;
     case L::kMad24Hi:
       return t == Type::kS32   ? &Ternary<int32_t, L::kMad24Hi>
              : t == Type::kU32 ? &Ternary<uint32_t, L::kMad24Hi>

@@ -55,6 +55,7 @@ enum class LaneOpcode : uint8_t {
   kMadHiSat,
   kMad24Lo,
   kMad24Hi,
+  kMad24HiSat,
   kSad,
   kBfe,
   kShfLWrap,

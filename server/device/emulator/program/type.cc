@@ -52,6 +52,8 @@ constexpr Row kRows[] = {
     {"ue8m0x2", Type::kUe8m0x2, 16, N::kUe8m0},
     {"s4", Type::kS4, 4, N::kS4},
     {"u4", Type::kU4, 4, N::kU4},
+    {"s2", Type::kS2, 2, N::kS8},
+    {"u2", Type::kU2, 2, N::kU8},
     {"b1", Type::kB1, 1, N::kB1},
     {"b1024", Type::kB1024, 1024, N::kU64},
 };
@@ -79,7 +81,7 @@ uint32_t BitsOf(Type type) {
 
 bool IsSigned(Type type) {
   return type == Type::kS8 || type == Type::kS16 || type == Type::kS32 || type == Type::kS64 ||
-         type == Type::kS16x2 || type == Type::kS4;
+         type == Type::kS16x2 || type == Type::kS4 || type == Type::kS2;
 }
 
 bool IsFloat(Type type) {

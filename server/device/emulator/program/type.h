@@ -48,6 +48,8 @@ enum class Type : uint8_t {
   kUe8m0x2,
   kS4,
   kU4,
+  kS2,
+  kU2,
   kB1,
   kB1024,
 };
