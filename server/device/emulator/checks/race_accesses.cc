@@ -38,7 +38,7 @@ bool RaceCheck::Access(const WatchedStep& step, const Rule& rule) {
     if (rule.strong) {
       Synchronize(step, rule, access);
       published |= access.is_write && rule.releases;
-    } else if (access.is_write &&
+    } else if (access.is_write && !rule.makes_map &&
                std::memcmp(access.host, step.old_bytes + access.old_at, access.bytes) == 0) {
       continue;
     }

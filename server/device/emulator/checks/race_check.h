@@ -75,6 +75,7 @@ class RaceCheck final : public Watcher {
     bool all_groups = false;    // cp.async.wait_all
     bool reads_only = false;    // bulk wait_group.read
     bool whole_warp = false;    // wmma: the lanes' accesses are made as one
+    bool makes_map = false;     // tensormap: a write even where it changes no byte
     bool parity = false;        // an mbarrier's phase is named by its parity, not a token
     std::array<bool, kProxies> fences = {};
     uint32_t groups = 0;  // that a wait leaves

@@ -19,6 +19,7 @@ RaceCheck::Rule RaceCheck::RuleOf(const Program& program, uint32_t pc) {
     rule.releases = words.Has("release");
   } else if (op == "ldmatrix" || op == "stmatrix" || op == "tensormap") {
     rule.kind = Kind::kAccess;
+    rule.makes_map = op == "tensormap";
   } else if (op == "wmma" && !words.Has("mma")) {
     rule.kind = Kind::kAccess;
     rule.whole_warp = true;
