@@ -28,6 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = Path(os.environ.get("TRUN_BUILD_DIR", ROOT / "build/dev"))
 TOOLCHAINS = Path(os.environ.get("TRUN_TOOLCHAINS_DIR", ROOT / "build/toolchains"))
 sys.path.insert(0, str(ROOT / "tests/integration"))
+# The checks of results below are products of matrices: NumPy's threads would spin for another 100 ms afterwards, on the
+# core that the next kernel is timed on.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import conftest  # noqa: E402
 

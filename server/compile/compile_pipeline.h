@@ -55,11 +55,11 @@ struct CompileRequest {
 };
 
 // What happens during a compile, in order: kStarted before a stage that a toolchain runs, kDone after each
-// stage
-// (`cached`: taken from the cache, with no kStarted before it), kPass after each pass of a compile that
-// records them.
+// stage (`cached`: taken from the cache, with no kStarted before it), kPass after each pass of a compile that
+// records them. kWaiting says nothing new: the compiler is at work and there is time to pass on what was
+// told.
 struct StageEvent {
-  enum class Kind { kStarted, kDone, kPass };
+  enum class Kind { kStarted, kDone, kPass, kWaiting };
   Kind kind = Kind::kDone;
   Level level = Level::kUnspecified;
   absl::Duration time;

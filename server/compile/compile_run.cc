@@ -184,6 +184,7 @@ absl::Status CompileRun::RunFrontend() {
     return DeadlineExceeded(Reason::kCompileTimeout, "the deadline passed before the compile could start");
   }
   EmitStarted(LoweredLevel(source.level));
+  EmitWaiting();
   // A front end and a worker start side by side, where there is none yet.
   if (request_.last_level > LoweredLevel(source.level)) choice_.toolchain->Prewarm(1);
   TRUN_ASSIGN_OR_RETURN(StageResult stage, frontend->Lower(source));
@@ -220,6 +221,7 @@ absl::Status CompileRun::RunToolchain() {
     TellDone();
     if (std::exchange(started, way_.back().level) != way_.back().level) EmitStarted(next(way_.back().level));
   };
+  stage.on_quiet = [this] { EmitWaiting(); };
   absl::Status refused;
   bool is_stopped = false;
   const absl::Status status = choice_.toolchain->Compile(stage, [&](StageResult result) {
@@ -295,6 +297,12 @@ void CompileRun::EmitStarted(Level level) const {
   StageEvent event;
   event.kind = StageEvent::Kind::kStarted;
   event.level = level;
+  Emit(event);
+}
+
+void CompileRun::EmitWaiting() const {
+  StageEvent event;
+  event.kind = StageEvent::Kind::kWaiting;
   Emit(event);
 }
 

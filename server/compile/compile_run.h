@@ -80,6 +80,7 @@ class CompileRun {
   std::string LogAfter(Level level) const;
   void Emit(const StageEvent& event) const;
   void EmitStarted(Level level) const;
+  void EmitWaiting() const;
   void TellDone();
 
   const Setting setting_;

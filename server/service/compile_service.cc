@@ -114,13 +114,14 @@ absl::Status CompileService::Compile(Stream& stream, v1::CompileRequest& wire,
   TRUN_ASSIGN_OR_RETURN(CompileRequest request, Decode(wire, *session, stream.scope()));
   request.tenant = caller.tenant;
   request.is_cancelled = [&stream] { return stream.cancelled(); };
-  // Stages that the cache has are told together with what follows them; a stage that takes time is told at
-  // once.
+  // Each message is a wake-up here and at the client, on the processor of the compiler perhaps: what a short
+  // compile has to tell goes with its end.
   TRUN_ASSIGN_OR_RETURN(CompileOutcome outcome,
                         context_.pipeline->Compile(request, [&stream, &events](const StageEvent& event) {
-                          events.emplace_back();
-                          EncodeStage(event, &events.back());
-                          if (event.kind != StageEvent::Kind::kStarted) return;
+                          if (event.kind != StageEvent::Kind::kWaiting) {
+                            EncodeStage(event, &events.emplace_back());
+                            return;
+                          }
                           for (v1::CompileResponse& each : events) stream.Push(std::move(each));
                           events.clear();
                         }));

@@ -65,9 +65,11 @@ struct StageRequest {
   // never.
   std::function<bool()> is_abandoned;
   // Called, from Compile's thread, whenever the compiler was set to work: at the start, and after each stage
-  // that it goes on from. What the next stage need not wait for has its place here. Null: nobody wants to
-  // know.
+  // that it goes on from. Null: nobody wants to know.
   std::function<void()> on_started;
+  // Called, from Compile's thread, when the compiler has been at work for some 20 ms since it was last heard
+  // of. What costs time has its place here: short stages have it all to themselves. Null: nothing.
+  std::function<void()> on_quiet;
   // Begin after this pass: `ir` is what it left behind. A name as PassResult has it, or its last part where
   // only one pass has that.
   std::string resume_after;

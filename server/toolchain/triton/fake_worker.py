@@ -71,6 +71,12 @@ def answer(behaviour: str) -> None:
         while True:
             hoard.append(bytearray(os.urandom(1)) * (8 << 20))
             time.sleep(0.001)
+    elif behaviour == "talkative-balloon":
+        hoard = []
+        for index in range(10000):
+            hoard.append(bytearray(os.urandom(1)) * (1 << 20))
+            send({"op": "pass", "stage": "ttgir", "name": f"p{index}", "index": index, "changed": False, "ns": 1})
+            time.sleep(0.001)
     elif behaviour == "flood":
         while True:
             os.write(2, b"x" * (1 << 20))

@@ -195,7 +195,7 @@ absl::Status TritonToolchain::CompileOnce(const nlohmann::json& header, const St
   const WorkerLimits limits{
       Clock::Real()->Now() + request.deadline,
       request.memory_limit_bytes != 0 ? request.memory_limit_bytes : options_.memory_limit_bytes,
-      request.is_abandoned};
+      request.is_abandoned, request.on_quiet};
   (*worker)->TakeLog();
   TRUN_RETURN_IF_ERROR((*worker)->Send(header, request.ir, limits));
   if (request.on_started != nullptr) request.on_started();

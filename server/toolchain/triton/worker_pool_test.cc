@@ -132,6 +132,31 @@ TEST_F(WorkerPoolTest, DyingOfMemoryIsOutOfMemory) {
   EXPECT_TRUE(Run("ok").ok());
 }
 
+TEST_F(WorkerPoolTest, AWorkerThatNeverFallsSilentIsNotGivenMoreMemory) {
+  Make(PoolOptions());
+  StageRequest request = Request("talkative-balloon", absl::Seconds(60));
+  uint32_t passes = 0;
+  request.on_pass = [&](PassResult) { ++passes; };
+  const absl::Status status =
+      toolchain_->Compile(request, [](StageResult) { return StageDecision::kContinue; });
+  EXPECT_EQ(GetReason(status), Reason::kCompileOutOfMemory) << status;
+  EXPECT_GT(passes, 100u);
+}
+
+TEST_F(WorkerPoolTest, AStageThatTakesTimeIsSaidToHaveBegunAndOnceToBeUnderWay) {
+  Make(PoolOptions());
+  std::vector<std::string> told;
+  StageRequest request = Request("hang", absl::Seconds(60));
+  request.on_started = [&] { told.emplace_back("started"); };
+  request.on_quiet = [&] { told.emplace_back("quiet"); };
+  int asked = 0;
+  request.is_abandoned = [&] { return ++asked > 5; };
+  const absl::Status status =
+      toolchain_->Compile(request, [](StageResult) { return StageDecision::kContinue; });
+  EXPECT_EQ(GetReason(status), Reason::kCancelled) << status;
+  EXPECT_THAT(told, ::testing::ElementsAre("started", "quiet"));
+}
+
 TEST_F(WorkerPoolTest, AHangIsATimeoutEvenInTheMiddleOfAFrame) {
   for (const char* behaviour : {"hang", "drip"}) {
     const absl::Status status = Run(behaviour, absl::Milliseconds(100));

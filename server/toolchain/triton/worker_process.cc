@@ -25,7 +25,7 @@
 namespace trun {
 namespace {
 
-constexpr absl::Duration kMemoryCheckInterval = absl::Milliseconds(20);
+constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
 constexpr uint64_t kLogLimitBytes = uint64_t{64} << 20;
 constexpr size_t kTailBytes = 4096;
 constexpr uint64_t kStageLogBytes = uint64_t{16} << 10;
@@ -177,8 +177,10 @@ absl::StatusOr<WorkerAnswer> WorkerProcess::Receive(const WorkerLimits& limits) 
   return answer;
 }
 
+// Waits first and looks afterwards: a worker that was just woken may have no other processor. One that
+// answers all the time is looked at, too.
 absl::Status WorkerProcess::WaitReadable(const WorkerLimits& limits) {
-  while (true) {
+  for (bool is_first = true;; is_first = false) {
     const absl::Time now = Clock::Real()->Now();
     if (now >= limits.deadline) {
       return Kill(
@@ -188,23 +190,30 @@ absl::Status WorkerProcess::WaitReadable(const WorkerLimits& limits) {
       return Kill(MakeError(absl::StatusCode::kCancelled, Reason::kCancelled,
                             "nobody waits for this compile any more; its worker was ended"));
     }
-    const uint64_t memory = MemoryBytes();
-    const bool flooded = LogBytes() > kLogLimitBytes;
-    if ((limits.memory_bytes != 0 && memory > limits.memory_bytes) || flooded) {
-      return Kill(ResourceExhausted(
-          Reason::kCompileOutOfMemory,
-          absl::StrCat(
-              "the compile needed more than its ", (limits.memory_bytes >> 20), " MiB (",
-              flooded ? "its log alone is endless" : absl::StrCat(memory >> 20, " MiB when it was ended"),
-              "); its worker was ended"),
-          {{"limit", absl::StrCat(limits.memory_bytes)}}));
+    if (now - looked_ >= (is_first ? 10 : 1) * kLookInterval) {
+      looked_ = now;
+      TRUN_RETURN_IF_ERROR(CheckMemory(limits));
     }
     struct pollfd ready{channel_.fd(), POLLIN, 0};
-    const absl::Duration wait = std::min(kMemoryCheckInterval, limits.deadline - now);
+    const absl::Duration wait = std::min(kLookInterval, limits.deadline - now);
     const int count = poll(&ready, 1, static_cast<int>(absl::ToInt64Milliseconds(wait)) + 1);
     if (count > 0) return absl::OkStatus();
     if (count < 0 && errno != EINTR) return Kill(FromErrno(errno, "poll on a compile worker"));
+    if (is_first && limits.on_quiet != nullptr) limits.on_quiet();
   }
+}
+
+absl::Status WorkerProcess::CheckMemory(const WorkerLimits& limits) {
+  const uint64_t memory = MemoryBytes();
+  const bool flooded = LogBytes() > kLogLimitBytes;
+  if (!flooded && (limits.memory_bytes == 0 || memory <= limits.memory_bytes)) return absl::OkStatus();
+  return Kill(ResourceExhausted(
+      Reason::kCompileOutOfMemory,
+      absl::StrCat(
+          "the compile needed more than its ", (limits.memory_bytes >> 20), " MiB (",
+          flooded ? "its log alone is endless" : absl::StrCat(memory >> 20, " MiB when it was ended"),
+          "); its worker was ended"),
+      {{"limit", absl::StrCat(limits.memory_bytes)}}));
 }
 
 absl::Status WorkerProcess::Kill(absl::Status why) {

@@ -37,6 +37,7 @@ struct WorkerLimits {
   absl::Time deadline;        // on Clock::Real()
   uint64_t memory_bytes = 0;  // anonymous memory of the worker and its children; 0: no limit
   std::function<bool()> is_abandoned = nullptr;  // true: nobody waits for the answer. Null: never
+  std::function<void()> on_quiet = nullptr;      // called once in a wait of over 20 ms. Null: nothing
 };
 
 // Thread-compatible. The destructor kills the process, reaps it and deletes its scratch folder.
@@ -79,6 +80,7 @@ class WorkerProcess {
  private:
   WorkerProcess(std::string scratch, UniqueFd log, FrameChannel channel, std::unique_ptr<Subprocess> process);
   absl::Status WaitReadable(const WorkerLimits& limits);
+  absl::Status CheckMemory(const WorkerLimits& limits);
   absl::Status Autopsy();
   absl::Status Kill(absl::Status why);
   uint64_t LogBytes() const;
@@ -91,6 +93,7 @@ class WorkerProcess {
   std::unique_ptr<Subprocess> process_;
   std::string triton_version_;
   uint64_t log_taken_ = 0;
+  absl::Time looked_ = absl::InfinitePast();  // when its memory was read last
   bool broken_ = false;
 };
 

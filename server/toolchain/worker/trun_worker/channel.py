@@ -25,9 +25,14 @@ class Channel:
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         text = json.dumps(header, separators=(",", ":")).encode("utf-8", "replace")
-        self._socket.sendall(struct.pack("<II", len(text), len(body)) + text)
-        if body:
-            self._socket.sendall(body)
+        frame = struct.pack("<II", len(text), len(body)) + text
+        # In one piece: the parent, once woken, finds all of it.
+        sent = self._socket.sendmsg([frame, body])
+        if sent < len(frame):
+            self._socket.sendall(frame[sent:])
+            sent = len(frame)
+        if sent < len(frame) + len(body):
+            self._socket.sendall(memoryview(body)[sent - len(frame) :])
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
         """Raises EOFError when the parent has gone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -49,7 +50,7 @@ class Compilation:
         started = time.perf_counter_ns()
         backend = self.toolchain.backend(self.target)
         self.toolchain.prepare()
-        names = list(self.toolchain.stages(backend, backend.parse_options({})))
+        names = self.toolchain.levels(backend)
         if self.level not in names or self.to not in names or names.index(self.level) >= names.index(self.to):
             raise CompileError(
                 "UNSUPPORTED_LEVEL",
@@ -101,6 +102,7 @@ class Compilation:
             text = json.dumps(metadata, sort_keys=True, separators=(",", ":"), default=plain_value)
             channel.send({"op": "stage", "level": name, "ns": spent, "metadata": text}, content)
             if name == self.to:
+                os.sched_yield()  # to the parent, which may have no other processor
                 break  # there is nothing left to decide
             reply, _ = channel.receive()
             if reply.get("op") != "continue":

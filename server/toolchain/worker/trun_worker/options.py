@@ -35,9 +35,14 @@ INHERITED_OPTIONS = (
 )
 
 
+_fields: dict[type, dict[str, dataclasses.Field[Any]]] = {}  # by backend
+
+
 def option_fields(backend: Any) -> dict[str, dataclasses.Field[Any]]:
-    fields = dataclasses.fields(type(backend.parse_options({})))
-    return {field.name: field for field in fields if field.name not in FIXED_OPTIONS}
+    if type(backend) not in _fields:
+        fields = dataclasses.fields(type(backend.parse_options({})))
+        _fields[type(backend)] = {field.name: field for field in fields if field.name not in FIXED_OPTIONS}
+    return _fields[type(backend)]
 
 
 def describe_options(backend: Any) -> list[dict[str, str]]:

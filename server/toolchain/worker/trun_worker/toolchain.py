@@ -26,6 +26,7 @@ class Toolchain:
         self._GPUTarget = backend_compiler.GPUTarget
         self._language = getattr(backend_compiler, "Language", None)
         self._ready = False
+        self._levels: dict[str, list[str]] = {}
 
     def backend(self, target: dict[str, Any]) -> Any:
         gpu = self._GPUTarget(target["backend"], target["arch"], target["warp_size"])
@@ -44,6 +45,13 @@ class Toolchain:
         else:
             backend.add_stages(stages, options)
         return stages
+
+    def levels(self, backend: Any) -> list[str]:
+        """What its stages make, in their order."""
+        name = backend.target.backend
+        if name not in self._levels:
+            self._levels[name] = list(self.stages(backend, backend.parse_options({})))
+        return self._levels[name]
 
     def prepare(self) -> None:
         """Global state of LLVM that make_llir sets: a compile that starts below it must find the same."""
