@@ -12,7 +12,7 @@ import pytest
 from worker import WORKER
 
 sys.path.insert(0, str(WORKER))
-from trun_worker.channel import Channel  # noqa: E402
+from trun_worker.channel import Channel
 
 
 def receive(end: socket.socket, size: int) -> bytes:
