@@ -141,6 +141,28 @@ TEST_F(InstructionsTest, SumsAndProducts) {
   });
 }
 
+TEST_F(InstructionsTest, DecimalLiteralsAreReadAsPtxasReadsThem) {
+  const Inputs in{{0}, {0}, {0}};
+  for (const auto& [literal, bits] : std::vector<std::pair<const char*, U32>>{{"20.", 0x41a00000},
+                                                                              {"-20.", 0xc1a00000},
+                                                                              {".5", 0x3f000000},
+                                                                              {"-.5", 0xbf000000},
+                                                                              {".5e1", 0x40a00000},
+                                                                              {"1.e3", 0x447a0000},
+                                                                              {"1E+2", 0x42c80000},
+                                                                              {"08.5", 0x41080000},
+                                                                              {"010.", 0x41200000},
+                                                                              {"010e1", 0x42c80000}}) {
+    EXPECT_EQ(Run(absl::StrCat(".reg .f32 %f; mov.f32 %f, ", literal, "; mov.b32 %d, %f;"), in)[0], bits)
+        << literal;
+  }
+  for (const char* literal : {"1.5e", "0.5f", "1.0U"}) {
+    const auto kernel =
+        launcher_.Load(Ptx(absl::StrCat(".reg .f32 %f; mov.f32 %f, ", literal, "; mov.b32 %d, %f;")));
+    EXPECT_EQ(GetReason(kernel.status()), Reason::kInvalidIr) << literal << ": " << kernel.status();
+  }
+}
+
 TEST_F(InstructionsTest, CarriesChain) {
   Expect("add.cc.u32 %r1, %a, %b; addc.cc.u32 %r2, %a, %c; addc.u32 %d, %b, 0;", [](U32 a, U32 b, U32 c) {
     const U64 low = U64{a} + b;

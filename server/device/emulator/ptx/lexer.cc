@@ -68,6 +68,29 @@ void Lexer::SkipBlanks() {
   }
 }
 
+// As ptxas reads them: 20. and .5 and 010.5 (ten and a half) too. `begin` where no such literal begins.
+size_t Lexer::EndOfDecimalFraction(size_t begin) const {
+  const auto digit = [this](size_t at) {
+    return at < text_.size() && absl::ascii_isdigit(static_cast<unsigned char>(text_[at]));
+  };
+  size_t end = begin;
+  size_t digits = 0;
+  for (; digit(end); ++end) ++digits;
+  const bool point = end < text_.size() && text_[end] == '.';
+  if (point) {
+    for (++end; digit(end); ++end) ++digits;
+  }
+  if (digits == 0) return begin;
+  if (end < text_.size() && (text_[end] == 'e' || text_[end] == 'E')) {
+    const size_t sign = end + 1 < text_.size() && (text_[end + 1] == '+' || text_[end + 1] == '-') ? 1 : 0;
+    if (!digit(end + 1 + sign)) return begin;
+    for (end += 1 + sign; digit(end);) ++end;
+  } else if (!point) {
+    return begin;
+  }
+  return end < text_.size() && IsNamePart(text_[end]) ? begin : end;
+}
+
 Token Lexer::Number() {
   const size_t begin = at_;
   const char second = at_ + 1 < text_.size() ? text_[at_ + 1] : '\0';
@@ -82,6 +105,14 @@ Token Lexer::Number() {
     if (n != digits) return Error("a floating-point literal has too few digits");
     Token token = Make(single ? TokenKind::kSingle : TokenKind::kFloat, begin, at_);
     token.value = value;
+    return token;
+  }
+  if (const size_t end = EndOfDecimalFraction(at_); end != at_) {
+    at_ = end;
+    double number = 0;
+    if (!absl::SimpleAtod(text_.substr(begin, at_ - begin), &number)) return Error("a number cannot be read");
+    Token token = Make(TokenKind::kFloat, begin, at_);
+    memcpy(&token.value, &number, sizeof number);
     return token;
   }
   int base = 10;
@@ -103,25 +134,6 @@ Token Lexer::Number() {
     overflow |= __builtin_add_overflow(value, static_cast<uint64_t>(DigitOf(text_[at_])), &value);
   }
   if (n == 0) return Error("a number has no digits");
-  const bool fraction = base == 10 && at_ + 1 < text_.size() && text_[at_] == '.' &&
-                        absl::ascii_isdigit(static_cast<unsigned char>(text_[at_ + 1]));
-  const bool exponent = base == 10 && at_ < text_.size() && (text_[at_] == 'e' || text_[at_] == 'E');
-  if (fraction || exponent) {
-    if (fraction) {
-      ++at_;
-      while (at_ < text_.size() && absl::ascii_isdigit(static_cast<unsigned char>(text_[at_]))) ++at_;
-    }
-    if (at_ < text_.size() && (text_[at_] == 'e' || text_[at_] == 'E')) {
-      ++at_;
-      if (at_ < text_.size() && (text_[at_] == '+' || text_[at_] == '-')) ++at_;
-      while (at_ < text_.size() && absl::ascii_isdigit(static_cast<unsigned char>(text_[at_]))) ++at_;
-    }
-    double number = 0;
-    if (!absl::SimpleAtod(text_.substr(begin, at_ - begin), &number)) return Error("a number cannot be read");
-    Token token = Make(TokenKind::kFloat, begin, at_);
-    memcpy(&token.value, &number, sizeof number);
-    return token;
-  }
   if (overflow) return Error("a number has more than 64 bits");
   if (at_ < text_.size() && (text_[at_] == 'U' || text_[at_] == 'u')) ++at_;
   Token token = Make(TokenKind::kInteger, begin, at_);
@@ -142,10 +154,14 @@ Token Lexer::Next() {
   const size_t begin = at_;
   const char c = text_[at_];
   Token token;
+  // A point after a name begins what qualifies it (.2d); elsewhere it may begin a number.
+  const bool qualifies = begin > 0 && IsNamePart(text_[begin - 1]);
   if (IsNameStart(c)) {
     ++at_;
     while (at_ < text_.size() && IsNamePart(text_[at_])) ++at_;
     token = Make(TokenKind::kName, begin, at_);
+  } else if (c == '.' && !qualifies && EndOfDecimalFraction(begin) != begin) {
+    token = Number();
   } else if (c == '.' && at_ + 1 < text_.size() && (IsNamePart(text_[at_ + 1]))) {
     ++at_;
     while (at_ < text_.size()) {

@@ -38,6 +38,7 @@ class Lexer {
 
  private:
   void SkipBlanks();
+  size_t EndOfDecimalFraction(size_t begin) const;
   Token Number();
   Token Make(TokenKind kind, size_t begin, size_t end);
   Token Error(const char* what);
