@@ -377,6 +377,29 @@ def child_assert() -> None:
     os._exit(0)  # a lost context cannot be taken down in order
 
 
+@case
+def compiled_functions_give_what_they_say() -> None:
+    import torch._dynamo.trace_rules as rules
+
+    rules.get_torch_obj_rule_map()  # refuses two of its names that are one object
+    compiled = torch.compile(lambda x: torch.sin(x) + x.cos(), backend="eager")
+    x = cuda(64)
+    out = compiled(x)
+    assert out.is_cuda and torch.allclose(out, torch.sin(x) + torch.cos(x))
+
+
+@case
+def random_numbers_come_again_with_their_seed_and_state() -> None:
+    torch.cuda.manual_seed(7)
+    state = torch.cuda.get_rng_state()
+    first = torch.rand(64, device="cuda")
+    assert not torch.equal(first, torch.rand(64, device="cuda"))
+    torch.cuda.manual_seed_all(7)
+    assert torch.equal(first, torch.rand(64, device="cuda"))
+    torch.cuda.set_rng_state(state)
+    assert torch.equal(first, torch.rand(64, device="cuda"))
+
+
 def main(wanted: list[str]) -> int:
     failed = []
     for name, function in CASES.items():

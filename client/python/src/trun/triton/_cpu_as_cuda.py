@@ -9,6 +9,8 @@ thread that starts afterwards.
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 import types
 import weakref
@@ -27,6 +29,7 @@ from trun.triton._memory import HostMemory
 
 _CUDA = torch.device("cuda", 0)
 _CPU = torch.device("cpu")
+_COMPILE_DISABLED = "TORCH_COMPILE_DISABLE"  # torch reads it when torch._dynamo is imported
 
 
 def _is_cuda(value: Any) -> bool:
@@ -63,6 +66,7 @@ class CudaOnCpu:
         self._device = device
         self._mode: _Mode | None = None
         self._patched: list[tuple[Any, str, Any]] = []
+        self._compile_disabled: str | None = None
         tensor = torch.Tensor
         self._special: dict[Any, Callable[..., Any]] = {
             tensor.device.__get__: self._device_of,
@@ -215,27 +219,33 @@ class CudaOnCpu:
             max_threads_per_multi_processor=2048,
         )
 
-        @contextlib.contextmanager
-        def nothing(*_: Any, **__: Any) -> Iterator[None]:
-            yield
+        # Each name gets a function of its own: torch._dynamo knows its functions by identity.
+        def nothing() -> Any:
+            @contextlib.contextmanager
+            def context(*_: Any, **__: Any) -> Iterator[None]:
+                yield
 
-        def ignore(*_: Any, **__: Any) -> None:
-            pass
+            return context
+
+        def ignore() -> Any:
+            return lambda *_, **__: None
 
         replaced: dict[str, Any] = {
             "is_available": lambda: True,
             "is_initialized": lambda: True,
-            "init": ignore,
-            "_lazy_init": ignore,
+            "init": ignore(),
+            "_lazy_init": ignore(),
             "device_count": lambda: 1,
             "current_device": lambda: 0,
-            "set_device": ignore,
-            "device": nothing,
-            "stream": nothing,
-            "synchronize": ignore,
-            "empty_cache": ignore,
-            "manual_seed": lambda seed: None,
-            "manual_seed_all": lambda seed: None,
+            "set_device": ignore(),
+            "device": nothing(),
+            "stream": nothing(),
+            "synchronize": ignore(),
+            "empty_cache": ignore(),
+            "manual_seed": lambda seed: torch.default_generator.manual_seed(seed) and None,
+            "manual_seed_all": lambda seed: torch.default_generator.manual_seed(seed) and None,
+            "get_rng_state": lambda device=None: torch.get_rng_state(),
+            "set_rng_state": lambda new_state, device=None: torch.set_rng_state(new_state),
             "get_device_capability": lambda device=None: self._capability,
             "get_device_properties": lambda device=None: properties,
             "get_device_name": lambda device=None: self._device.name,
@@ -246,11 +256,16 @@ class CudaOnCpu:
             "mem_get_info": lambda device=None: (self._device.memory_bytes, self._device.memory_bytes),
             "memory_allocated": lambda device=None: 0,
             "max_memory_allocated": lambda device=None: 0,
-            "reset_peak_memory_stats": ignore,
+            "reset_peak_memory_stats": ignore(),
         }
         for name, value in replaced.items():
             self._patch(cuda, name, value)
         self._patch(torch._C, "_cuda_getCurrentRawStream", lambda device: 0)
+        # What torch.compile would make for these tensors is code for a CPU's, or a GPU's: functions run as they are.
+        self._compile_disabled = os.environ.get(_COMPILE_DISABLED)
+        os.environ[_COMPILE_DISABLED] = "1"
+        if "torch._dynamo" in sys.modules:
+            self._patch(sys.modules["torch._dynamo"].config, "disable", True)
         self._mode = _Mode(self)
         self._mode.__enter__()
         run = threading.Thread.run
@@ -275,3 +290,7 @@ class CudaOnCpu:
             else:
                 setattr(owner, name, value)
         self._patched.clear()
+        if self._compile_disabled is None:
+            os.environ.pop(_COMPILE_DISABLED, None)
+        else:
+            os.environ[_COMPILE_DISABLED] = self._compile_disabled
