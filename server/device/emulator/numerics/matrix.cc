@@ -2,23 +2,53 @@
 
 #include <cstring>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace trun::device::numerics {
 
+namespace {
+
+// to[c][r] = from[r][c] of 8 x 8 elements of two bytes; rows of `to` lie one after the other.
+void Transpose(const uint8_t* const* from, void* to) {
+#if defined(__SSE2__)
+  __m128i r[8], s[8];
+  for (int i = 0; i < 8; ++i) r[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from[i]));
+  for (int i = 0; i < 4; ++i) {
+    s[2 * i] = _mm_unpacklo_epi16(r[i], r[i + 4]);
+    s[2 * i + 1] = _mm_unpackhi_epi16(r[i], r[i + 4]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    r[2 * i] = _mm_unpacklo_epi16(s[i], s[i + 4]);
+    r[2 * i + 1] = _mm_unpackhi_epi16(s[i], s[i + 4]);
+  }
+  __m128i* const out = static_cast<__m128i*>(to);
+  for (int i = 0; i < 4; ++i) {
+    _mm_storeu_si128(out + 2 * i, _mm_unpacklo_epi16(r[i], r[i + 4]));
+    _mm_storeu_si128(out + 2 * i + 1, _mm_unpackhi_epi16(r[i], r[i + 4]));
+  }
+#else
+  uint16_t tile[8][8], turned[8][8];
+  for (int r = 0; r < 8; ++r) std::memcpy(tile[r], from[r], 16);
+  for (int r = 0; r < 8; ++r) {
+    for (int c = 0; c < 8; ++c) turned[c][r] = tile[r][c];
+  }
+  std::memcpy(to, turned, sizeof turned);
+#endif
+}
+
+}  // namespace
+
 // Without .trans, lane 4g + t holds bytes 4t … 4t+3 of row g: a register is the matrix itself, row by row.
-// With it, lane 4g + t holds column g of rows 2t and 2t+1.
+// With it, lane 4g + t holds column g of rows 2t and 2t+1: the register is the matrix, column by column.
 void LoadMatrices(int count, bool transpose, const uint8_t* const* rows, uint32_t* const* registers) {
   for (int m = 0; m < count; ++m) {
-    uint16_t tile[8][8];
-    for (int r = 0; r < 8; ++r) std::memcpy(tile[r], rows[8 * m + r], 16);
-    if (!transpose) {
-      std::memcpy(registers[m], tile, sizeof tile);
+    if (transpose) {
+      Transpose(rows + 8 * m, registers[m]);
       continue;
     }
-    for (int g = 0; g < 8; ++g) {
-      for (int t = 0; t < 4; ++t) {
-        registers[m][4 * g + t] = tile[2 * t][g] | static_cast<uint32_t>(tile[2 * t + 1][g]) << 16;
-      }
-    }
+    for (int r = 0; r < 8; ++r) std::memcpy(registers[m] + 4 * r, rows[8 * m + r], 16);
   }
 }
 

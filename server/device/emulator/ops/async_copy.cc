@@ -113,7 +113,12 @@ Step RunCopy(Warp& warp, const Instruction& in, uint32_t mask) {
       if (destination == nullptr) return Step::kFault;
     }
     if (range != nullptr) {
-      memcpy(destination, range->host + (sources[i] - range->begin), data.bytes);
+      const uint8_t* const source = range->host + (sources[i] - range->begin);
+      if (data.bytes == 16) {
+        memcpy(destination, source, 16);
+      } else {
+        memcpy(destination, source, data.bytes);
+      }
       continue;
     }
     uint32_t size = data.bytes;

@@ -31,6 +31,14 @@ Step RunMove128(Warp& warp, const Instruction& in, uint32_t mask) {
 template <int kPartBits, int kParts>
 Step RunPack(Warp& warp, const Instruction& in, uint32_t mask) {
   constexpr int kBits = kPartBits * kParts;
+  if constexpr (kPartBits == 16 && kParts == 2) {
+    // The common one, as a loop that compilers make vectors of.
+    alignas(64) uint32_t words[32];
+    const uint32_t *low = warp.U32(in.list[0]), *high = warp.U32(in.list[1]);
+    for (int i = 0; i < 32; ++i) words[i] = (low[i] & 0xffff) | high[i] << 16;
+    Blend(warp, in.operand[0], mask, words, 4);
+    return Step::kNext;
+  }
   alignas(64) uint64_t values[64];
   for (int i = 0; i < 32; ++i) {
     if constexpr (kBits == 128) {
@@ -66,6 +74,17 @@ Step RunPack(Warp& warp, const Instruction& in, uint32_t mask) {
 template <int kPartBits, int kParts>
 Step RunUnpack(Warp& warp, const Instruction& in, uint32_t mask) {
   constexpr int kBits = kPartBits * kParts;
+  if constexpr (kPartBits == 16 && kParts == 2) {
+    alignas(64) uint32_t low[32], high[32];
+    const uint32_t* words = warp.U32(in.operand[0]);
+    for (int i = 0; i < 32; ++i) {
+      low[i] = words[i] & 0xffff;
+      high[i] = words[i] >> 16;
+    }
+    Blend(warp, in.list[0], mask, low, 4);
+    Blend(warp, in.list[1], mask, high, 4);
+    return Step::kNext;
+  }
   for (int k = 0; k < kParts; ++k) {
     alignas(64) uint64_t values[32];
     for (int i = 0; i < 32; ++i) {
