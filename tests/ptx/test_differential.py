@@ -33,8 +33,8 @@ for line in sys.stdin:
 """
 
 
-def fuzz(tmp_path: Path, *options: str, change: str = "") -> subprocess.CompletedProcess[str]:
-    reference = [str(RUNNER)]
+def fuzz(tmp_path: Path, *options: str, change: str = "", lanes: str = "") -> subprocess.CompletedProcess[str]:
+    reference = ["env", f"TRUN_EMULATOR_LANES={lanes}", str(RUNNER)] if lanes else [str(RUNNER)]
     if change:
         script = tmp_path / "between.py"
         script.write_text(BETWEEN.replace("{change}", change))
@@ -87,10 +87,11 @@ def test_a_side_that_dies_costs_its_own_program_only(tmp_path: Path) -> None:
     assert "60 programs from seed 1" in found.stdout
 
 
-def test_two_that_agree_are_said_to_agree(tmp_path: Path) -> None:
-    found = fuzz(tmp_path, "--seed", "1000", "--count", "60")
+@pytest.mark.parametrize("lanes", ["baseline", "avx2"])
+def test_the_loops_for_each_instruction_set_of_the_host_answer_alike(tmp_path: Path, lanes: str) -> None:
+    found = fuzz(tmp_path, "--seed", "1000", "--count", "200", lanes=lanes)
     assert found.returncode == 0, found.stdout + found.stderr
-    assert "60 programs from seed 1000" in found.stdout
+    assert "200 programs from seed 1000" in found.stdout
     assert ": 0 differ, 0 more" in found.stdout and found.stdout.endswith("0 refused by both\n")
 
 
