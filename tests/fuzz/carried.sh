@@ -36,8 +36,8 @@ run() {
   cd "$work" || return 1
   local pids=()
   for i in $(seq "$jobs"); do
-    LD_LIBRARY_PATH="$folder/lib" "$folder/fuzzer" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -seed="$i" -reload=10 \
-      "-artifact_prefix=$work/findings/" "-dict=$folder/dictionary" new corpus >"log$i" 2>&1 &
+    LD_LIBRARY_PATH="$folder/lib" "$folder/fuzzer" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=24576 -print_final_stats=1 -seed="$i" \
+      -reload=10 "-artifact_prefix=$work/findings/" "-dict=$folder/dictionary" new corpus >"log$i" 2>&1 &
     pids+=($!)
   done
   for pid in "${pids[@]}"; do wait "$pid" || codes=$((codes + 1)); done
