@@ -26,8 +26,10 @@ Conflict ConflictOf(const R& before, const R& now, bool ordered, const AccessCon
     return Conflict::kNone;
   }
   if (before.Is(R::kAtomic) && now.Is(R::kAtomic)) {
-    const bool narrow = before.Is(R::kCtaScope) || now.Is(R::kCtaScope);
-    return narrow && !context.same_program(before.agent, now.agent) ? Conflict::kUnordered : Conflict::kNone;
+    const Scope scope = before.Is(R::kCtaScope) || now.Is(R::kCtaScope)           ? Scope::kCta
+                        : before.Is(R::kClusterScope) || now.Is(R::kClusterScope) ? Scope::kCluster
+                                                                                  : Scope::kAll;
+    return context.reaches(before.agent, now.agent, scope) ? Conflict::kNone : Conflict::kUnordered;
   }
   return Conflict::kUnordered;
 }

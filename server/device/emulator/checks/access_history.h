@@ -14,7 +14,8 @@
 namespace trun::device {
 
 struct AccessRecord {
-  static constexpr uint8_t kWrite = 1, kAtomic = 2, kCtaScope = 4, kAsync = 8;
+  static constexpr uint8_t kWrite = 1, kAtomic = 2, kAsync = 8;
+  static constexpr uint8_t kCtaScope = 4, kClusterScope = 128;  // of an atomic; neither: all
   static constexpr uint8_t kOverwritten = 16;  // by an asynchronous copy: no more what the async proxy reads
   static constexpr uint8_t kAsyncProxy = 32;   // bulk copies and wgmma
   static constexpr uint8_t kReduces = 64;      // a write that reads, too
@@ -45,7 +46,8 @@ struct AccessContext {
   uint32_t lanes_since = 0;  // the warp's step since which its lanes have not met; 0: they are not told apart
   // What of that the proxy sees that the access goes through; null: the generic one.
   const VectorClock* fenced = nullptr;
-  absl::FunctionRef<bool(uint32_t agent, uint32_t other)> same_program;
+  // Whether the scope of the one reaches the other.
+  absl::FunctionRef<bool(uint32_t agent, uint32_t other, Scope)> reaches;
 };
 
 // The last accesses to one word of 4 bytes. A few are kept: one that is pushed out may hide a race, never

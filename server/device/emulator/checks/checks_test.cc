@@ -308,6 +308,42 @@ TEST_F(ChecksTest, ACtaScopeReachesNoOtherProgram) {
   }
 }
 
+TEST_F(ChecksTest, AClusterScopeReachesNoOtherCluster) {
+  TestLauncher launcher(90);
+  const auto reason = [&](const std::string& body, uint32_t cluster) {
+    const TestTensor x = launcher.Upload(std::vector<uint32_t>(8));
+    auto kernel = launcher.Load(Ptx(body, kShared, "sm_90"));
+    EXPECT_TRUE(kernel.ok()) << kernel.status();
+    EXPECT_TRUE(launcher.device().SetChecks(kRaces).ok());
+    LaunchDimensions dimensions;
+    dimensions.grid = {2, 1, 1};
+    dimensions.cluster = {cluster, 1, 1};
+    return GetReason(launcher.Launch(*kernel, dimensions, TestParameters().Add(x).Add(uint32_t{0})).status);
+  };
+  for (const std::string scope : {"cluster", "gpu"}) {
+    const Reason apart = scope == "cluster" ? Reason::kRace : Reason::kUnspecified;
+    const std::string add = absl::StrCat("red.relaxed.", scope, ".global.add.u32 [%d0], 1;");
+    // Program 0 writes and raises a flag, the other waits for it and reads.
+    const std::string flag = absl::StrCat(
+        "mov.u32 %r2, %ctaid.x; setp.ne.u32 %p1, %r2, 0; @%p1 bra $wait;\nst.global.u32 [%d0+4], 7;\n",
+        "st.release.", scope, ".global.u32 [%d0+8], 1;\nbra $end;\n$wait: ld.acquire.", scope,
+        ".global.u32 %r3, [%d0+8];\nsetp.eq.u32 %p2, %r3, 0; @%p2 bra $wait;\nld.global.u32 %r4, "
+        "[%d0+4];\n$end:");
+    for (const std::string& body : {add, flag}) {
+      EXPECT_EQ(reason(body, 2), Reason::kUnspecified) << body;
+      EXPECT_EQ(reason(body, 1), apart) << body;
+    }
+  }
+  // An arrival that is relaxed orders what a fence has released, and nothing else.
+  const auto meet = [](const std::string& arrive) {
+    return absl::StrCat("mov.u32 %r2, %ctaid.x; setp.ne.u32 %p1, %r2, 0; @!%p1 st.global.u32 [%d0+4], 7;\n",
+                        arrive, "\nbarrier.cluster.wait; @%p1 ld.global.u32 %r4, [%d0+4];");
+  };
+  EXPECT_EQ(reason(meet("barrier.cluster.arrive;"), 2), Reason::kUnspecified);
+  EXPECT_EQ(reason(meet("fence.acq_rel.cluster; barrier.cluster.arrive.relaxed;"), 2), Reason::kUnspecified);
+  EXPECT_EQ(reason(meet("barrier.cluster.arrive.relaxed;"), 2), Reason::kRace);
+}
+
 // --- kernels of Triton with something taken out
 
 class SeededBugTest : public ChecksTest {

@@ -16,6 +16,10 @@ namespace {
 
 using R = AccessRecord;
 
+uint8_t FlagOf(Scope scope) {
+  return scope == Scope::kCta ? R::kCtaScope : scope == Scope::kCluster ? R::kClusterScope : 0;
+}
+
 // Of a bulk copy.
 AccessRecord RecordOf(uint32_t agent, uint32_t step, uint32_t pc, const NotedAccess& access) {
   AccessRecord record;
@@ -48,26 +52,30 @@ bool RaceCheck::Access(const WatchedStep& step, const Rule& rule) {
     record.pc = step.pc;
     record.lane = rule.whole_warp ? R::kSeveralLanes : static_cast<uint8_t>(access.lane);
     record.flags = static_cast<uint8_t>((access.is_write ? R::kWrite : 0) | (rule.strong ? R::kAtomic : 0) |
-                                        (rule.strong && rule.cta_scope ? R::kCtaScope : 0));
+                                        (rule.strong ? FlagOf(rule.scope) : 0));
     if (!Note(step, access, record, state.clock)) return false;
   }
   if (published) Tick(state);
   return true;
 }
 
+// Within each scope that both the one that publishes and the one that looks reach.
 void RaceCheck::Synchronize(const WatchedStep& step, const Rule& rule, const NotedAccess& access) {
   WarpState& state = StateOf(step.warp);
-  Place& place = places_[access.host];
-  Knowledge* const in_program = narrow_scopes_ ? &place.in_program[step.warp.cta->linear] : nullptr;
-  if (!access.is_write || rule.kind == Kind::kAtomic) {
-    if (!rule.cta_scope) (rule.acquires ? state.clock : state.seen_relaxed).Join(place.published);
-    if (in_program != nullptr) {
-      (rule.acquires ? state.clock : state.seen_relaxed_in_program).Join(*in_program);
+  Place& place = (access.space == Space::kShared ? StateOf(*access.owner).places : places_)[access.host];
+  const std::array<uint64_t, kScopes> whose = {step.warp.cta->linear, agents_[state.agent].cluster, 0};
+  for (const bool reads : {true, false}) {
+    if (reads ? access.is_write && rule.kind != Kind::kAtomic : !access.is_write) continue;
+    for (size_t s = 0; s <= static_cast<size_t>(rule.scope); ++s) {
+      if (!scopes_[s]) continue;
+      Knowledge& published = place[s][whose[s]];
+      if (reads) {
+        (rule.acquires ? state.clock : state.seen_relaxed[s]).Join(published);
+      } else {
+        published.Join(rule.releases ? state.clock : state.released[s]);
+      }
     }
   }
-  if (!access.is_write) return;
-  if (!rule.cta_scope) place.published.Join(rule.releases ? state.clock : state.released);
-  if (in_program != nullptr) in_program->Join(rule.releases ? state.clock : state.released_in_program);
 }
 
 bool RaceCheck::StoreOfLanes(const WatchedStep& step) {
@@ -259,13 +267,14 @@ bool RaceCheck::Note(const WatchedStep& step, const NotedAccess& access, AccessR
   const uint64_t begin = shared ? static_cast<uint64_t>(access.host - access.owner->shared) : access.address;
   CtaState* const owner = shared ? &StateOf(*access.owner) : nullptr;
   const bool async = record.Is(R::kAsync);
-  const auto same_program = [this](uint32_t a, uint32_t b) {
-    return agents_[a].program == agents_[b].program;
+  const auto reaches = [this](uint32_t a, uint32_t b, Scope scope) {
+    if (scope == Scope::kCta) return agents_[a].program == agents_[b].program;
+    return scope == Scope::kAll || agents_[a].cluster == agents_[b].cluster;
   };
   const Proxy proxy = reads_map ? Proxy::kTensorMap : shared ? Proxy::kAsyncShared : Proxy::kAsyncGlobal;
   const bool through_proxy = reads_map || record.Is(R::kAsyncProxy);
   const AccessContext context = {clock, shared && !async && all_ ? StateOf(step.warp).lanes_since : 0,
-                                 through_proxy ? &clock.Fenced(proxy) : nullptr, same_program};
+                                 through_proxy ? &clock.Fenced(proxy) : nullptr, reaches};
   for (uint64_t word = begin / 4; word * 4 < begin + access.bytes; ++word) {
     record.bytes = 0xf;
     if (word * 4 < begin) record.bytes &= static_cast<uint8_t>(0xf << (begin - word * 4));
@@ -321,7 +330,9 @@ bool RaceCheck::Report(const WatchedStep& step, const NotedAccess& access, const
       : missing_wait                 ? "nothing has waited for"
                                      : "nothing orders before it");
   if (conflict == Conflict::kUnordered && before.Is(R::kAtomic) && record.Is(R::kAtomic)) {
-    absl::StrAppend(&message, " (a .cta scope does not reach other programs)");
+    const bool cta = before.Is(R::kCtaScope) || record.Is(R::kCtaScope);
+    absl::StrAppend(&message, cta ? " (a .cta scope does not reach other programs)"
+                                  : " (a .cluster scope does not reach other clusters)");
   }
   const AccessFault fault = {access.address, access.bytes, space, record.Is(R::kWrite)};
   const OtherSite other = {before.Is(R::kWrite) ? "earlier write" : "earlier read", before.pc, then.program,

@@ -14,10 +14,11 @@
 namespace trun::device {
 namespace {
 
-// Values of the cluster's barrier and of places in shared memory go away with the CTAs; their keys may come
-// again with other CTAs, which then know a little too much.
-const void* ClusterOf(const Cta& cta) {
-  return cta.cluster != nullptr ? static_cast<const void*>(cta.cluster) : &cta;
+// The number of the CTA's cluster in the grid; of the CTA where there are none.
+uint64_t ClusterOf(const Cta& cta) {
+  const LaunchDimensions& d = cta.worker->launch->dimensions;
+  return cta.index[0] / d.cluster[0] +
+         d.grid[0] * (cta.index[1] / d.cluster[1] + uint64_t{d.grid[1]} * (cta.index[2] / d.cluster[2]));
 }
 
 }  // namespace
@@ -26,18 +27,18 @@ RaceCheck::RaceCheck(const Program& program, bool all) : program_(program), all_
   rules_.reserve(program.code.size());
   for (uint32_t pc = 0; pc < program.code.size(); ++pc) {
     rules_.push_back(RuleOf(program, pc));
-    narrow_scopes_ |= rules_.back().cta_scope;
+    scopes_[static_cast<size_t>(rules_.back().scope)] = true;
   }
   agents_.emplace_back();  // 0 is nobody
 }
 
-uint32_t RaceCheck::NewAgent(const Warp& warp, const char* name) {
-  agents_.push_back({warp.cta->index, warp.index * 32, name});
+uint32_t RaceCheck::NewAgent(const Cta& cta, uint32_t warp, const char* name) {
+  agents_.push_back({cta.index, ClusterOf(cta), warp * 32, name});
   return static_cast<uint32_t>(agents_.size() - 1);
 }
 
 RaceCheck::Pipe& RaceCheck::Use(const Warp& warp, Pipe* pipe, const char* name) {
-  if (pipe->agent == 0) pipe->agent = NewAgent(warp, name);
+  if (pipe->agent == 0) pipe->agent = NewAgent(*warp.cta, warp.index, name);
   return *pipe;
 }
 
@@ -46,13 +47,11 @@ void RaceCheck::CtaStarted(Cta& cta) {
   state->warps.resize(cta.warp_count);
   for (uint32_t w = 0; w < cta.warp_count; ++w) {
     WarpState& warp = state->warps[w];
-    agents_.push_back({cta.index, w * 32, nullptr});
-    warp.agent = static_cast<uint32_t>(agents_.size() - 1);
+    warp.agent = NewAgent(cta, w, nullptr);
     warp.clock.Raise(warp.agent, warp.step);
   }
   state->shared.resize((cta.shared_bytes + 3) / 4);
   ctas_[&cta] = std::move(state);
-  clusters_.erase(&cta);
 }
 
 bool RaceCheck::Before(const WatchedStep& step) {
@@ -206,12 +205,9 @@ bool RaceCheck::After(const WatchedStep& step) {
 }
 
 void RaceCheck::Fence(WarpState* state, const Rule& rule) {
-  state->clock.Join(state->seen_relaxed_in_program);
-  if (!rule.cta_scope) {
-    state->clock.Join(state->seen_relaxed);
-    state->released = state->clock;
-  }
-  state->released_in_program = state->clock;
+  const auto reached = static_cast<size_t>(rule.scope) + 1;
+  for (size_t s = 0; s < reached; ++s) state->clock.Join(state->seen_relaxed[s]);
+  for (size_t s = 0; s < reached; ++s) state->released[s] = state->clock;
   Tick(*state);
 }
 
@@ -247,7 +243,7 @@ void RaceCheck::Cluster(const WatchedStep& step, const Rule& rule) {
   WarpState& state = StateOf(step.warp);
   BarrierState& barrier = clusters_[ClusterOf(*step.warp.cta)];
   if (rule.kind == Kind::kClusterArrive) {
-    barrier.arrived.Join(state.clock);
+    barrier.arrived.Join(rule.relaxed ? state.released[static_cast<size_t>(Scope::kCluster)] : state.clock);
     Tick(state);
     if (step.warp.cta->cluster_generation != generation_) {
       barrier.completed = std::move(barrier.arrived);

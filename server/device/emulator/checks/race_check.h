@@ -7,10 +7,11 @@
 // counts as no access: kernels store one value from several warps. Of a load of global memory that several
 // warps of a program make of one place, one counts.
 //
-// .cta scopes order the warps of one program only. What a store or atomic has written is seen through
-// another proxy (wgmma and bulk copies; the tensor maps of these) only behind a fence for that proxy, on
-// whichever side of what orders the two. What is not modelled orders things (fewer reports, no wrong ones):
-// the order between lanes elsewhere, and addresses that are the same memory (fence.proxy.alias).
+// .cta scopes order the warps of one program only, .cluster ones those of a cluster. What a store or atomic
+// has written is seen through another proxy (wgmma and bulk copies; the tensor maps of these) only behind a
+// fence for that proxy, on whichever side of what orders the two. What is not modelled orders things (fewer
+// reports, no wrong ones): the order between lanes elsewhere, and addresses that are the same memory
+// (fence.proxy.alias).
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
 
@@ -70,7 +71,8 @@ class RaceCheck final : public Watcher {
   };
   struct Rule {
     Kind kind = Kind::kOther;
-    bool strong = false, acquires = false, releases = false, cta_scope = false;
+    bool strong = false, acquires = false, releases = false, relaxed = false;
+    Scope scope = Scope::kAll;
     bool arrives_only = false;  // bar.arrive
     bool all_groups = false;    // cp.async.wait_all
     bool reads_only = false;    // bulk wait_group.read
@@ -91,9 +93,8 @@ class RaceCheck final : public Watcher {
     uint32_t step = 1;
     uint32_t lanes_since = 1;  // the step since which its lanes have not met
     Knowledge clock;
-    // By fences, and by relaxed accesses that a fence then makes known; among the warps of a program, and of
-    // all.
-    Knowledge released, seen_relaxed, released_in_program, seen_relaxed_in_program;
+    // By fences, and by relaxed accesses that a fence then makes known; for those within each scope.
+    std::array<Knowledge, kScopes> released, seen_relaxed;
     Pipe copies, bulk_reads, bulk_writes, products;
     std::map<const uint8_t*, Pipe> loads;               // by mbarrier
     absl::flat_hash_map<uint32_t, uint32_t> in_flight;  // values that a wgmma has still to write, by its step
@@ -112,23 +113,23 @@ class RaceCheck final : public Watcher {
     std::array<Knowledge, 2> completed;  // by the last phase of each parity
     bool parity = false;                 // of the current phase
   };
-  struct Place {
-    Knowledge published;
-    std::map<uint64_t, Knowledge> in_program;  // by CTA, where scopes are narrow
-  };
+  // What has been published at one place: within each scope, by CTA and by cluster.
+  using Place = std::array<std::map<uint64_t, Knowledge>, kScopes>;
   struct CtaState {
     std::vector<WarpState> warps;
     std::array<BarrierState, 16> barriers;
     std::vector<AccessCell> shared;
+    absl::flat_hash_map<const uint8_t*, Place> places;  // in its shared memory
   };
   struct Agent {
     std::array<uint32_t, 3> program = {};
+    uint64_t cluster = 0;
     uint32_t first_thread = 0;
     const char* name = nullptr;  // null: the warp itself
   };
 
   static Rule RuleOf(const Program& program, uint32_t pc);
-  uint32_t NewAgent(const Warp& warp, const char* name);
+  uint32_t NewAgent(const Cta& cta, uint32_t warp, const char* name);
   CtaState& StateOf(const Cta& cta) { return *ctas_[&cta]; }
   WarpState& StateOf(const Warp& warp) { return StateOf(*warp.cta).warps[warp.index]; }
   void Tick(WarpState& state) { state.clock.Raise(state.agent, ++state.step); }
@@ -164,12 +165,12 @@ class RaceCheck final : public Watcher {
 
   const Program& program_;
   const bool all_;
-  bool narrow_scopes_ = false;  // something in the program is .cta
+  std::array<bool, kScopes> scopes_ = {};  // that something in the program has
   std::vector<Rule> rules_;
   std::vector<Agent> agents_;
   std::map<const Cta*, std::unique_ptr<CtaState>> ctas_;
-  std::map<const void*, BarrierState> clusters_;       // by table of the cluster, or CTA
-  absl::flat_hash_map<const uint8_t*, Place> places_;  // what atomics have published
+  absl::flat_hash_map<uint64_t, BarrierState> clusters_;  // by number of the cluster
+  absl::flat_hash_map<const uint8_t*, Place> places_;     // in global memory: what atomics have published
   std::map<const uint8_t*, MbarrierState> mbarriers_;
   AccessPages global_;
   // Of the step between Before and After.

@@ -10,7 +10,8 @@ RaceCheck::Rule RaceCheck::RuleOf(const Program& program, uint32_t pc) {
   const absl::string_view op = words.opcode;
   Rule rule;
   rule.groups = static_cast<uint32_t>(program.original->code[pc].immediate);
-  rule.cta_scope = words.Has("cta");
+  rule.scope = words.Has("cta") ? Scope::kCta : words.Has("cluster") ? Scope::kCluster : Scope::kAll;
+  rule.relaxed = words.Has("relaxed");
   const bool ordered = words.Has("acquire") || words.Has("release") || words.Has("acq_rel");
   if (op == "ld" || op == "ldu" || op == "st") {
     rule.kind = Kind::kAccess;

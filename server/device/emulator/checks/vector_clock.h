@@ -65,6 +65,14 @@ enum class Proxy : uint8_t {
 };
 inline constexpr size_t kProxies = 3;
 
+// Whom an atomic, an ordered access or a fence reaches.
+enum class Scope : uint8_t {
+  kCta,
+  kCluster,
+  kAll,  // .gpu, .sys: a launch is on one device
+};
+inline constexpr size_t kScopes = 3;
+
 // What a thread knows of the others: what it has seen, and what of that stood before a proxy fence, so that
 // the other proxies see it, too.
 struct Knowledge {
