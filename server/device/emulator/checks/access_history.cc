@@ -5,11 +5,18 @@ namespace {
 
 using R = AccessRecord;
 
+// Whether the async proxy (or that of tensor maps) has to be told of an earlier write before the access. A
+// map that was made in shared memory and copied from there is overwritten without: Triton 3.4 does so.
+bool NeedsFence(const R& before, const R& now) {
+  return before.Is(R::kWrite) && !before.Is(R::kAsync) && !before.Is(R::kOverwritten) &&
+         !(before.Is(R::kMakesMap) && now.Is(R::kWrite));
+}
+
 bool IsGenericWrite(const R& r) { return r.Is(R::kWrite) && !r.Is(R::kAsync); }
 
 Conflict ConflictOf(const R& before, const R& now, bool ordered, const AccessContext& context) {
   if ((before.bytes & now.bytes) == 0) return Conflict::kNone;
-  if (context.fenced != nullptr && IsGenericWrite(before) && !before.Is(R::kOverwritten) && ordered &&
+  if (context.fenced != nullptr && NeedsFence(before, now) && ordered &&
       context.fenced->Get(before.agent) < before.step) {
     return Conflict::kProxy;
   }
@@ -17,7 +24,7 @@ Conflict ConflictOf(const R& before, const R& now, bool ordered, const AccessCon
     const bool apart = context.lanes_since != 0 && IsGenericWrite(before) && !before.Is(R::kAtomic) &&
                        !now.Is(R::kAtomic) && !now.Is(R::kAsync) && before.lane != R::kSeveralLanes &&
                        now.lane != R::kSeveralLanes && before.lane != now.lane && before.pc != now.pc &&
-                       before.step >= context.lanes_since;
+                       before.own_read != now.pc && before.step >= context.lanes_since;
     return apart ? Conflict::kLanes : Conflict::kNone;
   }
   if (ordered || (!before.Is(R::kWrite) && !now.Is(R::kWrite))) return Conflict::kNone;
@@ -51,7 +58,8 @@ Conflict AccessCell::Add(const AccessRecord& access, const AccessContext& contex
       found = ConflictOf(r, access, ordered, context);
       if (found != Conflict::kNone) *before = r;
     }
-    if (access.Is(R::kWrite) && access.Is(R::kAsync) && (access.bytes & r.bytes) == r.bytes) {
+    if (access.Is(R::kWrite) && (access.Is(R::kAsync) || access.Is(R::kMakesMap)) &&
+        (access.bytes & r.bytes) == r.bytes) {
       r.flags |= R::kOverwritten;
     }
     if (r.agent == access.agent && (r.flags & ~R::kOverwritten) == access.flags) own = &r;

@@ -16,9 +16,9 @@ namespace trun::device {
 struct AccessRecord {
   static constexpr uint8_t kWrite = 1, kAtomic = 2, kAsync = 8;
   static constexpr uint8_t kCtaScope = 4, kClusterScope = 128;  // of an atomic; neither: all
-  static constexpr uint8_t kOverwritten = 16;  // by an asynchronous copy: no more what the async proxy reads
+  static constexpr uint8_t kOverwritten = 16;  // by a copy or a map: no more what the other proxies see
   static constexpr uint8_t kAsyncProxy = 32;   // bulk copies and wgmma
-  static constexpr uint8_t kReduces = 64;      // a write that reads, too
+  static constexpr uint8_t kMakesMap = 64;     // by a tensormap instruction
   static constexpr uint8_t kSeveralLanes = 0xff;
 
   uint32_t agent = 0xffffffff;  // nobody

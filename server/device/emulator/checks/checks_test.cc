@@ -282,6 +282,25 @@ TEST_F(ChecksTest, LanesThatExchangeThroughSharedMemoryHaveToMeet) {
   EXPECT_NE(outcome.fault.thread, outcome.fault.other.thread);
 }
 
+TEST_F(ChecksTest, LanesThatExchangeThroughGlobalMemoryHaveToMeet) {
+  const auto kernel = [](const std::string& meet, const std::string& other) {
+    return Ptx(absl::StrCat("add.u32 %r7, %r1, 1; st.global.u32 [%d2], %r7;\n", meet, "\nxor.b32 %r5, %r1, ",
+                            other,
+                            "; mul.wide.u32 %d3, %r5, 4; add.s64 %d3, %d3, %d0; ld.global.u32 %r6, [%d3];"));
+  };
+  const auto reason = [&](const std::string& ptx) {
+    return GetReason(Run(ptx, launcher_.Allocate(128), kRaces).status);
+  };
+  EXPECT_EQ(reason(kernel("bar.warp.sync -1;", "1")), Reason::kUnspecified);
+  EXPECT_EQ(reason(kernel("", "0")), Reason::kUnspecified);  // each lane its own
+  EXPECT_EQ(reason(kernel("", "1")), Reason::kRace);
+  // A program's scalar, which one lane stores and all load again in the next turn.
+  EXPECT_EQ(reason(Ptx("mov.u32 %r3, 0; setp.eq.u32 %p1, %r1, 0;\n$again: ld.global.u32 %r4, [%d0];\n"
+                       "add.u32 %r4, %r4, 1; @%p1 st.global.u32 [%d0], %r4;\n"
+                       "add.u32 %r3, %r3, 1; setp.lt.u32 %p2, %r3, 3; @%p2 bra $again;")),
+            Reason::kUnspecified);
+}
+
 TEST_F(ChecksTest, ACtaScopeReachesNoOtherProgram) {
   const TestTensor x = launcher_.Upload(std::vector<uint32_t>(8));
   const auto reason = [&](const std::string& body, uint32_t threads, uint32_t grid) {

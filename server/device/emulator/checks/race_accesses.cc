@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/device/emulator/async/bulk_copy_form.h"
 #include "server/device/emulator/async/wgmma_form.h"
 #include "server/device/emulator/checks/race_check.h"
 #include "server/device/emulator/numerics/wgmma.h"
@@ -51,8 +52,9 @@ bool RaceCheck::Access(const WatchedStep& step, const Rule& rule) {
     record.step = state.step;
     record.pc = step.pc;
     record.lane = rule.whole_warp ? R::kSeveralLanes : static_cast<uint8_t>(access.lane);
-    record.flags = static_cast<uint8_t>((access.is_write ? R::kWrite : 0) | (rule.strong ? R::kAtomic : 0) |
-                                        (rule.strong ? FlagOf(rule.scope) : 0));
+    record.flags =
+        static_cast<uint8_t>((access.is_write ? R::kWrite : 0) | (rule.strong ? R::kAtomic : 0) |
+                             (rule.makes_map ? R::kMakesMap : 0) | (rule.strong ? FlagOf(rule.scope) : 0));
     if (!Note(step, access, record, state.clock)) return false;
   }
   if (published) Tick(state);
@@ -150,14 +152,14 @@ bool RaceCheck::Bulk(const WatchedStep& step) {
       if (!Note(step, accesses[0], record, state.clock, true)) return false;
       accesses.remove_prefix(1);
     }
-    if (!(form.to_global ? BulkStore(step, form, accesses) : BulkLoad(step, form, accesses))) return false;
+    if (!(form.to_global ? BulkStore(step, accesses) : BulkLoad(step, form.multicast, accesses)))
+      return false;
   }
   Tick(state);
   return true;
 }
 
-bool RaceCheck::BulkStore(const WatchedStep& step, const BulkCopyForm& form,
-                          absl::Span<const NotedAccess> accesses) {
+bool RaceCheck::BulkStore(const WatchedStep& step, absl::Span<const NotedAccess> accesses) {
   WarpState& state = StateOf(step.warp);
   Pipe& reads = Use(step.warp, &state.bulk_reads, "a bulk copy");
   Pipe& writes = Use(step.warp, &state.bulk_writes, "a bulk copy");
@@ -166,8 +168,7 @@ bool RaceCheck::BulkStore(const WatchedStep& step, const BulkCopyForm& form,
   for (const NotedAccess& access : accesses) {
     if (!access.is_write) state.stores[access.lane] = {reads.step, step.pc};
     const Pipe& pipe = access.is_write ? writes : reads;
-    AccessRecord record = RecordOf(pipe.agent, pipe.step, step.pc, access);
-    if (access.is_write && form.reduce != ReduceOp::kNone) record.flags |= R::kReduces;
+    const AccessRecord record = RecordOf(pipe.agent, pipe.step, step.pc, access);
     if (!Note(step, access, record, state.clock)) return false;
   }
   return true;
@@ -175,12 +176,11 @@ bool RaceCheck::BulkStore(const WatchedStep& step, const BulkCopyForm& form,
 
 // Sources and targets are under way until the phase of the mbarrier that follows them has ended. Of a
 // multicast PTX does not say which CTA's mbarrier tells that the source has been read.
-bool RaceCheck::BulkLoad(const WatchedStep& step, const BulkCopyForm& form,
-                         absl::Span<const NotedAccess> accesses) {
+bool RaceCheck::BulkLoad(const WatchedStep& step, bool multicast, absl::Span<const NotedAccess> accesses) {
   WarpState& state = StateOf(step.warp);
   std::vector<const NotedAccess*> loaded;
   for (const NotedAccess& access : accesses) {
-    if (form.multicast && !access.is_write) {
+    if (multicast && !access.is_write) {
       if (!Note(step, access, RecordOf(state.agent, state.step, step.pc, access), state.clock)) return false;
     } else if (access.space != Space::kShared || !access.is_write || access.bytes != 8) {
       loaded.push_back(&access);
@@ -188,8 +188,7 @@ bool RaceCheck::BulkLoad(const WatchedStep& step, const BulkCopyForm& form,
       Pipe& pipe = Use(step.warp, &state.loads[access.host], "a bulk copy");
       ++pipe.step;
       for (const NotedAccess* load : loaded) {
-        AccessRecord record = RecordOf(pipe.agent, pipe.step, step.pc, *load);
-        if (load->is_write && form.reduce != ReduceOp::kNone) record.flags |= R::kReduces;
+        const AccessRecord record = RecordOf(pipe.agent, pipe.step, step.pc, *load);
         if (!Note(step, *load, record, state.clock)) return false;
       }
       loaded.clear();
@@ -273,7 +272,7 @@ bool RaceCheck::Note(const WatchedStep& step, const NotedAccess& access, AccessR
   };
   const Proxy proxy = reads_map ? Proxy::kTensorMap : shared ? Proxy::kAsyncShared : Proxy::kAsyncGlobal;
   const bool through_proxy = reads_map || record.Is(R::kAsyncProxy);
-  const AccessContext context = {clock, shared && !async && all_ ? StateOf(step.warp).lanes_since : 0,
+  const AccessContext context = {clock, !async && all_ ? StateOf(step.warp).lanes_since : 0,
                                  through_proxy ? &clock.Fenced(proxy) : nullptr, reaches};
   for (uint64_t word = begin / 4; word * 4 < begin + access.bytes; ++word) {
     record.bytes = 0xf;

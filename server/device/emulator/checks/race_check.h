@@ -1,17 +1,16 @@
 // --check=race and --check=async: accesses to one place that nothing orders.
 //
 // Happens-before with vector clocks. An agent is a warp, or what a warp has under way: cp.async, bulk copies,
-// wgmma. Lanes of a warp are told apart where one reads or writes in shared memory what another has written.
-// Barriers, mbarriers, atomics and fences order what they order in PTX; a copy is ordered before what comes
-// after its wait, and before nothing else. Every launch begins anew. A plain store that changes no byte
-// counts as no access: kernels store one value from several warps. Of a load of global memory that several
-// warps of a program make of one place, one counts.
+// wgmma. Lanes of a warp are told apart where one reads or writes what another has written. Barriers,
+// mbarriers, atomics and fences order what they order in PTX; a copy is ordered before what comes after its
+// wait, and before nothing else. Every launch begins anew. A plain store that changes no byte counts as no
+// access: kernels store one value from several warps. Of a load of global memory that several warps of a
+// program make of one place, one counts.
 //
 // .cta scopes order the warps of one program only, .cluster ones those of a cluster. What a store or atomic
 // has written is seen through another proxy (wgmma and bulk copies; the tensor maps of these) only behind a
 // fence for that proxy, on whichever side of what orders the two. What is not modelled orders things (fewer
-// reports, no wrong ones): the order between lanes elsewhere, and addresses that are the same memory
-// (fence.proxy.alias).
+// reports, no wrong ones): addresses that are the same memory (fence.proxy.alias), and wgmma.fence.
 #ifndef TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
 #define TRUN_SERVER_DEVICE_EMULATOR_CHECKS_RACE_CHECK_H_
 
@@ -24,7 +23,6 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
-#include "server/device/emulator/async/bulk_copy_form.h"
 #include "server/device/emulator/checks/access_history.h"
 #include "server/device/emulator/checks/vector_clock.h"
 #include "server/device/emulator/exec/instrument.h"
@@ -149,8 +147,8 @@ class RaceCheck final : public Watcher {
   bool Exit(const WatchedStep& step);
   bool Bulk(const WatchedStep& step);
   // Of one lane: into global memory, or into shared memory with an mbarrier.
-  bool BulkStore(const WatchedStep& step, const BulkCopyForm& form, absl::Span<const NotedAccess> accesses);
-  bool BulkLoad(const WatchedStep& step, const BulkCopyForm& form, absl::Span<const NotedAccess> accesses);
+  bool BulkStore(const WatchedStep& step, absl::Span<const NotedAccess> accesses);
+  bool BulkLoad(const WatchedStep& step, bool multicast, absl::Span<const NotedAccess> accesses);
   bool Wgmma(const WatchedStep& step);
   bool ReadOperand(const WatchedStep& step, uint64_t descriptor, bool transposed, uint32_t lines,
                    uint32_t units, const AccessRecord& record, const Knowledge& clock);
