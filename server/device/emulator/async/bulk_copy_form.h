@@ -41,6 +41,17 @@ struct BulkWaitForm {
   uint32_t groups = 0;      // that may stay under way
 };
 
+// Bytes of a copy's box. REQUIRES: the map has passed Check and is of the form's rank and mode.
+inline uint64_t BoxBytesOf(const BulkCopyForm& form, const TensorMap& map) {
+  const uint64_t row = uint64_t{map.BoxElements(0)} * BytesOf(map.element);
+  return form.im2col ? row * map.box_dim[1] : map.BoxBytes() * (form.rows ? 4 : 1);
+}
+// What the box takes of shared memory: a swizzle moves bytes within its own span.
+inline uint64_t BoxSpanOf(const BulkCopyForm& form, const TensorMap& map) {
+  const uint64_t round = uint64_t{16} << static_cast<int>(map.swizzle);
+  return (BoxBytesOf(form, map) + round - 1) / round * round;
+}
+
 // What a lane's registers say of its box.
 struct TensorBox {
   std::array<int32_t, 5> coordinates = {};

@@ -236,8 +236,7 @@ class TensorCopy {
       return Fail("gather4 and scatter4 need a tensor map of rank 2 with boxes of one row");
     }
     row_bytes_ = map_.BoxElements(0) * BytesOf(map_.element);
-    box_bytes_ =
-        form_.im2col ? uint64_t{row_bytes_} * map_.box_dim[1] : map_.BoxBytes() * (form_.rows ? 4 : 1);
+    box_bytes_ = BoxBytesOf(form_, map_);
     place_ = TensorBox::Of(form_, warp_, in_, lane_);
     const std::array<int32_t, 5>& coordinates = place_.coordinates;
     // What the hardware refuses as an illegal instruction.
@@ -267,13 +266,10 @@ class TensorCopy {
     return place_.ForEachRow(form_, map_, visit);
   }
 
-  // The start of the CTA's shared memory; the box has been checked to lie within it. A swizzle moves bytes
-  // within its own span, so the box's own bounds are checked rounded up to that.
+  // The start of the CTA's shared memory; all that the box takes has been checked to lie within it.
   uint8_t* Window(uint64_t box, bool is_write) {
-    const uint32_t round = 16u << static_cast<int>(map_.swizzle);
-    const uint64_t bytes = (box_bytes_ + round - 1) / round * round;
-    uint8_t* start =
-        Resolve(warp_, lane_, Space::kSharedCluster, box, static_cast<uint32_t>(bytes), 128, is_write);
+    const auto bytes = static_cast<uint32_t>(BoxSpanOf(form_, map_));
+    uint8_t* start = Resolve(warp_, lane_, Space::kSharedCluster, box, bytes, 128, is_write);
     return start == nullptr ? nullptr : start - (box & (kMaxSharedBytes - 1));
   }
 

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status.h"
 #include "gtest/gtest.h"
 #include "server/device/emulator/test_launcher.h"
 
@@ -13,7 +15,7 @@ namespace trun::device {
 
 // A kernel with a pointer and a number; the first line of `body` is line 11.
 inline std::string Ptx(const std::string& body, const std::string& declarations = "",
-                const std::string& target = "sm_80") {
+                       const std::string& target = "sm_80") {
   return absl::StrCat(".version 8.4\n.target ", target,
                       "\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u32 n)\n{\n",
                       ".reg .pred %p<8>; .reg .b16 %h<8>; .reg .b32 %r<32>;\n.reg .b64 %d<16>;\n",
@@ -54,6 +56,25 @@ class ChecksTest : public ::testing::Test {
   static constexpr CheckOptions kAsync = {false, false, true};
 
   TestLauncher launcher_;
+};
+
+class DefinednessTest : public ChecksTest {
+ protected:
+  // The reason that the body gives with --check=uninit on an sm_90 or, with `arch`, another one.
+  Reason Of(const std::string& body, const std::string& declarations = "", uint32_t threads = 32,
+            int arch = 90) {
+    TestLauncher launcher(arch);
+    const TestTensor x = launcher.Upload(std::vector<uint32_t>(1024, 5));
+    const std::string target = absl::StrCat("sm_", arch, arch >= 90 ? "a" : "");
+    outcome_ = Run(Ptx(body, declarations, target), x, kUninit, threads, 1, 0, &launcher);
+    EXPECT_TRUE(outcome_.status.ok() || GetReason(outcome_.status) == Reason::kUninitializedRead)
+        << outcome_.status;
+    return GetReason(outcome_.status);
+  }
+
+  static constexpr Reason kFine = Reason::kUnspecified, kFound = Reason::kUninitializedRead;
+
+  LaunchOutcome outcome_;
 };
 
 }  // namespace trun::device

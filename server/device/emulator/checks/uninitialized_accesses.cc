@@ -130,7 +130,7 @@ bool UninitializedCheck::CopyBytes(const WatchedStep& step, const NotedAccess& s
 bool UninitializedCheck::BulkCopy(const WatchedStep& step) {
   const auto& form = *static_cast<const BulkCopyForm*>(program_.original->code[step.pc].data);
   const NotedAccess* first = nullptr;  // of the lane: the map, or the source
-  bool box_seen = false;
+  bool box_seen = false, usable = false;
   TensorMap map;
   for (const NotedAccess& access : step.accesses) {
     if (first == nullptr || access.lane != first->lane) {
@@ -142,6 +142,9 @@ bool UninitializedCheck::BulkCopy(const WatchedStep& step) {
         return ReportMemory(step, "a tensor copy whose tensor map is not initialised", access, 0);
       }
       map = TensorMap::Decode(access.host);
+      // A store may have written over its own map: what is there now was not what the copy has checked.
+      usable = map.Check().ok() && map.rank == form.rank && map.im2col == form.im2col &&
+               (!form.rows || (map.rank == 2 && map.BoxElements(1) == 1));
       continue;
     }
     const bool is_mbarrier = access.space == Space::kShared && access.is_write && access.bytes == 8;
@@ -149,6 +152,10 @@ bool UninitializedCheck::BulkCopy(const WatchedStep& step) {
       SetUndefined(step, access, nullptr);
     } else if (form.rank == 0) {
       if (!CopyBytes(step, *first, access, form.reduce != ReduceOp::kNone)) return false;
+    } else if (usable && access.space == Space::kShared && BoxSpanOf(form, map) > access.bytes) {
+      usable = false;
+    } else if (!usable) {
+      if (access.is_write) SetUndefined(step, access, nullptr);
     } else if (!form.to_global && access.space == Space::kShared && access.is_write) {
       LoadBox(step, form, map, access);
     } else if (form.to_global && !box_seen) {
