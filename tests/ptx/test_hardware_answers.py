@@ -47,9 +47,11 @@ def explanation(program: Program) -> str:
     return ""
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[emulate.Runner]:
-    process = emulate.Runner(Path(os.environ.get("TRUN_BUILD_DIR", ROOT / "build/dev")) / "tests/ptx_runner")
+@pytest.fixture(scope="module", params=["", "uninit,race,async"], ids=["plain", "checked"])
+def runner(request: pytest.FixtureRequest) -> Iterator[emulate.Runner]:
+    """With every check, too: what runs well on a GPU has nothing to report."""
+    binary = Path(os.environ.get("TRUN_BUILD_DIR", ROOT / "build/dev")) / "tests/ptx_runner"
+    process = emulate.Runner(binary, request.param)
     yield process
     process.close()
 
