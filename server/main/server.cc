@@ -44,6 +44,9 @@ constexpr absl::Duration kCanaryDeadline = absl::Seconds(10);
 // How long a daemon that drains waits for the next call of a client whose work has ended: to read its
 // results.
 constexpr absl::Duration kReadingPause = absl::Milliseconds(500);
+// How long it waits for the next message of a stream on which nothing runs: a Write that goes on comes to its
+// end, one that is only held open does not hold the drain.
+constexpr absl::Duration kStreamPause = absl::Milliseconds(250);
 // How long calls that are cut may take to tell their clients.
 constexpr absl::Duration kFarewell = absl::Milliseconds(500);
 constexpr char kVersion[] = TRUN_VERSION;
@@ -359,6 +362,7 @@ void Server::Drain(absl::Duration deadline) {
   uint64_t calls = 0;
   absl::Time quiet_since = clock->Now();
   while (clock->Now() < cut) {
+    gate_.EndIdleCalls(kStreamPause);
     const bool idle =
         gate_.WaitIdle(absl::Milliseconds(50)) && sessions_->WaitForLaunches(absl::ZeroDuration());
     if (!idle || gate_.entered() != calls) quiet_since = clock->Now();

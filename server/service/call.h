@@ -306,7 +306,9 @@ class PullStream final : public grpc::ServerWriteReactor<Response> {
 
 // A stream of the client's, and one answer: the next message is read when the last one has been taken.
 template <typename Request>
-class ClientStream final : public grpc::ServerReadReactor<Request> {
+class ClientStream final : public grpc::ServerReadReactor<Request>,
+                           public OpenCall,
+                           public std::enable_shared_from_this<ClientStream<Request>> {
  public:
   using Take = std::function<absl::Status(const Caller&, const Request&)>;
   using End = std::function<absl::Status(const Caller&)>;  // fills the response
@@ -314,43 +316,92 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
   static grpc::ServerReadReactor<Request>* RunOn(CallPool* pool, const ServiceContext& context,
                                                  const Method& method, grpc::CallbackServerContext* call,
                                                  Take take, End end) {
-    auto* stream = new ClientStream(pool, context, method, *call, std::move(take), std::move(end));
+    std::shared_ptr<ClientStream> stream(
+        new ClientStream(pool, context, method, *call, std::move(take), std::move(end)));
+    stream->self_ = stream;
     if (stream->scope_.admitted().ok()) {
-      stream->StartRead(&stream->current_);
+      context.gate->Remember(stream);
+      stream->Read();
     } else {
-      stream->Finish(stream->scope_.End(stream->scope_.admitted()));
+      stream->Conclude(stream->scope_.admitted());
     }
-    return stream;
+    return stream.get();
+  }
+
+  void EndIfIdle(absl::Duration patience, const absl::Status& why) override {
+    {
+      MutexLock lock(&mu_);
+      const auto waited = std::chrono::steady_clock::now() - asked_;
+      if (concluded_ || started_ == read_ || waited < absl::ToChronoNanoseconds(patience)) return;
+      concluded_ = true;  // what still arrives is not taken
+    }
+    this->Finish(scope_.End(why));
   }
 
  private:
   ClientStream(CallPool* pool, const ServiceContext& context, const Method& method,
                const grpc::CallbackServerContext& call, Take take, End end)
-      : scope_(context, method, call), pool_(pool), take_(std::move(take)), end_(std::move(end)) {}
+      : gate_(context.gate),
+        scope_(context, method, call),
+        pool_(pool),
+        take_(std::move(take)),
+        end_(std::move(end)) {}
 
+  void Read() {
+    const std::shared_ptr<ClientStream> self = this->shared_from_this();  // gRPC may answer, and end, at once
+    this->StartRead(&current_);
+    // Counted when gRPC has been told: only then may another thread end the call.
+    MutexLock lock(&mu_);
+    ++started_;
+    asked_ = std::chrono::steady_clock::now();
+  }
   void OnReadDone(bool ok) override {
-    const absl::Status taken = pool_->Submit([this, ok] { ok ? Step() : Last(); });
-    if (!taken.ok()) this->Finish(scope_.End(taken));
+    {
+      MutexLock lock(&mu_);
+      ++read_;
+      if (concluded_) return;
+    }
+    const absl::Status taken =
+        pool_->Submit([self = this->shared_from_this(), ok] { ok ? self->Step() : self->Last(); });
+    if (!taken.ok()) Conclude(taken);
   }
   void Step() {
     const absl::Status status = take_(scope_.caller(), current_);
-    if (!status.ok()) return this->Finish(scope_.End(status));
-    this->StartRead(&current_);
+    status.ok() ? Read() : Conclude(status);
   }
   void Last() {
     // A stream that broke off looks like one that ended: only gRPC knows.
-    this->Finish(
-        scope_.End(cancelled_.load(std::memory_order_acquire) ? CancelledByClient() : end_(scope_.caller())));
+    Conclude(cancelled_.load(std::memory_order_acquire) ? CancelledByClient() : end_(scope_.caller()));
+  }
+  void Conclude(const absl::Status& status) {
+    {
+      MutexLock lock(&mu_);
+      if (concluded_) return;
+      concluded_ = true;
+    }
+    this->Finish(scope_.End(status));
   }
   void OnCancel() override { cancelled_.store(true, std::memory_order_release); }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    gate_->Forget(this);
+    scope_.Leave();
+    self_.reset();
+  }
 
+  CallGate* const gate_;
   CallScope scope_;
   CallPool* const pool_;
   const Take take_;
   const End end_;
-  Request current_;
+  Request current_;  // belongs to the read under way, then to the step
   std::atomic<bool> cancelled_{false};
+  std::shared_ptr<ClientStream> self_;
+
+  Mutex mu_;
+  uint64_t started_ ABSL_GUARDED_BY(mu_) = 0;  // reads that gRPC has been told of
+  uint64_t read_ ABSL_GUARDED_BY(mu_) = 0;     // reads that have ended
+  std::chrono::steady_clock::time_point asked_ ABSL_GUARDED_BY(mu_);
+  bool concluded_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace trun

@@ -1,17 +1,23 @@
 #include "server/service/call_gate.h"
 
 #include <chrono>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 
 namespace trun {
+namespace {
+
+absl::Status Draining() {
+  return Unavailable(Reason::kDraining, "the daemon is ending: try again, against the next one");
+}
+
+}  // namespace
 
 absl::Status CallGate::Enter(WhileDraining kind) {
   MutexLock lock(&mu_);
-  if (draining_ && kind == WhileDraining::kRefused) {
-    return Unavailable(Reason::kDraining, "the daemon is ending: try again, against the next one");
-  }
+  if (draining_ && kind == WhileDraining::kRefused) return Draining();
   ++in_flight_;
   ++entered_;
   return absl::OkStatus();
@@ -30,6 +36,27 @@ void CallGate::StartDraining() {
 bool CallGate::draining() const {
   MutexLock lock(&mu_);
   return draining_;
+}
+
+void CallGate::Remember(const std::shared_ptr<OpenCall>& call) {
+  MutexLock lock(&mu_);
+  open_[call.get()] = call;
+}
+
+void CallGate::Forget(const OpenCall* call) {
+  MutexLock lock(&mu_);
+  open_.erase(call);
+}
+
+void CallGate::EndIdleCalls(absl::Duration patience) {
+  std::vector<std::shared_ptr<OpenCall>> calls;  // one that ends comes back to Forget and Leave
+  {
+    MutexLock lock(&mu_);
+    for (const auto& [key, call] : open_) calls.push_back(call.lock());
+  }
+  for (const std::shared_ptr<OpenCall>& call : calls) {
+    if (call != nullptr) call->EndIfIdle(patience, Draining());
+  }
 }
 
 void CallGate::Cut() {

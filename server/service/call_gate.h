@@ -3,6 +3,8 @@
 #define TRUN_SERVER_SERVICE_CALL_GATE_H_
 
 #include <cstdint>
+#include <map>
+#include <memory>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -16,6 +18,15 @@ enum class WhileDraining {
   kServed,   // looking, reading results, closing
 };
 
+// A call whose client sends what it wants when it wants: it may hold the call open and send nothing.
+class OpenCall {
+ public:
+  virtual ~OpenCall() = default;
+  // Ends the call with `why` where nothing runs for it and its client, whose turn it is, has sent nothing for
+  // `patience`. Thread-safe.
+  virtual void EndIfIdle(absl::Duration patience, const absl::Status& why) = 0;
+};
+
 // Thread-safe.
 class CallGate {
  public:
@@ -25,6 +36,12 @@ class CallGate {
 
   void StartDraining();
   bool draining() const;
+  // From now on EndIdleCalls asks `call` too, until Forget or its end. REQUIRES: not null.
+  void Remember(const std::shared_ptr<OpenCall>& call);
+  void Forget(const OpenCall* call);
+  // Ends the remembered calls that wait for their clients alone (UNAVAILABLE kDraining). While draining,
+  // again and again: a call is idle once its work is done.
+  void EndIdleCalls(absl::Duration patience);
   // The time is over: calls that fail from now on because what they need is taken from them say why.
   void Cut();
   // What a call that ends with `status` tells its client.
@@ -42,6 +59,7 @@ class CallGate {
   uint64_t entered_ ABSL_GUARDED_BY(mu_) = 0;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   bool cut_ ABSL_GUARDED_BY(mu_) = false;
+  std::map<const OpenCall*, std::weak_ptr<OpenCall>> open_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace trun

@@ -22,6 +22,8 @@ LaunchStream* LaunchStream::Start(const ServiceContext& context, const Method& m
   if (!stream->scope_.admitted().ok()) {
     MutexLock lock(&stream->mu_);
     stream->failure_ = stream->scope_.admitted();
+  } else {
+    context.gate->Remember(stream);
   }
   stream->Advance();
   return stream.get();
@@ -73,7 +75,17 @@ void LaunchStream::OnCancel() {
   Advance();
 }
 
+void LaunchStream::EndIfIdle(absl::Duration /*patience*/, const absl::Status& why) {
+  {
+    MutexLock lock(&mu_);
+    if (!read_.empty() || !slots_.empty() || queueing_ || writing_ || half_closed_ || !failure_.ok()) return;
+    failure_ = why;
+  }
+  Advance();
+}
+
 void LaunchStream::OnDone() {
+  context_.gate->Forget(this);
   scope_.Leave();
   self_.reset();
 }

@@ -16,10 +16,14 @@ namespace trun {
 // client that sends faster than its device runs is held back by flow control. Thread-safe. Owns itself until
 // OnDone.
 class LaunchStream final : public grpc::ServerBidiReactor<v1::LaunchRequest, v1::LaunchResponse>,
+                           public OpenCall,
                            public std::enable_shared_from_this<LaunchStream> {
  public:
   static LaunchStream* Start(const ServiceContext& context, const Method& method,
                              grpc::CallbackServerContext* call);
+
+  // Idle as soon as every launch read is answered: nobody waits for what else its client may send.
+  void EndIfIdle(absl::Duration patience, const absl::Status& why) override;
 
  private:
   // One launch's place in the order of answers.

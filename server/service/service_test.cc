@@ -361,6 +361,72 @@ TEST_F(ServiceTest, AStreamWhoseClientVanishesEnds) {
   EXPECT_TRUE(gate_.WaitIdle(absl::Seconds(60)));
 }
 
+TEST_F(ServiceTest, AStreamOfLaunchesOnWhichNothingRunsEndsWithTheDrain) {
+  const std::string session = Open();
+  const v1::LaunchRequest launch = LaunchOf(session, AddKernel(session, "image"), Allocate(session, 4));
+  grpc::ClientContext context;
+  auto idle = launch_stub_->LaunchStream(&context);
+  v1::LaunchResponse response;
+  ASSERT_TRUE(idle->Write(launch) && idle->Read(&response));
+  gate_.StartDraining();
+  gate_.EndIdleCalls(absl::Hours(1));
+  EXPECT_FALSE(idle->Read(&response));
+  const absl::Status ended = FromGrpcStatus(idle->Finish());
+  EXPECT_EQ(ended.code(), absl::StatusCode::kUnavailable) << ended;
+  EXPECT_EQ(GetReason(ended), Reason::kDraining) << ended;
+  EXPECT_TRUE(gate_.WaitIdle(absl::Seconds(60)));
+}
+
+TEST_F(ServiceTest, AStreamThatRunsALaunchWhenTheDrainBeginsAnswersItAndEndsThen) {
+  const std::string session = Open();
+  const v1::LaunchRequest launch = LaunchOf(session, AddKernel(session, "image"), Allocate(session, 4));
+  executors_.Hold();
+  grpc::ClientContext context;
+  auto stream = launch_stub_->LaunchStream(&context);
+  ASSERT_TRUE(stream->Write(launch));
+  while (launches_.load() < 1) std::this_thread::yield();
+  gate_.StartDraining();
+  sessions_->StartDraining();
+  gate_.EndIdleCalls(absl::ZeroDuration());
+  ASSERT_TRUE(stream->Write(launch)) << "a stream with work on it stays";
+  while (launches_.load() < 2) std::this_thread::yield();
+  gate_.EndIdleCalls(absl::ZeroDuration());
+  EXPECT_FALSE(gate_.WaitIdle(absl::ZeroDuration()));
+  executors_.Release();
+  v1::LaunchResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.status().code(), 0) << response.status().message();
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.status().reason(), "DRAINING") << "work that came after the drain began";
+  while (!gate_.WaitIdle(absl::Milliseconds(1))) gate_.EndIdleCalls(absl::Hours(1));
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ(GetReason(FromGrpcStatus(stream->Finish())), Reason::kDraining);
+}
+
+TEST_F(ServiceTest, AWriteIsEndedByADrainOnlyWhenItsClientHasPausedTooLong) {
+  const std::string session = Open();
+  v1::WriteRequest chunk;
+  chunk.set_session(session);
+  chunk.set_tensor(Allocate(session, 1024));
+  chunk.set_data(std::string(1024, 'x'));
+  grpc::ClientContext going_context, paused_context;
+  v1::WriteResponse going_response, paused_response;
+  auto going = tensor_stub_->Write(&going_context, &going_response);
+  auto paused = tensor_stub_->Write(&paused_context, &paused_response);
+  ASSERT_TRUE(going->Write(chunk) && paused->Write(chunk));
+  while (gate_.in_flight() < 2) std::this_thread::yield();
+  gate_.StartDraining();
+  gate_.EndIdleCalls(absl::Hours(1));
+  ASSERT_TRUE(going->Write(chunk) && going->WritesDone());
+  const absl::Status whole = FromGrpcStatus(going->Finish());
+  EXPECT_TRUE(whole.ok()) << whole;
+  EXPECT_EQ(going_response.bytes(), 2048u);
+  while (!gate_.WaitIdle(absl::Milliseconds(1))) gate_.EndIdleCalls(absl::Milliseconds(20));
+  const absl::Status ended = FromGrpcStatus(paused->Finish());
+  EXPECT_EQ(ended.code(), absl::StatusCode::kUnavailable) << ended;
+  EXPECT_EQ(GetReason(ended), Reason::kDraining) << ended;
+}
+
 TEST_F(ServiceTest, OnlyTheOwnerLooksAfterTheDaemon) {
   peers_.Set(Caller{1001, "uid:1001", false});
   v1::DrainResponse response;

@@ -213,20 +213,6 @@ def test_every_kind_of_new_work_is_refused_while_the_daemon_drains_and_results_c
     session = daemon.open_session()
     store = session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")).kernel
     out = session.tensor(np.arange(64, dtype=np.int32))
-    # A stream that was open before takes no more launches either.
-    going = threading.Event()
-
-    def requests() -> Iterator[Any]:
-        yield launch_pb2.LaunchRequest(
-            session=session.id, kernel=store, grid=[1], arguments=[argument(out), argument(0)]
-        )
-        going.wait(60)
-        yield launch_pb2.LaunchRequest(
-            session=session.id, kernel=store, grid=[1], arguments=[argument(out), argument(0)]
-        )
-
-    stream = daemon.launches.LaunchStream(requests(), timeout=60)
-    assert next(stream).status.code == 0
     other = daemon.open_session()  # whose launch stays the one that runs: a read waits for its own session's
     call = begun(other, endless_of(other), other.allocate("int32", 8), deadline=Duration(seconds=60))
     drain(daemon)
@@ -262,9 +248,6 @@ def test_every_kind_of_new_work_is_refused_while_the_daemon_drains_and_results_c
         "ImportCache": lambda: daemon.admin.ImportCache(iter([admin_pb2.ImportCacheRequest(data=b"x")])),
     }
     assert [name for name, request in refused.items() if not refuses(request)] == []
-    going.set()
-    late = next(stream).status
-    assert late.code == grpc.StatusCode.UNAVAILABLE.value[0] and "ending" in late.message, late
     # What only looks, reads or gives back is served.
     assert session.read(out.tensor) == np.arange(64, dtype=np.int32).tobytes()
     assert b"st.global" in session.artifact(store, "ptx")
@@ -299,6 +282,55 @@ def test_launches_that_nobody_waits_for_end_before_the_daemon_does_and_their_res
     assert np.frombuffer(session.read(first.tensor), np.int32)[0] == count
     stored = np.frombuffer(session.read(out.tensor), np.int32)
     assert stored.tolist() == [*range(31), *[31] * 50, *[-1] * 47]
+    assert daemon.process.wait(8) == 0
+
+
+def paused(requests: list[Any], going: threading.Event) -> Iterator[Any]:
+    """What a client sends that then keeps its stream open."""
+    yield from requests
+    going.wait(60)
+
+
+@pytest.mark.parametrize("kind", ["LaunchStream", "Write"])
+def test_a_stream_that_a_client_only_holds_open_does_not_hold_the_drain(daemon: Daemon, kind: str) -> None:
+    session, going = daemon.open_session(), threading.Event()
+    out = session.tensor(np.zeros(64, np.int32))
+    if kind == "LaunchStream":
+        store = session.compile(kernels.STORE, "ptx", metadata_json=kernels.metadata("store")).kernel
+        launch = launch_pb2.LaunchRequest(
+            session=session.id, kernel=store, grid=[1], arguments=[argument(out), argument(0)]
+        )
+        call = daemon.launches.LaunchStream(paused([launch], going), timeout=60)
+        assert next(call).status.code == 0
+    else:
+        chunk = tensor_pb2.WriteRequest(session=session.id, tensor=out.tensor, data=b"\1" * 8)
+        call = daemon.tensors.Write.future(paused([chunk], going), timeout=60)
+        wait_until(lambda: session.read(out.tensor)[:8] == b"\1" * 8, "the first chunk")
+    started = time.monotonic()
+    daemon.process.terminate()
+    with pytest.raises(CallError) as caught, translated():
+        next(call) if kind == "LaunchStream" else call.result()
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING"), str(caught.value)
+    assert daemon.process.wait(30) == 0
+    assert time.monotonic() - started < 5, "the drain deadline is 60 s"
+    going.set()
+
+
+def test_a_write_that_goes_on_when_the_drain_begins_comes_to_its_end(daemon: Daemon) -> None:
+    session, begun = daemon.open_session(), threading.Event()
+    out = session.allocate("int32", 1024)
+
+    def chunks() -> Iterator[Any]:
+        for place in range(32):
+            yield tensor_pb2.WriteRequest(session=session.id, tensor=out.tensor, data=bytes([place]) * 128)
+            begun.set()
+            time.sleep(0.03)
+
+    call = daemon.tensors.Write.future(chunks(), timeout=60)
+    assert begun.wait(60)
+    drain(daemon)
+    assert call.result().bytes == 4096
+    assert session.read(out.tensor) == b"".join(bytes([place]) * 128 for place in range(32))
     assert daemon.process.wait(8) == 0
 
 
