@@ -43,22 +43,38 @@ std::string LineOf(absl::string_view text, uint32_t number) {
   }
 }
 
-// The line with its number and a caret under `column` (from 1; 0: none), long ones cut around it.
-std::string Excerpt(absl::string_view text, uint32_t line, uint32_t column, const Colors& colors) {
-  std::string shown = LineOf(text, line);
-  std::replace(shown.begin(), shown.end(), '\t', ' ');
-  if (absl::string_view(shown).find_first_not_of(' ') == absl::string_view::npos) return "";
-  size_t caret = column == 0 ? shown.size() : std::min<size_t>(column - 1, shown.size());
-  if (shown.size() > kMaxShownColumns) {
-    const size_t start =
-        column != 0 && caret > kMaxShownColumns * 2 / 3 ? caret - kMaxShownColumns * 2 / 3 : 0;
-    const bool more = shown.size() - start > kMaxShownColumns;
-    shown = absl::StrCat(start > 0 ? "..." : "", shown.substr(start, kMaxShownColumns), more ? "..." : "");
-    caret = caret - start + (start > 0 ? 3 : 0);
+// Where the code points of UTF-8 text begin, and where it ends.
+std::vector<size_t> CodePoints(absl::string_view text) {
+  std::vector<size_t> starts;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) starts.push_back(i);
   }
-  std::string out = absl::StrFormat("%5d | %s\n", line, Printable(shown));
-  if (column != 0)
-    absl::StrAppend(&out, "      | ", std::string(caret, ' '), colors.green, "^", colors.reset, "\n");
+  starts.push_back(text.size());
+  return starts;
+}
+
+// The line with its number and a caret under `column` (bytes, from 1; 0: none), long ones cut around it.
+std::string Excerpt(absl::string_view text, uint32_t line, uint32_t column, const Colors& colors) {
+  std::string row = LineOf(text, line);
+  std::replace(row.begin(), row.end(), '\t', ' ');
+  if (row.find_first_not_of(' ') == std::string::npos) return "";
+  const std::vector<size_t> starts = CodePoints(row);
+  const size_t length = starts.size() - 1;
+  const size_t at = std::min<size_t>(std::max<size_t>(column, 1) - 1, row.size());
+  const auto caret =
+      static_cast<size_t>(std::upper_bound(starts.begin(), starts.end(), at) - starts.begin()) - 1;
+  size_t first = 0;
+  if (length > kMaxShownColumns && caret > kMaxShownColumns * 2 / 3) first = caret - kMaxShownColumns * 2 / 3;
+  const size_t last = std::min(first + kMaxShownColumns, length);
+  const auto shown = [&](size_t begin, size_t end) {
+    return Printable(absl::string_view(row).substr(starts[begin], starts[end] - starts[begin]));
+  };
+  const absl::string_view before = first > 0 ? "..." : "";
+  std::string out =
+      absl::StrFormat("%5d | %s%s%s\n", line, before, shown(first, last), last < length ? "..." : "");
+  if (column == 0) return out;
+  const size_t width = before.size() + DisplayWidth(shown(first, caret));
+  absl::StrAppend(&out, "      | ", std::string(width, ' '), colors.green, "^", colors.reset, "\n");
   return out;
 }
 

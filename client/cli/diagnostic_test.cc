@@ -76,6 +76,21 @@ TEST(DiagnosticTest, LongLinesAreCutAroundTheCaret) {
   EXPECT_EQ(lines[1][lines[2].find('^')], 'X');
 }
 
+TEST(DiagnosticTest, TheCaretStandsUnderItsCharacterInRowsOfAnyAlphabet) {
+  DiagnosticContext context;
+  const std::string row = "  gr\u00f6\u00dfe = \u884c\u5217 + X";
+  context.source = SourceText{"a.py", row};
+  const auto render = [&](size_t column) {
+    return RenderDiagnostic(
+        InvalidArgument(Reason::kInvalidIr, "x", {{"line", "1"}, {"column", std::to_string(column)}}),
+        context, false);
+  };
+  EXPECT_THAT(render(row.find('X') + 1), HasSubstr("\n    1 | " + row + "\n      |                ^\n"));
+  EXPECT_THAT(render(row.size() + 99), HasSubstr("\n      |                 ^\n")) << "past the end";
+  context.source->text = std::string(90, ' ') + "X\u00f6\u00f6" + std::string(50, ' ') + "Y";
+  EXPECT_THAT(render(91), HasSubstr("X\u00f6\u00f6  ")) << "cut between code points, never in one";
+}
+
 TEST(DiagnosticTest, LinesThatTheFileDoesNotHaveShowNoExcerpt) {
   DiagnosticContext context;
   context.source = SourceText{"a.ttir", "one line"};
@@ -89,6 +104,8 @@ TEST(DiagnosticTest, EscapesOfAHostileMessageDoNotReachTheTerminal) {
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
   EXPECT_THAT(text, Not(HasSubstr("\r")));
   EXPECT_THAT(text, HasSubstr("\\x1b[31m"));
+  EXPECT_THAT(RenderDiagnostic(absl::InternalError("a\u009b31mred \u00df"), {}, false),
+              HasSubstr("a\\x9b31mred \u00df"));
 }
 
 absl::Status Fault() {

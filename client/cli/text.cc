@@ -92,12 +92,16 @@ std::string FormatShape(const std::vector<uint64_t>& shape) {
 std::string Printable(absl::string_view text) {
   std::string out;
   out.reserve(text.size());
-  for (const char c : text) {
-    const unsigned char byte = static_cast<unsigned char>(c);
-    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+    if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F) {
       absl::StrAppend(&out, absl::StrFormat("\\x%02x", byte));
+    } else if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {
+      absl::StrAppend(&out, absl::StrFormat("\\x%02x", next));  // U+009B begins an escape, as ESC [ does
+      ++i;
     } else {
-      out.push_back(c);
+      out.push_back(text[i]);
     }
   }
   return out;

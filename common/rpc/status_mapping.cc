@@ -4,6 +4,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/utf8.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -18,24 +19,6 @@ constexpr size_t kDetailBytes = 1000;
 constexpr size_t kFaultTextBytes = 400;
 
 bool IsContinuation(unsigned char c) { return (c & 0xC0) == 0x80; }
-
-// Length of the valid UTF-8 sequence at `text[at]`, 0 when there is none.
-size_t SequenceLength(absl::string_view text, size_t at) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || at + length > text.size()) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if (!IsContinuation(byte(i))) return 0;
-  }
-  const unsigned char second = byte(1);
-  if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
-      (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F)) {
-    return 0;
-  }
-  return length;
-}
 
 // Bytes of `text` once gRPC has percent-encoded it for the grpc-message header.
 size_t EncodedBytes(absl::string_view text) {
@@ -82,7 +65,7 @@ std::string WireText(absl::string_view text, size_t limit) {
   std::string valid;
   valid.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
-    const size_t length = text[at] == '\0' ? 0 : SequenceLength(text, at);
+    const size_t length = text[at] == '\0' ? 0 : Utf8SequenceLength(text, at);
     if (length == 0) {
       valid.push_back('?');
       ++at;

@@ -91,6 +91,23 @@ def test_a_file_that_is_wrong_or_wants_more_than_lowering_is_refused_at_its_line
 
 
 @pytest.mark.parametrize("language", list(HEADS))
+def test_a_row_of_any_alphabet_is_shown_as_it_is_with_the_caret_under_its_place(
+    cli: CommandLine, language: str
+) -> None:
+    statement = "X = 'größer 行列'; Y = = 1"
+    path = kernel_file(cli, language, statement)
+    said = cli("run", f"{path}:k", *RUN, code=3).stderr
+    assert f"    3 | {statement}\n      | {' ' * statement.rindex('=')}^\n" in said, said
+    lowered = kernel_file(cli, language, "X = 1")
+    row = "größe行 = 2; fehlt(größe行)  # größer \u2265 0"
+    lowered.write_text(lowered.read_text().replace(f"{HEADS[language][2]}.store(p, X)", row))
+    said = cli("run", f"{lowered}:k", *RUN, code=3).stderr
+    assert f"    6 |     {row}\n      | {' ' * (4 + row.index('fehlt'))}^\n" in said, said
+    message = cli.error("run", f"{lowered}:k", *RUN, code=3)["message"]
+    assert row in message, message
+
+
+@pytest.mark.parametrize("language", list(HEADS))
 def test_a_file_that_loops_for_ever_is_cut_at_the_deadline(cli: CommandLine, language: str) -> None:
     path = kernel_file(cli, language, "for X in iter(int, 1): pass")
     limit = ["--compile-deadline", "1s"]

@@ -482,6 +482,40 @@ def test_a_syntax_error_names_file_line_and_column(
 
 
 @pytest.mark.parametrize("level", ["python", "gluon"])
+def test_a_row_of_any_alphabet_is_shown_as_it_is_with_a_caret_under_its_place(
+    sessions: dict[str, trun.Session], level: str
+) -> None:
+    session = sessions["emulator"]
+    statement = 'X = "größer \u2265 行列 \U0001f600"; Y = = 1'
+    with pytest.raises(trun.InvalidIrError) as caught:
+        session.load(text_bundle(statement, level), level=level)
+    lines = str(caught.value).splitlines()
+    at = lines.index(statement)
+    assert lines[at + 1] == " " * statement.rindex("=") + "^", "under the character"
+    assert caught.value.column == len(statement[: statement.rindex("=")].encode()) + 1, "a number of bytes"
+
+    def refused(row: str) -> list[str]:
+        bundle = json.loads(text_bundle("X = 1", level))
+        text = bundle["text"]
+        text["source"] = text["source"][: text["source"].rindex("    ")] + f"    {row}\n"
+        with pytest.raises(trun.InvalidIrError) as caught:
+            session.load(json.dumps(bundle).encode(), level=level)
+        assert caught.value.line == 6 and caught.value.details["file"] == "/home/user/kernel.py"
+        return str(caught.value).splitlines()
+
+    row = "größe行 = 2; fehlt(größe行)  # größer \u2265 0"
+    lines = refused(row)
+    at = lines.index(f"    {row}")
+    assert lines[at + 1] == " " * (4 + row.index("fehlt")) + "^", lines
+    language = "tl" if level == "python" else "gl"
+    # Half a surrogate pair is no character, and no UTF-8 has it.
+    assert any(
+        "行列 ? \u2265 0" in line for line in refused(f"{language}.static_assert(1 > 2, '行列 \\ud800 \u2265 0')")
+    )
+    assert loads(session, level)
+
+
+@pytest.mark.parametrize("level", ["python", "gluon"])
 def test_random_bytes_as_source_are_refused(sessions: dict[str, trun.Session], level: str) -> None:
     generator = random.Random(level)
     session = sessions["emulator"]

@@ -27,7 +27,7 @@ from typing import Any
 
 import trun_confinement
 from trun_source import Source
-from trun_worker.channel import CHANNEL, MAX_BODY, MAX_HEADER, PROTOCOL, Channel, Log
+from trun_worker.channel import CHANNEL, MAX_BODY, MAX_HEADER, PROTOCOL, Channel, Log, frame_text
 from trun_worker.compilation import plain_value
 from trun_worker.diagnostics import first_diagnostic, place
 from trun_worker.errors import CompileError
@@ -286,7 +286,14 @@ def raised_at(error: BaseException, bundle: dict[str, Any]) -> tuple[str, int | 
     if error.filename not in files:
         return "", None, None, ""
     row = (error.text or "").rstrip("\n")
-    return error.filename, error.lineno, max(error.offset, 1) if error.offset is not None else None, row
+    # A SyntaxError counts characters; a column is one of bytes, as an AST's and MLIR's are.
+    column = len(row[: max(error.offset, 1) - 1].encode("utf-8", "replace")) + 1 if error.offset is not None else None
+    return error.filename, error.lineno, column, row
+
+
+def caret(row: str, offset: int) -> str:
+    """A line that points at the character that begins ``offset`` bytes into the row."""
+    return " " * len(row.encode("utf-8", "replace")[:offset].decode("utf-8", "replace")) + "^"
 
 
 def explain(error: BaseException, source: Source, bundle: dict[str, Any], log: Log) -> CompileError:
@@ -314,13 +321,13 @@ def explain(error: BaseException, source: Source, bundle: dict[str, Any], log: L
     if places:
         file, line, column, text, node = places[-1]
         row = (text.splitlines() + [""] * node.lineno)[node.lineno - 1]
-        shown = [f"{place(file, line, column)}: {message}", row, " " * node.col_offset + "^"]
+        shown = [f"{place(file, line, column)}: {message}", row, caret(row, node.col_offset)]
         shown += [f"called from {place(f, n, c)}" for f, n, c, _, _ in reversed(places[:-1])]
     else:
         file, line, column, row = raised_at(innermost, bundle)
         shown = [f"{place(file, line, column)}: {message}" if file else message]
         if column is not None:
-            shown += [row, " " * (column - 1) + "^"]
+            shown += [row, caret(row, column - 1)]
     diagnostic, _, _, where = first_diagnostic(log.text(), "")
     if diagnostic:
         shown.append(f"{where}: {diagnostic}" if where else diagnostic)
@@ -390,7 +397,7 @@ class Zygote:
         code = 1
         try:
             header, body = self._handle(log)
-            text = json.dumps(header, separators=(",", ":")).encode("utf-8", "replace")
+            text = frame_text(header)
             whole = struct.pack("<II", len(text), len(body)) + text + body
             view = memoryview(whole)
             while view:

@@ -42,7 +42,7 @@ def stage(level: str = "ttgir", **changes: Any) -> dict[str, Any]:
 
 
 def die(message: str) -> None:
-    os.write(2, message.encode())
+    os.write(2, message.encode("latin-1"))
     os.abort()
 
 

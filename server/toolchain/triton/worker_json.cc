@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/utf8.h"
+
 namespace trun {
 namespace {
 
@@ -63,9 +65,21 @@ int64_t JsonInteger(const nlohmann::json& object, const char* key, int64_t fallb
 }
 
 std::string PrintableText(absl::string_view text) {
-  std::string out(text);
-  std::replace_if(
-      out.begin(), out.end(), [](char c) { return (c < ' ' && c != '\n' && c != '\t') || c > '~'; }, '?');
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = Utf8SequenceLength(text, at);
+    const auto first = static_cast<unsigned char>(text[at]);
+    const bool control =
+        length == 1 ? (first < 0x20 && first != '\n' && first != '\t') || first == 0x7F
+                    : length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+    if (length == 0 || control) {
+      out.push_back('?');
+    } else {
+      out.append(text.data() + at, length);
+    }
+    at += std::max<size_t>(length, 1);
+  }
   return out;
 }
 

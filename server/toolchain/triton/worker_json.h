@@ -23,7 +23,8 @@ std::string CanonicalJson(const nlohmann::json& value);
 std::string JsonString(const nlohmann::json& object, const char* key);
 int64_t JsonInteger(const nlohmann::json& object, const char* key, int64_t fallback);
 
-// The text with every byte that is not printable ASCII, newline or tab as '?': fit for a status message.
+// The text with every byte that is not of valid UTF-8, and every control character but newline and tab
+// (U+0080 to U+009F among them), as '?': fit for a status message.
 std::string PrintableText(absl::string_view text);
 
 }  // namespace trun

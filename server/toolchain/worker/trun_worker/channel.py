@@ -16,6 +16,11 @@ MAX_BODY = 256 << 20
 LOG_BYTES = 1 << 20
 
 
+def frame_text(header: dict[str, Any]) -> bytes:
+    """A header as UTF-8, whatever a message quotes: half a surrogate pair, which is no character, becomes "?"."""
+    return json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
 class Channel:
     """Frames: header length and body length (u32, little endian), the header (JSON), the body."""
 
@@ -24,7 +29,7 @@ class Channel:
         self._socket = socket.socket(fileno=descriptor)
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
-        text = json.dumps(header, separators=(",", ":")).encode("utf-8", "replace")
+        text = frame_text(header)
         frame = struct.pack("<II", len(text), len(body)) + text
         # In one piece: the parent, once woken, finds all of it.
         sent = self._socket.sendmsg([frame, body])
