@@ -47,6 +47,40 @@ absl::Status CheckSizes(const v1::CompileRequest& wire) {
   return absl::OkStatus();
 }
 
+// Whether a file of `level`, which may be unknown, can be what `pass` left behind, and a compile from there
+// to `last_level` does anything. A file after a pass of a stage is of the stage's own level or of the one
+// before; a bare name is looked up by the toolchain.
+absl::Status CheckResumePoint(absl::string_view pass, Level level, Level last_level) {
+  if (pass.empty()) return absl::OkStatus();
+  const absl::string_view stage = pass.substr(0, pass.find('/') == pass.npos ? 0 : pass.find('/'));
+  const bool known = level != Level::kUnspecified;
+  const bool module = level == Level::kTtir || level == Level::kTtgir;
+  bool fits = !known || module;
+  Level first = Level::kTtgir;  // the first level that a compile from there makes
+  if (stage == "ttir") fits = !known || level == Level::kTtir;
+  if (stage == "llir") {
+    fits = !known || level == Level::kTtgir || level == Level::kLlir;
+    first = Level::kLlir;
+  }
+  const ErrorDetails details = {{"argument", "resume_after_pass"}};
+  if (!fits) {
+    return InvalidArgument(
+        Reason::kArgument,
+        absl::StrCat("a file of level ", LevelName(level), " cannot be what the pass ", pass,
+                     " left behind: correct the level (--level, or the extension of the file's name) or the "
+                     "pass (--from-pass)"),
+        details);
+  }
+  if (last_level < first) {
+    return InvalidArgument(
+        Reason::kArgument,
+        absl::StrCat("after the pass ", pass, " the first level that is made is ", LevelName(first), ", and ",
+                     LevelName(last_level), " was asked for: ask for a later one (--to)"),
+        details);
+  }
+  return absl::OkStatus();
+}
+
 // The build as the session's device wants it: with the bytes of the level that it loads, where the build has
 // that level but holds a later one.
 absl::StatusOr<std::shared_ptr<const KernelBuild>> WithDeviceLevel(CompilePipeline& pipeline,
@@ -176,6 +210,7 @@ absl::StatusOr<CompileRequest> CompileService::Decode(v1::CompileRequest& wire, 
       return InvalidArgument(Reason::kInvalidIr, "the request holds no file");
   }
   request.file_name = std::move(*wire.mutable_file_name());
+  const Level given = request.level;
   // After a pass a file may look like no level, or like the wrong one: the pass says where it is.
   if (request.level == Level::kUnspecified && !wire.resume_after_pass().empty()) request.level = Level::kTtir;
   if (request.level == Level::kUnspecified) {
@@ -190,6 +225,7 @@ absl::StatusOr<CompileRequest> CompileService::Decode(v1::CompileRequest& wire, 
     }
     request.last_level = IsAmd(request.target) ? Level::kHsaco : device.module_level;
   }
+  TRUN_RETURN_IF_ERROR(CheckResumePoint(wire.resume_after_pass(), given, request.last_level));
   request.metadata_json = std::move(*wire.mutable_metadata_json());
   request.toolchain = std::move(*wire.mutable_toolchain());
   request.kernel_name = std::move(*wire.mutable_kernel_name());

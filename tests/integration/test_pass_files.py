@@ -43,6 +43,34 @@ def test_a_file_that_is_damaged_or_of_another_level_is_refused_after_a_pass(cli:
     assert error["reason"] == "INVALID_IR" and "num-warps" in error["message"], error
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--level", "ptx", "--from-pass", "ttgir/coalesce"],
+        ["--level", "ptx", "--from-pass", "coalesce"],
+        ["--level", "llir", "--from-pass", "ttgir/coalesce"],
+        ["--level", "ttgir", "--from-pass", "ttir/inliner"],
+        ["--level", "ttir", "--from-pass", "llir/nothing"],
+    ],
+    ids=" ".join,
+)
+def test_a_level_at_which_no_pass_could_have_left_the_file_is_refused_and_not_passed_over(
+    cli: CommandLine, words: list[str]
+) -> None:
+    for command in (["compile", FILE], ["run", FILE, "-g", "1"]):
+        error = cli.error(*command, *words, code=3)
+        assert (error["code"], error["reason"]) == ("INVALID_ARGUMENT", "ARGUMENT"), error
+        assert f"a file of level {words[1]} cannot be what the pass {words[3]} left behind" in error["message"]
+        assert "correct the level (--level, or the extension of the file's name) or the pass" in error["message"]
+
+
+@pytest.mark.parametrize(("name", "to"), [("ttir/inliner", "ttir"), ("ttgir/coalesce", "ttir"), ("llir/x", "ttgir")])
+def test_a_compile_after_a_pass_to_a_level_that_is_behind_it_is_refused(cli: CommandLine, name: str, to: str) -> None:
+    error = cli.error("compile", FILE, "--level", to, "--from-pass", name, "--to", to, code=3)
+    assert (error["code"], error["reason"]) == ("INVALID_ARGUMENT", "ARGUMENT"), error
+    assert f"and {to} was asked for: ask for a later one (--to)" in error["message"]
+
+
 # What is right.
 
 

@@ -141,3 +141,5 @@ def test_passes_of_a_kernel_are_listed_and_a_compile_goes_on_after_one(live: tru
         live.load(one.ir.encode(), level="ttgir", after_pass="ttgir/nothing", **given)
     with pytest.raises(trun.InvalidIrError):
         live.load(one.ir.encode()[:200], level="ttgir", after_pass=one.name, **given)
+    with pytest.raises(trun.ArgumentError, match="a file of level ptx cannot be what the pass ttgir/coalesce left"):
+        live.load(one.ir.encode(), level="ptx", after_pass=one.name, **given)
