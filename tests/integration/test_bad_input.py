@@ -391,6 +391,20 @@ def test_a_store_one_element_past_the_allocation_is_found(session: Session) -> N
     assert np.frombuffer(session.read(out.tensor), dtype=np.int32)[:32].tolist() == list(range(32))
 
 
+@pytest.mark.parametrize(("name", "told"), [("größe 行.py".encode(), "größe 行.py"), (b"gr\xf6\xdfe.py", "gr??e.py")])
+def test_text_out_of_a_file_arrives_as_utf8_with_what_is_none_replaced(
+    session: Session, name: bytes, told: str
+) -> None:
+    text = kernels.STORE_BLOCKS.encode().replace(b"store.py", name)
+    kernel = session.compile(text, "ptx", metadata_json=kernels.metadata("store_blocks")).kernel
+    with expect(CODE.OUT_OF_RANGE, "ILLEGAL_ADDRESS", f"{told}:7") as caught:
+        session.launch(kernel, (3,), session.allocate("int32", 96), 1)
+    assert caught.error.fault is not None and caught.error.fault.source_file.endswith(told)
+    broken = kernels.STORE.encode().replace(b"mul.wide", b'"' + name + b'" mul.wide')
+    with expect(CODE.INVALID_ARGUMENT, "INVALID_IR"):
+        session.compile(broken, "ptx", metadata_json=kernels.metadata("store"))
+
+
 def test_a_store_past_the_allocation_names_the_program_that_did_it_and_the_line_of_the_source(session: Session) -> None:
     given = kernels.metadata("store_blocks")
     kernel = session.compile(kernels.STORE_BLOCKS, "ptx", metadata_json=given).kernel

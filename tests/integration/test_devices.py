@@ -41,6 +41,34 @@ def devices(daemon: Daemon) -> dict[str, device_pb2.DeviceInfo]:
     return {device.device: device for device in listed.devices}
 
 
+# An executor of protocol version 4, as far as anybody hears of it: it answers the first frame with that number.
+OLDER_EXECUTOR = """#!/usr/bin/python3
+import socket, struct
+trund = socket.socket(fileno=3)
+(size,) = struct.unpack("<I", trund.recv(4, socket.MSG_WAITALL))
+request = trund.recv(size, socket.MSG_WAITALL)
+assert request[0] == 0x08 and request[1] < 0x80, request
+hello = b"\\x08\\x04"
+reply = request[:2] + b"\\x1a" + bytes([len(hello)]) + hello
+trund.sendall(struct.pack("<I", len(reply)) + reply)
+trund.recv(1)
+"""
+
+
+def test_an_executor_of_another_release_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    older = tmp_path / "trun-executor"
+    older.write_text(OLDER_EXECUTOR)
+    older.chmod(0o755)
+    daemon = Daemon(tmp_path, BUILD, TOOLCHAINS, "--executor", str(older))
+    daemon.start()
+    with pytest.raises(CallError) as caught:
+        daemon.open_session()
+    assert caught.value.code == grpc.StatusCode.UNAVAILABLE, str(caught.value)
+    assert "speaks version 4, not" in caught.value.message and "--executor" in caught.value.message
+    assert "speaks version 4, not" in devices(daemon)["emulator:0"].unusable_reason
+    assert daemon.stop() == 0
+
+
 @pytest.fixture(scope="module")
 def gpu_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon = Daemon(

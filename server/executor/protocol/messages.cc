@@ -73,7 +73,8 @@ void EncodeDeviceInfo(const device::DeviceInfo& info, internal::v1::HelloReply* 
 absl::StatusOr<device::DeviceInfo> DecodeDeviceInfo(const internal::v1::HelloReply& in) {
   if (in.protocol_version() != kExecutorProtocolVersion) {
     return ProtocolError(absl::StrCat("the executor speaks version ", in.protocol_version(), ", not ",
-                                      kExecutorProtocolVersion, ": is it of another release?"));
+                                      kExecutorProtocolVersion,
+                                      ": it is of another release; --executor names the one of this trund"));
   }
   device::DeviceInfo info;
   info.name = in.device_name();

@@ -14,7 +14,9 @@
 
 namespace trun {
 
-constexpr uint32_t kExecutorProtocolVersion = 4;
+// Whatever changes executor.proto changes it: an executor of another release would pass over a field that it
+// does not know. A test holds both together.
+constexpr uint32_t kExecutorProtocolVersion = 5;
 
 absl::Status ProtocolError(absl::string_view what);
 

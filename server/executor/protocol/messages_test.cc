@@ -1,7 +1,10 @@
 #include "server/executor/protocol/messages.h"
 
+#include <gmock/gmock.h>
+#include <google/protobuf/descriptor.pb.h>
 #include <gtest/gtest.h>
 
+#include "common/base/digest.h"
 #include "common/base/status.h"
 
 namespace trun {
@@ -28,6 +31,41 @@ TEST(MessagesTest, AStatusComesBackWithReasonAndDetails) {
   EXPECT_EQ(GetDetails(back).at("line"), "3");
 }
 
+TEST(MessagesTest, TextOfAFileThatIsNotUtf8Arrives) {
+  const std::string odd =
+      "gr\xf6\xdf"
+      "e \xed\xa0\x80";
+  device::FaultReport fault;
+  fault.source_file = fault.instruction = fault.message = odd;
+  fault.other.role = "earlier write";
+  fault.other.source_file = odd;
+  internal::v1::ExecutorReply reply, read;
+  EncodeStatus(InvalidArgument(Reason::kInvalidIr, odd, {{"instruction", odd}}), reply.mutable_status());
+  reply.mutable_launch()->set_printed(odd);
+  reply.mutable_launch()->set_trace(odd);
+  EncodeFault(fault, reply.mutable_launch()->mutable_fault());
+  ASSERT_TRUE(read.ParseFromString(reply.SerializeAsString()));
+  absl::Status back;
+  ASSERT_TRUE(DecodeStatus(read.status(), &back).ok());
+  EXPECT_EQ(back.message(), odd);
+  EXPECT_EQ(GetDetails(back).at("instruction"), odd);
+  EXPECT_EQ(read.launch().printed(), odd);
+  EXPECT_EQ(DecodeFault(read.launch().fault())->other.source_file, odd);
+  device::KernelAttributes attributes;
+  attributes.name = odd;
+  internal::v1::ExecutorReply loaded;
+  EncodeKernelAttributes(attributes, loaded.mutable_load_kernel());
+  ASSERT_TRUE(read.ParseFromString(loaded.SerializeAsString()));
+}
+
+TEST(MessagesTest, TheProtocolDoesNotChangeWithoutItsVersion) {
+  google::protobuf::FileDescriptorProto shape;
+  internal::v1::ExecutorRequest::descriptor()->file()->CopyTo(&shape);
+  // A version that was released once says what this says of it: a change here goes with a new version.
+  EXPECT_EQ(kExecutorProtocolVersion, 5u);
+  EXPECT_EQ(Digest::Of(shape.SerializeAsString()).ToHex().substr(0, 16), "dff5fbb17e6f9316");
+}
+
 TEST(MessagesTest, ParametersThatOverlapOrLieOutsideAreAProtocolError) {
   device::KernelAttributes attributes;
   attributes.parameters = {{0, 8, 8}, {4, 8, 8}};
@@ -52,8 +90,12 @@ TEST(MessagesTest, ADeviceOfAnotherProtocolVersionOrTargetIsRefused) {
   wire.set_target("rubbish");
   EXPECT_EQ(GetReason(DecodeDeviceInfo(wire).status()), Reason::kProtocol);
   wire.set_target("cuda:80:32");
-  wire.set_protocol_version(kExecutorProtocolVersion + 1);
-  EXPECT_EQ(GetReason(DecodeDeviceInfo(wire).status()), Reason::kProtocol);
+  for (const uint32_t other : {kExecutorProtocolVersion + 1, kExecutorProtocolVersion - 1}) {
+    wire.set_protocol_version(other);
+    const absl::Status refused = DecodeDeviceInfo(wire).status();
+    EXPECT_EQ(GetReason(refused), Reason::kProtocol);
+    EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("another release; --executor names"));
+  }
 }
 
 TEST(MessagesTest, AFaultComesBackAsItWasAndWithoutItsTriplesIsRefused) {

@@ -131,7 +131,8 @@ absl::Status ExecutorLoop::HandleHello(uint64_t id, const internal::v1::HelloReq
   if (hello.protocol_version() != kExecutorProtocolVersion) {
     Reply(id, FailedPrecondition(Reason::kProtocol,
                                  absl::StrCat("this executor speaks version ", kExecutorProtocolVersion,
-                                              ", not ", hello.protocol_version())));
+                                              " of the protocol, not ", hello.protocol_version(),
+                                              ": it is of another release than trund")));
     shutdown_ = true;
     return absl::OkStatus();
   }

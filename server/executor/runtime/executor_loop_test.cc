@@ -2,6 +2,7 @@
 // suite's.
 #include "server/executor/runtime/executor_loop.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -134,8 +135,10 @@ TEST_F(ExecutorLoopTest, ASecondSessionEndsItButASpareMayBeTakenOnce) {
 TEST_F(ExecutorLoopTest, AnUnknownDeviceOrVersionIsSaidSo) {
   EXPECT_EQ(Hello("cuda:7").status().code(), static_cast<int>(absl::StatusCode::kNotFound));
   ExecutorRequest request;
-  request.mutable_hello()->set_protocol_version(99);
-  EXPECT_EQ(Call(request).status().reason(), "PROTOCOL");
+  request.mutable_hello()->set_protocol_version(kExecutorProtocolVersion + 1);
+  const internal::v1::Status refused = Call(request).status();
+  EXPECT_EQ(refused.reason(), "PROTOCOL");
+  EXPECT_THAT(refused.message(), testing::HasSubstr("of another release than trund"));
 }
 
 TEST_F(ExecutorLoopTest, AnUnsealedArenaIsRefused) {
