@@ -243,8 +243,10 @@ absl::Status Server::Listen() {
         }
         if (connections_->Add(connection.get(), peer).ok()) endpoint_->Serve(std::move(connection));
       }));
-  LogInfo(
-      absl::StrCat("serving; cache ", options_.cache_dir, ", ", toolchains_->List().size(), " toolchains"));
+  LogInfo(absl::StrCat("serving; cache ", options_.cache_dir));
+  // Looked at beside: a session, a launch, a kernel in PTX need none. What does waits.
+  TRUN_RETURN_IF_ERROR(
+      workers_->Submit([this] { LogInfo(absl::StrCat(toolchains_->List().size(), " toolchains found")); }));
   if (options_.ready_fd >= 0) {
     UniqueFd ready(options_.ready_fd);
     if (write(ready.get(), "R", 1) != 1) LogWarning("nobody reads the ready descriptor");

@@ -110,7 +110,9 @@ absl::StatusOr<std::string> DigestOf(const fs::path& package, const fs::path& re
     }
     struct stat state{};
     if (path.extension() == ".pyc" || stat(path.c_str(), &state) != 0 || !S_ISREG(state.st_mode)) continue;
-    const std::string name = fs::relative(path, package.parent_path()).string();
+    // As RECORD has it. fs::relative would ask the system about each part of both paths: most of a daemon's
+    // start.
+    const std::string name = path.lexically_relative(package.parent_path()).string();
     const auto entry = recorded.find(name);
     const bool trusted = has_record && entry != recorded.end() &&
                          entry->second.size == static_cast<uint64_t>(state.st_size) &&

@@ -110,8 +110,12 @@ absl::Status Unknown(absl::string_view name) {
 absl::StatusOr<std::unique_ptr<TritonRegistry>> TritonRegistry::Create(TritonRegistryOptions options) {
   std::unique_ptr<TritonRegistry> registry(new TritonRegistry(std::move(options)));
   TRUN_RETURN_IF_ERROR(registry->Prepare());
-  registry->Scan();
+  registry->scan_ = std::thread([scanned = registry.get()] { scanned->Scan(); });
   return registry;
+}
+
+TritonRegistry::~TritonRegistry() {
+  if (scan_.joinable()) scan_.join();
 }
 
 absl::Status TritonRegistry::Prepare() {
@@ -155,6 +159,12 @@ void TritonRegistry::Scan() {
   }
   MutexLock lock(&mu_);
   toolchains_ = std::move(found);
+  scanned_ = true;
+  scanned_changed_.SignalAll();
+}
+
+void TritonRegistry::AwaitScan() {
+  while (!scanned_) scanned_changed_.Wait(&mu_);
 }
 
 std::shared_ptr<TritonToolchain> TritonRegistry::Load(const std::string& name, const std::string& path,
@@ -208,6 +218,7 @@ std::shared_ptr<TritonToolchain> TritonRegistry::Load(const std::string& name, c
 
 absl::StatusOr<std::shared_ptr<Toolchain>> TritonRegistry::Find(absl::string_view name) {
   MutexLock lock(&mu_);
+  AwaitScan();
   const auto it = toolchains_.find(std::string(name));
   if (it == toolchains_.end()) return Unknown(name);
   return std::shared_ptr<Toolchain>(it->second);
@@ -217,6 +228,7 @@ std::vector<std::shared_ptr<Toolchain>> TritonRegistry::List() {
   std::vector<std::pair<std::vector<int>, std::shared_ptr<Toolchain>>> sorted;
   {
     MutexLock lock(&mu_);
+    AwaitScan();
     for (const auto& [name, toolchain] : toolchains_) {
       sorted.emplace_back(VersionKey(toolchain->info().version), toolchain);
     }
@@ -231,6 +243,7 @@ std::vector<std::shared_ptr<Toolchain>> TritonRegistry::List() {
 
 absl::Status TritonRegistry::Reserve(const std::string& name) {
   MutexLock lock(&mu_);
+  AwaitScan();
   if (toolchains_.count(name) != 0 || !reserved_.insert(name).second) return Taken(name);
   return absl::OkStatus();
 }
@@ -295,6 +308,7 @@ absl::Status TritonRegistry::Remove(absl::string_view name) {
   std::shared_ptr<TritonToolchain> removed;  // its last reference may end its workers: not under the lock
   {
     MutexLock lock(&mu_);
+    AwaitScan();
     const auto it = toolchains_.find(std::string(name));
     if (it == toolchains_.end()) return Unknown(name);
     const ToolchainInfo info = it->second->info();

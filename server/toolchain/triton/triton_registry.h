@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/base/mutex.h"
@@ -29,12 +30,16 @@ struct TritonRegistryOptions {
   std::function<absl::StatusOr<std::shared_ptr<SourceFrontend>>(const std::string& python)> make_frontend;
 };
 
-// Thread-safe. Creating it looks at files and starts no Python (a ptxas --version where a toolchain is new or
-// changed).
+// Thread-safe. It looks at files and starts no Python (a ptxas --version where a toolchain is new or
+// changed): thousands of files for each toolchain, so a thread of its own does it. Every method waits for
+// that one.
 class TritonRegistry final : public ToolchainRegistry {
  public:
-  // FromErrno's statuses where a folder cannot be made. A toolchain that is broken is listed as broken.
+  // Returns before the toolchains have been looked at. FromErrno's statuses where a folder cannot be made. A
+  // toolchain that is broken is listed as broken.
   static absl::StatusOr<std::unique_ptr<TritonRegistry>> Create(TritonRegistryOptions options);
+  // Waits for the look.
+  ~TritonRegistry() override;
 
   absl::StatusOr<std::shared_ptr<Toolchain>> Find(absl::string_view name) override;
   std::vector<std::shared_ptr<Toolchain>> List() override;
@@ -52,6 +57,7 @@ class TritonRegistry final : public ToolchainRegistry {
   // Looks at the environment, writes its manifest where it is new or changed. Broken ones too, never null.
   std::shared_ptr<TritonToolchain> Load(const std::string& name, const std::string& path, bool adopted,
                                         const ToolchainManifest* known);
+  void AwaitScan() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // ALREADY_EXISTS where the name is taken; else it is reserved until Release.
   absl::Status Reserve(const std::string& name);
   void Release(const std::string& name);
@@ -62,8 +68,11 @@ class TritonRegistry final : public ToolchainRegistry {
   std::string worker_digest_;
 
   Mutex mu_;
+  CondVar scanned_changed_;
+  bool scanned_ ABSL_GUARDED_BY(mu_) = false;
   std::map<std::string, std::shared_ptr<TritonToolchain>> toolchains_ ABSL_GUARDED_BY(mu_);
   std::set<std::string> reserved_ ABSL_GUARDED_BY(mu_);  // being installed or adopted
+  std::thread scan_;
 };
 
 }  // namespace trun

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <sstream>
 
 #include "absl/strings/escaping.h"
@@ -65,7 +67,9 @@ class TritonRegistryTest : public ::testing::Test {
   std::unique_ptr<TritonRegistry> Open() {
     auto registry = TritonRegistry::Create(options_);
     EXPECT_TRUE(registry.ok()) << registry.status();
-    return registry.ok() ? *std::move(registry) : nullptr;
+    if (!registry.ok()) return nullptr;
+    (*registry)->List();  // the look at the folders is over
+    return *std::move(registry);
   }
   std::string IdOf(const std::string& name) {
     auto found = Open()->Find(name);
@@ -83,6 +87,31 @@ TEST_F(TritonRegistryTest, AnUnknownNameIsNotFoundAndSaysHowToInstall) {
   EXPECT_EQ(GetDetails(status)["toolchain"], "3.6.0");
   EXPECT_THAT(std::string(status.message()), HasSubstr("trun-client toolchains install 3.6.0"));
   EXPECT_EQ(GetReason(Open()->Remove("3.6.0")), Reason::kToolchainNotFound);
+}
+
+TEST_F(TritonRegistryTest, AnEnvironmentThatTakesLongToLookAtHoldsNobodyButWhoAsksForToolchains) {
+  MakeEnvironment(root_ / "toolchains/3.9.0", "3.9.0");
+  std::promise<void> go_on, asks;
+  options_.make_frontend = [go = go_on.get_future().share()](
+                               const std::string&) -> absl::StatusOr<std::shared_ptr<SourceFrontend>> {
+    go.wait();
+    return std::shared_ptr<SourceFrontend>();
+  };
+  auto registry = std::async(std::launch::async, [&] { return TritonRegistry::Create(options_); });
+  const bool returned = registry.wait_for(std::chrono::seconds(60)) == std::future_status::ready;
+  if (!returned) go_on.set_value();
+  ASSERT_TRUE(returned) << "Create waits for the look";
+  auto made = registry.get();
+  ASSERT_TRUE(made.ok()) << made.status();
+  auto listed = std::async(std::launch::async, [&] {
+    asks.set_value();
+    return (*made)->List().size();
+  });
+  asks.get_future().wait();
+  EXPECT_EQ(listed.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  go_on.set_value();
+  EXPECT_EQ(listed.get(), 1u) << "a list is whole, or waits";
+  EXPECT_TRUE((*made)->Find("3.9.0").ok());
 }
 
 TEST_F(TritonRegistryTest, EnvironmentsInTheFolderAreFoundNewestFirst) {
