@@ -214,6 +214,20 @@ AssertionResult ADamagedBlobIsAMissThatHeals(KernelCacheUnderTest& subject) {
   return AssertionSuccess();
 }
 
+AssertionResult ADamagedCubinIsAMissThatHeals(KernelCacheUnderTest& subject) {
+  KernelCache& cache = subject.cache();
+  CacheEntry entry = TestEntry(1);
+  entry.artifacts[Level::kCubin] = std::string(5000, 'c');
+  REQUIRE(cache.Put(TestKey(1), entry, absl::InfiniteDuration()).ok());
+  subject.CorruptBlob(TestKey(1), Level::kCubin);
+  REQUIRE(SaysNotFound(cache.Get(TestKey(1), {Level::kCubin}).status()));
+  REQUIRE(cache.Statistics().healed == 1);
+  REQUIRE(cache.Put(TestKey(1), entry, absl::InfiniteDuration()).ok());
+  const auto again = cache.Get(TestKey(1), {Level::kCubin});
+  REQUIRE(again.ok() && (*again)->artifacts.at(Level::kCubin) == entry.artifacts.at(Level::kCubin));
+  return AssertionSuccess();
+}
+
 AssertionResult OnlyWhatIsReturnedIsChecked(KernelCacheUnderTest& subject) {
   KernelCache& cache = subject.cache();
   REQUIRE(cache.Put(TestKey(1), TestEntry(1)).ok());
@@ -341,6 +355,7 @@ const std::vector<KernelCacheCase>& KernelCacheCases() {
       CASE(APinnedEntryIsRemovedByForceOnly),
       CASE(ARemovedEntryIsAMiss),
       CASE(ADamagedBlobIsAMissThatHeals),
+      CASE(ADamagedCubinIsAMissThatHeals),
       CASE(OnlyWhatIsReturnedIsChecked),
       CASE(ADamagedBlobIsDataLossToReaders),
       CASE(ASharedDamagedBlobHealsForAll),

@@ -1,10 +1,15 @@
 // The conformance suite over every executor there is.
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <map>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "server/device/emulator/emulator_device.h"
 #include "server/device/fake_device.h"
+#include "server/device/shared_memory.h"
+#include "server/executor/control/canary/canary.h"
 #include "server/executor/control/executor_control_conformance.h"
 #include "server/executor/control/fake_executor.h"
 #include "server/executor/control/in_process_executor.h"
@@ -157,6 +162,89 @@ std::vector<ExecutorControlSubject> Subjects() {
           "SubprocessEmulator",
           [] { return MakeSubprocess(EmulatorExecutorCommand(Binary("trun-executor"), 0, 80, 2, 0)); }),
   };
+}
+
+// Thread i stores to its first parameter what words i and 32 + i of its scratch memory hold, and behind that
+// i.
+constexpr char kScratchPtx[] = R"(.version 7.0
+.target sm_80
+.address_size 64
+.visible .entry scratch(
+  .param .u64 out,
+  .param .u64 scratch
+)
+.reqntid 32, 1, 1
+{
+  .reg .b32 %r<5>;
+  .reg .b64 %rd<5>;
+  ld.param.u64 %rd1, [out];
+  ld.param.u64 %rd2, [scratch];
+  mov.u32 %r1, %tid.x;
+  mul.wide.u32 %rd3, %r1, 4;
+  add.s64 %rd4, %rd2, %rd3;
+  ld.global.u32 %r2, [%rd4];
+  ld.global.u32 %r3, [%rd4+128];
+  or.b32 %r2, %r2, %r3;
+  add.s64 %rd4, %rd1, %rd3;
+  st.global.b32 [%rd4], %r2;
+  st.global.b32 [%rd4+128], %r1;
+  ret;
+}
+)";
+
+// What a process holds that is memory, and its descriptors.
+std::multiset<std::string> Held(int64_t pid) {
+  std::multiset<std::string> held;
+  for (const auto& entry : std::filesystem::directory_iterator(absl::StrCat("/proc/", pid, "/fd"))) {
+    std::error_code gone;
+    held.insert(std::filesystem::read_symlink(entry.path(), gone).string());
+  }
+  std::ifstream maps(absl::StrCat("/proc/", pid, "/maps"));
+  for (std::string line; std::getline(maps, line);) {
+    if (const size_t at = line.find("/memfd:"); at != std::string::npos) held.insert(line.substr(at));
+  }
+  return held;
+}
+
+TEST(CanaryTest, LeavesASpareWithOneScratchMemoryHoweverOftenItRunsAndNothingThatASessionSees) {
+  auto factory = MakeSubprocess(EmulatorExecutorCommand(Binary("trun-executor"), 0, 80, 2, 0));
+  auto spare = factory->Create("emulator:0", "");
+  ASSERT_TRUE(spare.ok()) << spare.status();
+  const std::multiset<std::string> before = Held((*spare)->pid());
+  ASSERT_TRUE(RunCanary(spare->get(), absl::Seconds(60)).ok());
+  const std::multiset<std::string> once = Held((*spare)->pid());
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(RunCanary(spare->get(), absl::Seconds(60)).ok());
+  EXPECT_EQ(Held((*spare)->pid()), once);
+  EXPECT_EQ(once.size(), before.size() + 3) << "a memory file, mapped for the kernel and for clearing it";
+  EXPECT_EQ(once.count("/memfd:trun-arena (deleted)"), 3u);
+
+  auto* const socket = dynamic_cast<SocketExecutor*>(spare->get());
+  ASSERT_NE(socket, nullptr);
+  ASSERT_TRUE(socket->Hello("emulator:0", "s-1").ok()) << "a session takes it";
+  constexpr uint64_t kBytes = 2 << 20;
+  const UniqueFd memory = *device::CreateSealedMemory(kBytes);
+  const device::MappedMemory mapping = *device::MappedMemory::Map(memory, kBytes);
+  std::memset(mapping.data(), 0xff, 256);
+  ASSERT_TRUE(socket->MapArena(1, memory, kBytes, device::kFakeAddresses).ok());
+  ASSERT_TRUE(socket->AddAllocation(7, device::kFakeAddresses, 256).ok());
+  ASSERT_TRUE(socket->LoadKernel(1, kScratchPtx, "scratch").ok());
+  ExecutorLaunch launch;
+  launch.sequence = 1;
+  launch.kernel = 1;
+  launch.dimensions.block = {32, 1, 1};
+  launch.arguments = {device::kFakeAddresses};
+  launch.global_scratch_bytes = 256;
+  Awaited<ExecutorLaunchResult> result;
+  socket->Launch(std::move(launch), result.callback());
+  const ExecutorLaunchResult done = result.Wait();
+  ASSERT_TRUE(done.status.ok()) << done.status;
+  for (uint32_t i = 0; i < 32; ++i) {
+    uint32_t read = 1, id = 0;
+    std::memcpy(&read, mapping.data() + 4 * i, 4);
+    std::memcpy(&id, mapping.data() + 128 + 4 * i, 4);
+    EXPECT_EQ(id, i) << "the kernel ran";
+    EXPECT_EQ(read, 0u) << "what the canary had stored there";
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Executors, ExecutorControlConformance, ::testing::ValuesIn(Subjects()),

@@ -16,6 +16,7 @@
 #include <string>
 
 #include "common/base/mutex.h"
+#include "server/device/cuda/fake_driver/fake_calls.h"
 #include "server/device/cuda/fake_driver/fake_streams.h"
 
 using trun::fake_cuda::Context;
@@ -55,16 +56,6 @@ struct Blocks {
   }
 };
 
-bool Forced(const char* function, CUresult* result) {
-  const char* const fail = std::getenv("TRUN_FAKE_CUDA_FAIL");
-  if (fail == nullptr) return false;
-  const std::string list = std::string(",") + fail;
-  const size_t at = list.find(std::string(",") + function + "=");
-  if (at == std::string::npos) return false;
-  *result = static_cast<CUresult>(std::atoi(list.c_str() + at + 2 + std::strlen(function)));
-  return true;
-}
-
 CUresult MapShared(int fd, size_t bytes, CUdeviceptr* address) {
   void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (memory == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -78,6 +69,7 @@ CUresult MapShared(int fd, size_t bytes, CUdeviceptr* address) {
 extern "C" {
 
 CUresult cuMemAlloc(CUdeviceptr* address, size_t bytes) {
+  ENTER();
   const int fd = memfd_create("fake-gpu-block", MFD_CLOEXEC);
   if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
   const CUresult result = MapShared(fd, bytes, address);
@@ -88,6 +80,7 @@ CUresult cuMemAlloc(CUdeviceptr* address, size_t bytes) {
   return CUDA_SUCCESS;
 }
 CUresult cuMemFree(CUdeviceptr address) {
+  ENTER();
   Blocks& blocks = Blocks::Get();
   trun::MutexLock lock(&blocks.mu);
   const auto it = blocks.at.find(address);
@@ -99,6 +92,7 @@ CUresult cuMemFree(CUdeviceptr address) {
   return CUDA_SUCCESS;
 }
 CUresult cuMemGetAddressRange(CUdeviceptr* base, size_t* bytes, CUdeviceptr address) {
+  ENTER();
   Blocks& blocks = Blocks::Get();
   trun::MutexLock lock(&blocks.mu);
   const auto it = blocks.Find(address);
@@ -108,8 +102,7 @@ CUresult cuMemGetAddressRange(CUdeviceptr* base, size_t* bytes, CUdeviceptr addr
   return CUDA_SUCCESS;
 }
 CUresult cuIpcGetMemHandle(CUipcMemHandle* handle, CUdeviceptr address) {
-  CUresult forced = CUDA_SUCCESS;
-  if (Forced(__func__, &forced)) return forced;
+  ENTER();
   Blocks& blocks = Blocks::Get();
   trun::MutexLock lock(&blocks.mu);
   const auto it = blocks.Find(address);
@@ -121,8 +114,7 @@ CUresult cuIpcGetMemHandle(CUipcMemHandle* handle, CUdeviceptr address) {
   return CUDA_SUCCESS;
 }
 CUresult cuIpcOpenMemHandle(CUdeviceptr* address, CUipcMemHandle handle, unsigned) {
-  CUresult forced = CUDA_SUCCESS;
-  if (Forced(__func__, &forced)) return forced;
+  ENTER();
   WireHandle wire;
   std::memcpy(&wire, &handle, sizeof(wire));
   if (std::memcmp(wire.magic, kMagic, sizeof(kMagic)) != 0) return CUDA_ERROR_INVALID_VALUE;
@@ -140,6 +132,7 @@ CUresult cuIpcOpenMemHandle(CUdeviceptr* address, CUipcMemHandle handle, unsigne
   return CUDA_SUCCESS;
 }
 CUresult cuIpcCloseMemHandle(CUdeviceptr address) {
+  ENTER();
   Blocks& blocks = Blocks::Get();
   trun::MutexLock lock(&blocks.mu);
   const auto it = blocks.at.find(address);
@@ -150,6 +143,7 @@ CUresult cuIpcCloseMemHandle(CUdeviceptr address) {
   return CUDA_SUCCESS;
 }
 CUresult cuPointerGetAttribute(void* value, CUpointer_attribute attribute, CUdeviceptr address) {
+  ENTER();
   if (Context::Get().Host(address, 1) == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const char* const said = std::getenv("TRUN_FAKE_CUDA_MEMORY");
   const char* const owner = std::getenv("TRUN_FAKE_CUDA_OWNER");
