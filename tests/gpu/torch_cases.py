@@ -400,6 +400,22 @@ def random_numbers_come_again_with_their_seed_and_state() -> None:
     assert torch.equal(first, torch.rand(64, device="cuda"))
 
 
+@case
+def a_kernels_own_random_numbers_take_seed_and_offset_of_the_generator() -> None:
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    torch.manual_seed(11)
+    state = generator.get_state()
+    seed, offset = state.view(torch.int64).tolist()
+    assert (seed, offset) == (11, 0) and generator.initial_seed() == 11
+    state.view(torch.int64)[1] = 8
+    generator.set_state(state)
+    kept = torch.cuda.get_rng_state()
+    torch.cuda.manual_seed(3)
+    assert generator.get_state().view(torch.int64).tolist() == [3, 0]
+    torch.cuda.set_rng_state(kept)
+    assert generator.get_state().view(torch.int64).tolist() == [11, 8]
+
+
 def main(wanted: list[str]) -> int:
     failed = []
     for name, function in CASES.items():

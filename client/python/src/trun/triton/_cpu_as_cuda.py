@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_map_only
 from trun.errors import TrunError
 from trun.session import Device, Session
 from trun.triton._driver import EmulatorEvent, EmulatorStream
+from trun.triton._generator import DefaultGenerator
 from trun.triton._memory import HostMemory
 
 _CUDA = torch.device("cuda", 0)
@@ -230,6 +231,7 @@ class CudaOnCpu:
         def ignore() -> Any:
             return lambda *_, **__: None
 
+        generator = DefaultGenerator()
         replaced: dict[str, Any] = {
             "is_available": lambda: True,
             "is_initialized": lambda: True,
@@ -242,10 +244,12 @@ class CudaOnCpu:
             "stream": nothing(),
             "synchronize": ignore(),
             "empty_cache": ignore(),
-            "manual_seed": lambda seed: torch.default_generator.manual_seed(seed) and None,
-            "manual_seed_all": lambda seed: torch.default_generator.manual_seed(seed) and None,
-            "get_rng_state": lambda device=None: torch.get_rng_state(),
-            "set_rng_state": lambda new_state, device=None: torch.set_rng_state(new_state),
+            "default_generators": (generator,),
+            "manual_seed": lambda seed: generator.manual_seed(seed) and None,
+            "manual_seed_all": lambda seed: generator.manual_seed(seed) and None,
+            "initial_seed": generator.initial_seed,
+            "get_rng_state": lambda device=None: generator.whole_state(),
+            "set_rng_state": lambda new_state, device=None: generator.set_whole_state(new_state),
             "get_device_capability": lambda device=None: self._capability,
             "get_device_properties": lambda device=None: properties,
             "get_device_name": lambda device=None: self._device.name,
