@@ -70,6 +70,10 @@ TEST_F(DefinednessTest, ABulkCopyHandsOnWhatNobodyWroteToGlobalMemory) {
       "[%d0+128], [%r2], 16;\n@%p1 cp.async.bulk.commit_group; @%p1 cp.async.bulk.wait_group 0;";
   const std::string store = absl::StrReplaceAll(reduce, {{"cp.reduce", "cp"}, {".add.u32", ""}});
   EXPECT_EQ(reason(PlainLoad(64) + read), kFound);
+  EXPECT_EQ(outcome_.fault.other.instruction.substr(0, 13), "cp.async.bulk") << outcome_.status;
+  EXPECT_NE(outcome_.fault.message.find(absl::StrCat("of allocation ", x.id, " of 256 bytes")),
+            std::string::npos)
+      << outcome_.status;
   EXPECT_EQ(reason(PlainLoad(64) + read, false), kFine) << outcome_.status;
   const std::string start = "mov.u32 %r2, s; setp.eq.u32 %p1, %r1, 0;\n";
   EXPECT_EQ(reason(start + reduce), kFound);
@@ -192,6 +196,9 @@ TEST_F(TensorDefinednessTest, ALoadHandsOnWhatNobodyWroteToItsSwizzledPlace) {
       << outcome_.status;
   EXPECT_EQ(Launch(Load(0, 4) + read + "@%p3 st.global.u32 [%d2+2048], %r1;", true), kFound);
   EXPECT_EQ(outcome_.fault.thread[0], 8u);
+  EXPECT_NE(outcome_.fault.message.find(absl::StrCat("from byte ", 1024 + 5 * 64, " of allocation")),
+            std::string::npos)
+      << outcome_.status;
 }
 
 TEST_F(TensorDefinednessTest, AStoreReadsOnlyWhatLiesWithinTheTensor) {

@@ -34,7 +34,8 @@ void UninitializedCheck::Load(const WatchedStep& step, const NotedAccess& access
   const uint8_t* undefined = Undefined(step, access);
   const std::vector<const OperandRef*> list = ListOf(step, true);
   if (list.empty() || !HasUndefined(undefined, access.bytes)) return;
-  NoteUnwrittenRead(step, access.lane, access, undefined);
+  NoteUnwrittenRead(step, 1u << access.lane, access, undefined);
+  const uint32_t origin = OriginOf(step, access, undefined);
   const uint32_t element = access.bytes / static_cast<uint32_t>(list.size());
   for (size_t k = 0; k < list.size(); ++k) {
     const RegisterInfo& info = step.info(*list[k]);
@@ -45,7 +46,7 @@ void UninitializedCheck::Load(const WatchedStep& step, const NotedAccess& access
     if (rule.sign_extends && (bytes >> (element - 1) & 1) != 0)
       bytes |= static_cast<uint16_t>(AllBytes(info.width) & ~((1 << element) - 1));
     registers.undefined[info.cell][access.lane] = bytes;
-    registers.origin[info.cell][access.lane] = step.pc;
+    registers.origin[info.cell][access.lane] = origin;
   }
 }
 
@@ -55,6 +56,7 @@ bool UninitializedCheck::Store(const WatchedStep& step, const NotedAccess& acces
   if (list.empty()) return true;
   const uint32_t element = access.bytes / static_cast<uint32_t>(list.size());
   std::vector<uint8_t> bytes(access.bytes, 0);
+  uint32_t origin = kNowhere;
   for (size_t k = 0; k < list.size(); ++k) {
     const RegisterInfo& info = step.info(*list[k]);
     if (info.cell == kNoCell) continue;
@@ -64,9 +66,11 @@ bool UninitializedCheck::Store(const WatchedStep& step, const NotedAccess& acces
       return Report(step, access.lane, *list[k], registers.origin[info.cell][access.lane],
                     "a store to global memory of", &fault);
     }
+    if (undefined != 0 && origin == kNowhere) origin = registers.origin[info.cell][access.lane];
     for (uint32_t i = 0; i < element; ++i) bytes[k * element + i] = undefined >> i & 1;
   }
   SetUndefined(step, access, bytes.data());
+  SetOrigin(access, bytes.data(), origin);
   return true;
 }
 
@@ -108,7 +112,12 @@ bool UninitializedCheck::CopyBytes(const WatchedStep& step, const NotedAccess& s
                                    const NotedAccess& target, bool reduces) {
   const uint32_t bytes = std::min(source.bytes, target.bytes);
   std::vector<uint8_t> after(target.bytes, 0);
-  if (const uint8_t* from = Undefined(step, source); from != nullptr) std::memcpy(after.data(), from, bytes);
+  uint32_t origin = kNowhere;
+  if (const uint8_t* from = Undefined(step, source); HasUndefined(from, bytes)) {
+    std::memcpy(after.data(), from, bytes);
+    NoteUnwrittenRead(step, kFullMask, source, from);
+    origin = OriginOf(step, source, from);
+  }
   if (target.space == Space::kGlobal) {
     const auto first = std::find(after.begin(), after.end(), 1);
     if (first != after.end()) {
@@ -123,6 +132,7 @@ bool UninitializedCheck::CopyBytes(const WatchedStep& step, const NotedAccess& s
     for (uint32_t i = 0; old != nullptr && i < target.bytes; ++i) after[i] |= old[i];
   }
   SetUndefined(step, target, after.data());
+  SetOrigin(target, after.data(), origin);
   return true;
 }
 
@@ -183,6 +193,18 @@ void UninitializedCheck::LoadBox(const WatchedStep& step, const BulkCopyForm& fo
     }
     ReadGlobalRow(shadow, from, row.data(), row_bytes);
     WriteSharedRow(shadow, from, window, at, row.data(), row_bytes);
+    if (!HasUndefined(row.data(), row_bytes)) return true;
+    NotedAccess read;
+    read.address = r.address;
+    read.bytes = static_cast<uint32_t>(source.size());
+    NoteUnwrittenRead(step, kFullMask, read, source.data());
+    for (uint32_t b = 0; b < row_bytes; b += 16) {
+      NotedAccess unit = box;
+      unit.bytes = 16;
+      unit.host = box.owner->shared +
+                  numerics::SwizzleAddress(map.swizzle, static_cast<uint32_t>(at) + r.shared_offset + b);
+      SetOrigin(unit, row.data() + b, step.pc);
+    }
     return true;
   });
 }

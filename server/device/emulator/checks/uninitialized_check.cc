@@ -102,6 +102,7 @@ void UninitializedCheck::CtaStarted(Cta& cta) {
   state->shared.assign(cta.shared_bytes, 1);
   state->local.assign(size_t{cta.local_stride} * cta.warp_count * 32, 1);
   state->waits_for_wgmma.assign(cta.warp_count, false);
+  state->shared_origins.clear();
   state->reductions = {};
   ctas_[&cta] = std::move(state);
 }
@@ -130,6 +131,10 @@ bool UninitializedCheck::Report(const WatchedStep& step, uint32_t lane, const Op
   const auto read = origin == kNowhere ? unwritten_reads_.end() : unwritten_reads_.find(origin);
   if (read != unwritten_reads_.end()) {
     access = &read->second[lane];
+    // A value that another lane read, or a copy of another thread.
+    for (const AccessFault& other_lane : read->second) {
+      if (access->bytes == 0) access = &other_lane;
+    }
     const AllocationRange* range = step.warp.worker->memory->Find(access->address, access->address + 1);
     if (range != nullptr) {
       absl::StrAppend(&message, ", which came from byte ", access->address - range->begin, " of allocation ",
@@ -318,12 +323,40 @@ void UninitializedCheck::SetUndefined(const WatchedStep& step, const NotedAccess
   }
 }
 
-void UninitializedCheck::NoteUnwrittenRead(const WatchedStep& step, uint32_t lane, const NotedAccess& access,
+uint32_t UninitializedCheck::OriginOf(const WatchedStep& step, const NotedAccess& access,
+                                      const uint8_t* undefined) {
+  if (access.space != Space::kShared) return step.pc;
+  const std::vector<uint32_t>& origins = StateOf(*access.owner).shared_origins;
+  const void* const first = origins.empty() ? nullptr : std::memchr(undefined, 1, access.bytes);
+  if (first == nullptr) return step.pc;
+  const uint32_t origin = origins[static_cast<size_t>(access.host - access.owner->shared) +
+                                  static_cast<size_t>(static_cast<const uint8_t*>(first) - undefined)];
+  return origin == kNowhere ? step.pc : origin;
+}
+
+void UninitializedCheck::SetOrigin(const NotedAccess& access, const uint8_t* undefined, uint32_t origin) {
+  if (access.space != Space::kShared || !HasUndefined(undefined, access.bytes)) return;
+  CtaState& owner = StateOf(*access.owner);
+  if (owner.shared_origins.empty()) {
+    if (origin == kNowhere) return;
+    owner.shared_origins.assign(owner.shared.size(), kNowhere);
+  }
+  uint32_t* const to = owner.shared_origins.data() + (access.host - access.owner->shared);
+  for (uint32_t i = 0; i < access.bytes; ++i) {
+    if (undefined[i] != 0) to[i] = origin;
+  }
+}
+
+void UninitializedCheck::NoteUnwrittenRead(const WatchedStep& step, uint32_t lanes, const NotedAccess& access,
                                            const uint8_t* undefined) {
   if (access.space != Space::kGlobal) return;
   const auto* first = std::find_if(undefined, undefined + access.bytes, [](uint8_t b) { return b != 0; });
   const auto before = static_cast<uint32_t>(first - undefined);
-  unwritten_reads_[step.pc][lane] = {access.address + before, access.bytes - before, "global", false};
+  std::array<AccessFault, 32>& reads = unwritten_reads_[step.pc];
+  for (; lanes != 0; lanes &= lanes - 1) {
+    reads[static_cast<size_t>(__builtin_ctz(lanes))] = {access.address + before, access.bytes - before,
+                                                        "global", false};
+  }
 }
 
 }  // namespace trun::device

@@ -44,7 +44,10 @@ class UninitializedCheck final : public Watcher {
   };
   struct CtaState {
     std::vector<RegisterDefinedness> warps;
-    std::vector<uint8_t> shared, local;                         // 1: the byte is undefined
+    std::vector<uint8_t> shared, local;  // 1: the byte is undefined
+    // Of undefined bytes of shared memory that were written: the read that brought them. Empty: no such
+    // bytes.
+    std::vector<uint32_t> shared_origins;
     std::vector<bool> waits_for_wgmma;                          // by warp
     std::array<std::array<UnsureReduction, 2>, 16> reductions;  // by barrier and parity
   };
@@ -90,7 +93,10 @@ class UninitializedCheck final : public Watcher {
   // Bytes of an access that are undefined, one each; null: all are defined.
   const uint8_t* Undefined(const WatchedStep& step, const NotedAccess& access);
   void SetUndefined(const WatchedStep& step, const NotedAccess& access, const uint8_t* undefined);
-  void NoteUnwrittenRead(const WatchedStep& step, uint32_t lane, const NotedAccess& access,
+  // The read that brought an undefined value of `access` there, or the access itself.
+  uint32_t OriginOf(const WatchedStep& step, const NotedAccess& access, const uint8_t* undefined);
+  void SetOrigin(const NotedAccess& access, const uint8_t* undefined, uint32_t origin);
+  void NoteUnwrittenRead(const WatchedStep& step, uint32_t lanes, const NotedAccess& access,
                          const uint8_t* undefined);
 
   // uninitialized_accesses.cc: what a lane, or an asynchronous copy, does to memory.

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "absl/types/optional.h"
 #include "server/device/emulator/async/wgmma_form.h"
 #include "server/device/emulator/checks/instruction_words.h"
 #include "server/device/emulator/checks/operand_lists.h"
@@ -24,9 +25,11 @@ void Widen(const uint8_t* undefined, uint32_t bytes, uint8_t* out) {
 // Elements of one row of A (column of B) along K that are undefined.
 using Line = std::bitset<128>;
 
-// An operand of wgmma in shared memory: `lines` of `depth` elements.
+// An operand of wgmma in shared memory: `lines` of `depth` elements. `found` becomes the address of an
+// undefined byte where there is one.
 std::vector<Line> ReadOperand(const std::vector<uint8_t>& shared, uint64_t descriptor, bool transposed,
-                              uint32_t lines, uint32_t depth, uint32_t element) {
+                              uint32_t lines, uint32_t depth, uint32_t element,
+                              absl::optional<uint32_t>* found) {
   const numerics::MatrixDescriptor matrix = numerics::DecodeMatrixDescriptor(descriptor);
   std::vector<Line> out(lines);
   const uint32_t count = transposed ? depth : lines;
@@ -37,6 +40,7 @@ std::vector<Line> ReadOperand(const std::vector<uint8_t>& shared, uint64_t descr
       if (uint64_t{address} + 16 > shared.size() || !HasUndefined(shared.data() + address, 16)) continue;
       for (uint32_t b = 0; b < 16; ++b) {
         if (shared[address + b] == 0) continue;
+        *found = address + b;
         if (transposed) {
           out[unit * 8 + b / 2].set(line);
         } else {
@@ -83,11 +87,13 @@ void UninitializedCheck::LoadMatrix(const WatchedStep& step, const Rule& rule) {
   const int packed = words.Has("b6x16_p32") ? 6 : words.Has("b4x16_p64") ? 4 : 0;
   std::vector<uint8_t> undefined(rows * 16, 0);
   const uint8_t* pointers[32];
+  uint32_t origin = step.pc;
   for (size_t r = 0; r < rows; ++r) {
     uint8_t* const row = undefined.data() + 16 * r;
     pointers[r] = row;
     const uint8_t* from = Undefined(step, step.accesses[r]);
-    if (from == nullptr) continue;
+    if (!HasUndefined(from, 16)) continue;
+    origin = OriginOf(step, step.accesses[r], from);
     Widen(from, 16, row);
     uint8_t expanded[16];
     if (packed == 0) continue;
@@ -107,7 +113,7 @@ void UninitializedCheck::LoadMatrix(const WatchedStep& step, const Rule& rule) {
     for (uint32_t lane = 0; lane < 32; ++lane) {
       const uint16_t bytes = GatherBytes(lanes[k][lane]);
       registers.undefined[info.cell][lane] = bytes;
-      if (bytes != 0) registers.origin[info.cell][lane] = step.pc;
+      if (bytes != 0) registers.origin[info.cell][lane] = origin;
     }
   }
 }
@@ -142,16 +148,18 @@ void UninitializedCheck::LoadTile(const WatchedStep& step) {
   const WmmaFragment& f = form.fragment;
   std::vector<std::vector<uint8_t>> lines;
   bool some = false;
+  uint32_t origin = step.pc;
   for (const NotedAccess& access : step.accesses) {
     const uint8_t* undefined = Undefined(step, access);
     lines.emplace_back(access.bytes, uint8_t{0});
     if (!HasUndefined(undefined, access.bytes)) continue;
     some = true;
     lines.back().assign(undefined, undefined + access.bytes);
-    for (uint32_t lane = 0; lane < 32; ++lane) NoteUnwrittenRead(step, lane, access, undefined);
+    NoteUnwrittenRead(step, kFullMask, access, undefined);
+    origin = OriginOf(step, access, undefined);
   }
   results_.Clear();
-  results_.origin = step.pc;
+  results_.origin = origin;
   if (some) {
     const uint32_t width = f.bits() == 64 ? 8 : 4;
     ForEachOfTile(form, [&](size_t line, uint32_t byte, const TilePlace& place) {
@@ -218,14 +226,25 @@ void UninitializedCheck::Wgmma(const WatchedStep& step) {
   const auto n = static_cast<uint32_t>(shape.n), depth = static_cast<uint32_t>(numerics::WgmmaDepth(shape.a));
   const uint32_t element = std::max(static_cast<uint32_t>(numerics::BitsOf(shape.a)) / 8, 1u);
   const uint32_t kept = 32 / element;  // of A along K; bits are taken by bytes
-  const std::vector<Line> b = ReadOperand(cta.shared, warp.U64(in.operand[WgmmaForm::kB])[0],
-                                          shape.transpose_b, n, shape.sparse ? 2 * kept : kept, element);
+  absl::optional<uint32_t> found;
+  const std::vector<Line> b =
+      ReadOperand(cta.shared, warp.U64(in.operand[WgmmaForm::kB])[0], shape.transpose_b, n,
+                  shape.sparse ? 2 * kept : kept, element, &found);
   std::vector<Line> a;
   if (!shape.a_in_registers) {
-    a = ReadOperand(cta.shared, warp.U64(in.operand[WgmmaForm::kA])[0], shape.transpose_a, 64, kept, element);
+    a = ReadOperand(cta.shared, warp.U64(in.operand[WgmmaForm::kA])[0], shape.transpose_a, 64, kept, element,
+                    &found);
   }
-  const auto any = [](const Line& line) { return line.any(); };
-  const bool of_memory = std::any_of(a.begin(), a.end(), any) || std::any_of(b.begin(), b.end(), any);
+  uint32_t origin = step.pc;
+  if (found) {
+    constexpr uint8_t kUndefined = 1;
+    NotedAccess byte;
+    byte.space = Space::kShared;
+    byte.owner = warp.cta;
+    byte.host = warp.cta->shared + *found;
+    byte.bytes = 1;
+    origin = OriginOf(step, byte, &kUndefined);
+  }
   const bool adds =
       !form.has_scale || ((warp.Predicate(in.operand[WgmmaForm::kScale]) & 1) != 0) != form.scale_negated;
   const numerics::SparseLayout layout = {static_cast<int>(8 * element), static_cast<int>(2 * depth),
@@ -267,7 +286,7 @@ void UninitializedCheck::Wgmma(const WatchedStep& step) {
         if (row || old || (b[j] & taken).any()) results_.At(WgmmaForm::kAccumulators + r)[lane] |= bytes;
       }
     }
-    results_.origin = of_memory ? step.pc : sources_.origin;
+    results_.origin = found ? origin : sources_.origin;
     CommitResults(step, part, results_);
   }
 }
