@@ -377,6 +377,31 @@ def child_assert() -> None:
     os._exit(0)  # a lost context cannot be taken down in order
 
 
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        assert x.is_cuda and gradient.device.type == "cuda", "a backward function sees the devices that there are"
+        out = torch.empty(x.shape, device=x.device)
+        once = gradient.contiguous()
+        add_kernel[(1,)](once, once, out, x.numel(), BLOCK=64)
+        return out
+
+
+@case
+def backward_functions_launch_kernels() -> None:
+    x = cuda(64).requires_grad_()
+    Doubled.apply(x).sum().backward()
+    assert torch.equal(x.grad, torch.full((64,), 2.0, device="cuda"))
+    (gradient,) = torch.autograd.grad(Doubled.apply(x), x, torch.ones(64, device="cuda"))
+    assert torch.equal(gradient, torch.full((64,), 2.0, device="cuda"))
+
+
 @case
 def compiled_functions_give_what_they_say() -> None:
     import torch._dynamo.trace_rules as rules

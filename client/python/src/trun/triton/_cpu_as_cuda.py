@@ -272,6 +272,7 @@ class CudaOnCpu:
             self._patch(sys.modules["torch._dynamo"].config, "disable", True)
         self._mode = _Mode(self)
         self._mode.__enter__()
+        self._patch_backward()
         run = threading.Thread.run
 
         def run_with_cuda(thread: threading.Thread) -> None:
@@ -280,8 +281,37 @@ class CudaOnCpu:
 
         self._patch(threading.Thread, "run", run_with_cuda)
 
+    def _patch_backward(self) -> None:
+        """A mode is off while it handles a function, and backward() is one that runs functions of the program.
+
+        The gradients that these get may be the engine's own tensors, which no function has shown to the mode.
+        """
+        owner, name = torch.autograd.Function, "_engine_run_backward"
+        engine, forward = getattr(torch.autograd, name), owner.__dict__["apply"].__func__
+        node = torch.autograd.function.BackwardCFunction
+        backward = node.__dict__["apply"]
+
+        def run_backward(*args: Any, **kwargs: Any) -> Any:
+            with _Mode(self):
+                return engine(*args, **kwargs)
+
+        def apply_forward(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            out = forward(cls, *args, **kwargs)
+            if self._any_held(args, kwargs):
+                for tensor in out if isinstance(out, (tuple, list)) else (out,):
+                    if isinstance(tensor, torch.Tensor) and isinstance(tensor.grad_fn, node):
+                        tensor.grad_fn._trun_cuda = True
+            return out
+
+        def apply_backward(context: Any, *args: Any) -> Any:
+            return backward(context, *(self._adopt_all(args) if getattr(context, "_trun_cuda", False) else args))
+
+        self._patch(torch.autograd, name, run_backward)
+        self._patch(owner, "apply", classmethod(apply_forward))
+        self._patch(node, "apply", apply_backward)
+
     def _patch(self, owner: Any, name: str, value: Any) -> None:
-        self._patched.append((owner, name, getattr(owner, name, None)))
+        self._patched.append((owner, name, vars(owner).get(name)))
         setattr(owner, name, value)
 
     def uninstall(self) -> None:
