@@ -1,12 +1,16 @@
 // Instructions that Triton's kernels rarely use, one by one, against their definition in PTX ISA.
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/base/status.h"
 #include "gtest/gtest.h"
 #include "server/device/emulator/test_launcher.h"
@@ -139,6 +143,53 @@ TEST_F(InstructionsTest, SumsAndProducts) {
     };
     return most(a, b) | most(a >> 16, b >> 16) << 16;
   });
+}
+
+// PTX ISA 8.6, "Mixed Precision Floating Point Instructions": 16-bit operands are taken as f32, then rounded
+// once.
+TEST(MixedPrecisionTest, OperandsOf16BitsAreExactInArithmeticOfF32) {
+  TestLauncher launcher(120);
+  const float one_and_more = std::nextafter(1.0f, 2.0f);
+  struct Case {
+    const char* body;
+    U32 a, b, c;
+    float expected;
+  };
+  const U32 third = std::bit_cast<U32>(1.0f / 3), more = std::bit_cast<U32>(one_and_more);
+  const std::vector<Case> cases = {
+      {"add.rn.f32.bf16 %d, %h1, %b;", 0x3fc0, third, 0, 1.5f + 1.0f / 3},     // 1.5
+      {"add.rn.f32.f16 %d, %h1, %b;", 0x0001, third, 0, 0x1p-24f + 1.0f / 3},  // the least subnormal
+      {"add.f32.f16 %d, %h1, %b;", 0xfc00, third, 0, -std::numeric_limits<float>::infinity()},
+      {"add.rz.f32.bf16 %d, %h1, %b;", 0x3380, more, 0, one_and_more},  // 2^-24: rounded away
+      {"add.rp.f32.bf16 %d, %h1, %b;", 0x3380, more, 0, std::nextafter(one_and_more, 2.0f)},
+      {"add.sat.f32.bf16 %d, %h1, %b;", 0x3fc0, third, 0, 1.0f},
+      {"sub.rn.f32.bf16 %d, %h1, %b;", 0x3fc0, third, 0, 1.5f - 1.0f / 3},  // the first less the second
+      {"sub.rn.f32.f16 %d, %h1, %b;", 0x3c00, more, 0, 1.0f - one_and_more},
+      {"fma.rn.f32.f16 %d, %h1, %h2, %c;", 0x3e01, 0x3e01, more,
+       std::fma(1.5009765625f, 1.5009765625f, one_and_more)},
+      {"fma.rn.f32.bf16 %d, %h1, %h2, %c;", 0x3fc1, 0xbfc1, more,
+       std::fma(1.5078125f, -1.5078125f, one_and_more)},
+  };
+  const auto ptx = [](const std::string& target, const std::string& body) {
+    return absl::StrReplaceAll(Ptx("cvt.u16.u32 %h1, %a; cvt.u16.u32 %h2, %b;\n" + body),
+                               {{".version 8.4", ".version 8.7"}, {"sm_80", target}});
+  };
+  for (const Case& each : cases) {
+    auto kernel = launcher.Load(ptx("sm_120", each.body));
+    ASSERT_TRUE(kernel.ok()) << each.body << ": " << kernel.status();
+    const TestTensor input = launcher.Upload(std::vector<U32>{each.a, each.b, each.c});
+    const TestTensor output = launcher.Allocate(4);
+    LaunchDimensions dimensions;
+    dimensions.block = {1, 1, 1};
+    ASSERT_TRUE(launcher.Launch(*kernel, dimensions, TestParameters().Add(input).Add(output)).status.ok());
+    EXPECT_EQ(std::bit_cast<float>(launcher.Download<U32>(output)[0]), each.expected) << each.body;
+  }
+  const absl::Status older = TestLauncher(90).Load(ptx("sm_90", cases[0].body)).status();
+  EXPECT_EQ(GetReason(older), Reason::kUnsupportedInstruction) << older;
+  for (const char* wrong :
+       {"add.rn.ftz.f32.bf16 %d, %h1, %b;", "add.rn.f32.f64 %d, %h1, %b;", "mul.rn.f32.bf16 %d, %h1, %b;"}) {
+    EXPECT_FALSE(launcher.Load(ptx("sm_120", wrong)).ok()) << wrong;
+  }
 }
 
 TEST_F(InstructionsTest, DecimalLiteralsAreReadAsPtxasReadsThem) {

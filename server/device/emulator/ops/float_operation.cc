@@ -31,6 +31,47 @@ Step RunFloat(Warp& warp, const Instruction& in, uint32_t mask) {
   return Step::kNext;
 }
 
+// add, sub and fma of f32 whose first operands (all but the last) are f16 or bf16: each is exact as an f32.
+struct MixedData {
+  FloatData sum;
+  numerics::Conversion widen;
+};
+
+template <int kSources>
+Step RunMixed(Warp& warp, const Instruction& in, uint32_t mask) {
+  const MixedData& data = *static_cast<const MixedData*>(in.data);
+  alignas(64) uint32_t wide[kSources - 1][32], values[32];
+  for (int k = 0; k + 1 < kSources; ++k) {
+    const uint32_t* const narrow = warp.U32(in.operand[1 + k]);
+    for (int i = 0; i < 32; ++i) {
+      wide[k][i] = static_cast<uint32_t>(numerics::Convert(data.widen, narrow[i] & 0xFFFF));
+    }
+  }
+  const void* const last = warp.registers + in.operand[kSources];
+  data.sum.run(data.sum.op, wide[0], kSources == 2 ? last : wide[kSources - 2],
+               kSources == 3 ? last : nullptr, values);
+  Blend(warp, in.operand[0], mask, values, sizeof values[0]);
+  return Step::kNext;
+}
+
+// What follows .f32 in add.f32.bf16: the type of all sources but the last.
+Operation DecodeMixed(Form& form, const FloatOp& op, Type narrow, int sources) {
+  if (form.arch() < 100) return form.Unsupported("operands of 16 bits in arithmetic of f32 need sm_100");
+  if (op.ftz || (narrow != Type::kF16 && narrow != Type::kBf16)) {
+    return form.Unsupported("this combination of types and modifiers");
+  }
+  if (form.operands() != sources + 1) return form.Malformed("a wrong number of operands");
+  form.Destination(0, 0, Type::kF32);
+  for (int i = 1; i < sources; ++i) form.Source(i, i, narrow);
+  form.Source(sources, sources, Type::kF32);
+  MixedData data;
+  data.sum = {numerics::SelectFloatOp(op), op};
+  data.widen.from = ElementOf(narrow);
+  if (data.sum.run == nullptr) return form.Unsupported("this combination of type and modifiers");
+  form.Data(data);
+  return sources == 2 ? &RunMixed<2> : &RunMixed<3>;
+}
+
 // min and max of three: the third with what comes of the first two.
 Step RunOfThree(Warp& warp, const Instruction& in, uint32_t mask) {
   const FloatData& data = *static_cast<const FloatData*>(in.data);
@@ -102,6 +143,12 @@ Operation DecodeFloat(Form& form, FloatOpcode opcode, int sources) {
             : ElementOf(type) == numerics::Type::kBf16 ? numerics::Type::kBf16
             : ElementOf(type) == numerics::Type::kF64  ? numerics::Type::kF64
                                                        : numerics::Type::kF32;
+  const bool may_mix =
+      opcode == FloatOpcode::kAdd || opcode == FloatOpcode::kSub || opcode == FloatOpcode::kFma;
+  if (may_mix && type == Type::kF32) {
+    const Type narrow = form.OptionalType();
+    if (narrow != Type::kNone) return DecodeMixed(form, op, narrow, sources);
+  }
   op.packed = type == Type::kF16x2 || type == Type::kBf16x2 || type == Type::kF32x2;
   const bool of_three = (opcode == FloatOpcode::kMin || opcode == FloatOpcode::kMax) && form.operands() == 4;
   if (of_three) {
