@@ -101,6 +101,20 @@ class Daemon {
   std::unique_ptr<Subprocess> process_;
 };
 
+constexpr char kEndlessPtx[] = R"(.version 7.0
+.target sm_80
+.address_size 64
+.visible .entry endless()
+.reqntid 32, 1, 1
+{
+$L:
+  bra.uni $L;
+}
+)";
+constexpr char kEndlessMetadata[] =
+    R"({"name": "endless", "num_warps": 1, "num_ctas": 1, "shared": 0,
+        "target": {"backend": "cuda", "arch": 80, "warp_size": 32}})";
+
 class Client {
  public:
   explicit Client(const std::string& socket)
@@ -158,6 +172,30 @@ class Client {
     std::vector<float> values(bytes.size() / sizeof(float));
     std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
     return values;
+  }
+  std::string CompilePtx(const std::string& session, const std::string& ptx, const std::string& metadata) {
+    grpc::ClientContext context;
+    v1::CompileRequest request;
+    request.set_session(session);
+    request.set_level(v1::LEVEL_PTX);
+    request.set_ir(ptx);
+    request.set_metadata_json(metadata);
+    auto events = compiler->Compile(&context, request);
+    v1::CompileResponse event;
+    std::string kernel;
+    while (events->Read(&event)) kernel = event.kernel().kernel();
+    const absl::Status status = FromGrpcStatus(events->Finish());
+    EXPECT_TRUE(status.ok()) << status;
+    return kernel;
+  }
+  uint64_t Launches(const std::string& session) {
+    grpc::ClientContext context;
+    v1::ListSessionsResponse listed;
+    EXPECT_TRUE(sessions->ListSessions(&context, {}, &listed).ok());
+    for (const v1::SessionInfo& each : listed.sessions()) {
+      if (each.session() == session) return each.launches();
+    }
+    return 0;
   }
   absl::StatusOr<v1::ExportDescriptorsResponse> Export(const std::string& session,
                                                        const std::string& tensor) {
@@ -387,13 +425,17 @@ TEST_F(DaemonTest, SigtermDrainsHealthAndNewWorkSaySoAndASecondOneCuts) {
   EXPECT_EQ(client.Health(""), 1);
   EXPECT_EQ(client.Health("trun.v1.LaunchService"), 1);
   while (client.Health("emulator:0") != 1) std::this_thread::yield();  // its first executor has to start
+  // What holds the drain is work: an idle stream would be ended.
+  const std::string busy = client.Open().value().session();
+  v1::LaunchRequest endless;
+  endless.set_session(busy);
+  endless.set_kernel(client.CompilePtx(busy, kEndlessPtx, kEndlessMetadata));
+  endless.add_grid(1);
+  endless.mutable_deadline()->set_seconds(300);
   grpc::ClientContext context;
   auto stream = client.launches->LaunchStream(&context);
-  v1::LaunchRequest unknown;
-  unknown.set_session(session);
-  ASSERT_TRUE(stream->Write(unknown));
-  v1::LaunchResponse answer;
-  ASSERT_TRUE(stream->Read(&answer)) << "the stream is under way";
+  ASSERT_TRUE(stream->Write(endless));
+  while (client.Launches(busy) != 1) std::this_thread::yield();
   daemon.Signal(SIGTERM);
   while (client.Health("") == 1) std::this_thread::yield();
   for (const char* name : {"", "trun.v1.LaunchService", "trun.v1.StagingService", "emulator:0"}) {
@@ -405,6 +447,8 @@ TEST_F(DaemonTest, SigtermDrainsHealthAndNewWorkSaySoAndASecondOneCuts) {
   EXPECT_EQ(client.Read(session, tensor).size(), 16u) << "results can still be read";
   daemon.Signal(SIGINT);
   EXPECT_EQ(daemon.WaitEnd().code, 0) << daemon.log();
+  v1::LaunchResponse answer;
+  while (stream->Read(&answer)) EXPECT_NE(answer.status().code(), 0) << "the launch was to be cut";
   EXPECT_FALSE(stream->Finish().ok());
   EXPECT_FALSE(std::filesystem::exists(socket_));
   EXPECT_FALSE(std::filesystem::exists(DescriptorSocketPath(socket_)));
