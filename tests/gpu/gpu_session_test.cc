@@ -88,7 +88,7 @@ TEST_F(GpuSessionTest, ATensorDescriptorGoesToTheKernelAsATensorMap) {
     SessionLaunch launch;
     launch.kernel = *handle;
     launch.grid = {1};
-    launch.arguments = {TensorDescriptor{{tensors->at(0).handle, 0}, {40, 50}, {56, 1}, {64, 64}, false},
+    launch.arguments = {TensorDescriptor{{tensors->at(0).handle, 0}, {40, 50}, {56, 1}, {64, 64}, false, {}},
                         TensorReference{tensors->at(1).handle, 0}, int64_t{64 * 64}};
     const LaunchResult result = Run(*session, launch);
     ASSERT_TRUE(result.status.ok()) << version << ": " << result.status;
