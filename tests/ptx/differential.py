@@ -6,7 +6,8 @@
 
 Program number i is made from SEED + i alone. Where the answers differ, the program is made smaller by leaving out
 steps as long as they still differ; what remains is printed with its seed and both answers. A program that only one side
-refuses differs, too. Ends with 1 where the sides differ.
+refuses differs, too. Where the GPU gives the emulator's answer once its compiler does not optimise, that compiler is at
+odds with itself: such programs are counted, and a few of them printed. Ends with 1 where the sides differ otherwise.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from runner_process import NO_ANSWER, RunnerLost, RunnerProcess
 GPU = [sys.executable, str(Path(__file__).with_name("gpu_runner.py"))]
 # After so many differences a worker only counts.
 SHRUNK_BY_A_WORKER = 6
+OPTIMISED_SHRUNK_BY_A_WORKER = 1
 SECONDS_TO_SHRINK = 30
 
 
@@ -82,18 +84,13 @@ class Side:
 
 @dataclass
 class Difference:
-    """A program on which the sides part, as small as it became from so many steps. `unoptimised`: what the GPU answers
-    when its compiler does not optimise."""
+    """A program on which the sides part, as small as it became from so many steps. `optimiser`: not without the
+    optimiser of the GPU's compiler."""
 
     program: FuzzProgram
     steps: int
     answers: tuple[bytes | str, bytes | str]
-    unoptimised: bytes | str | None
-
-    @property
-    def optimiser(self) -> bool:
-        """Whether the GPU gives the emulator's answer without optimisation."""
-        return self.unoptimised is not None and self.unoptimised == self.answers[1]
+    optimiser: bool
 
 
 def place(program: FuzzProgram, offset: int) -> tuple[str, int, int]:
@@ -144,10 +141,11 @@ class Comparison:
             self.pools.add(program.input)
         self.ptx.write_text(program.ptx)
 
-    def answers(self, program: FuzzProgram) -> tuple[bytes | str, bytes | str]:
+    def answers(self, program: FuzzProgram, level: int | None = None) -> tuple[bytes | str, bytes | str]:
+        """`level`: of the GPU's compiler."""
         self.prepare(program)
         for side in self.sides:
-            side.send(program, self.ptx)
+            side.send(program, self.ptx, level)
         return self.sides[0].receive(), self.sides[1].receive()
 
     def answer_of_first(self, program: FuzzProgram, level: int | None = None) -> bytes | str:
@@ -155,7 +153,10 @@ class Comparison:
         self.sides[0].send(program, self.ptx, level)
         return self.sides[0].receive()
 
-    def smallest(self, program: FuzzProgram, before: tuple[bytes | str, bytes | str]) -> Difference:
+    def smallest(self, program: FuzzProgram, before: tuple[bytes | str, bytes | str], optimiser: bool) -> Difference:
+        # A difference that is there without optimisation is looked for without, lest another take its place.
+        level = None if optimiser or self.names[0] != "GPU" else 0
+
         def refusals(answers: tuple[bytes | str, bytes | str]) -> list[bool]:
             return [isinstance(answer, str) for answer in answers]
 
@@ -164,16 +165,18 @@ class Comparison:
         def still(tree: Block) -> bool:
             if time.monotonic() > end:
                 return False
-            answers = self.answers(replace(program, tree=tree))
+            smaller = replace(program, tree=tree)
+            answers = self.answers(smaller, level)
             # The same kind of difference: a refusal must not become another answer on the way, nor the reverse.
-            return answers[0] != answers[1] and refusals(answers) == refusals(before)
+            if answers[0] == answers[1] or refusals(answers) != refusals(before):
+                return False
+            return not optimiser or self.answer_of_first(smaller, 0) == answers[1]
 
         # A program that hangs costs its whole time at every attempt.
         hangs = any(isinstance(answer, str) and NO_ANSWER in answer for answer in before)
         found = program if hangs else replace(program, tree=shrink(program.tree, still))
-        answers = before if hangs else self.answers(found)
-        level = self.answer_of_first(found, 0) if self.names[0] == "GPU" else None
-        return Difference(found, size(program.tree) - 1, answers, level)
+        answers = before if hangs else self.answers(found, level)
+        return Difference(found, size(program.tree) - 1, answers, optimiser)
 
     def close(self) -> None:
         for side in self.sides:
@@ -212,8 +215,6 @@ def report(found: Difference, names: tuple[str, str], keep: Path | None) -> str:
         *(f"    {line}" for line in body),
         *describe(program, found.answers, names),
     ]
-    if isinstance(found.unoptimised, str):
-        lines.append(f"  without optimisation: {found.unoptimised}")
     if keep is not None:
         path = keep / f"seed-{program.seed}.ptx"
         path.write_text(program.ptx)
@@ -231,14 +232,14 @@ class Worker:
             (shlex.split(arguments.reference), shlex.split(arguments.emulator)), self.names, folder
         )
         self.totals = Totals()
-        self.shrunk = 0
+        self.level = 0 if arguments.name == "GPU" else None
         self.explained: list[set[str]] = []
 
     def alike(self, program: FuzzProgram) -> bool:
         """Whether the sides agree once what made an earlier program differ is left out."""
         for kinds in self.explained:
             smaller = leaving_out(program.tree, lambda step, kinds=kinds: bool(opcodes(step) & kinds))  # type: ignore[misc]
-            first, second = self.comparison.answers(replace(program, tree=smaller))
+            first, second = self.comparison.answers(replace(program, tree=smaller), self.level)
             if first == second:
                 return True
         return False
@@ -250,21 +251,31 @@ class Worker:
             self.totals.refused += 1
             self.queue.put(("report", f"seed {program.seed}: both refuse it: {first} / {second}"))
         elif first != second:
-            if self.alike(program):
-                self.totals.alike += 1
+            self.differs(program, (first, second))
+
+    def differs(self, program: FuzzProgram, answers: tuple[bytes | str, bytes | str]) -> None:
+        if self.names[0] == "GPU":
+            unoptimised = self.comparison.answer_of_first(program, 0)
+            if unoptimised == answers[1]:
+                self.totals.optimiser += 1
+                if self.totals.optimiser > OPTIMISED_SHRUNK_BY_A_WORKER:
+                    return
+                found = self.comparison.smallest(program, answers, True)
+                self.queue.put(("report", report(found, self.names, self.arguments.keep)))
                 return
-            if self.shrunk == SHRUNK_BY_A_WORKER:
-                self.totals.differ += 1
-                self.queue.put(("report", f"seed {program.seed}: DIFFERENT, not made smaller any more"))
-                return
-            self.shrunk += 1
-            found = self.comparison.smallest(program, (first, second))
-            self.totals.optimiser += found.optimiser
-            self.totals.differ += not found.optimiser
-            left = [opcodes(step) for step in steps(found.program.tree)]
-            if len(left) == 1:
-                self.explained.append(left[0])
-            self.queue.put(("report", report(found, self.names, self.arguments.keep)))
+            answers = (unoptimised, answers[1])
+        if self.alike(program):
+            self.totals.alike += 1
+            return
+        self.totals.differ += 1
+        if self.totals.differ > SHRUNK_BY_A_WORKER:
+            self.queue.put(("report", f"seed {program.seed}: DIFFERENT, not made smaller any more"))
+            return
+        found = self.comparison.smallest(program, answers, False)
+        left = [opcodes(step) for step in steps(found.program.tree)]
+        if len(left) == 1:
+            self.explained.append(left[0])
+        self.queue.put(("report", report(found, self.names, self.arguments.keep)))
 
     def record(self, program: FuzzProgram) -> None:
         answer = self.comparison.answer_of_first(program)

@@ -340,6 +340,18 @@ TEST_F(InstructionsTest, ComparisonsAndSelections) {
          [](U32 a, U32, U32) { return a >> 16 | a << 16; });
 }
 
+// 2^-14 + 2^-14 x for small negative x. An H200 keeps what rounds to 11 bits as 2^-14, the smallest normal
+// number.
+TEST_F(InstructionsTest, FtzFlushesAHalfThatRoundsBelowTheNormalNumbersAndNoOther) {
+  const Inputs in = {
+      {0x897c, 0x8c00, 0x8e00, 0x8001}, {0x0400, 0x0400, 0x0400, 0x0400}, {0x0400, 0x0400, 0x0400, 0x03ff}};
+  const std::string body = "cvt.u16.u32 %h1, %a; cvt.u16.u32 %h2, %b; cvt.u16.u32 %h3, %c; ";
+  EXPECT_EQ(Run(body + "fma.rn.ftz.f16 %h4, %h1, %h2, %h3; cvt.u32.u16 %d, %h4;", in),
+            (std::vector<U32>{0x0400, 0x0400, 0, 0}));
+  EXPECT_EQ(Run(body + "fma.rn.ftz.relu.f16 %h4, %h1, %h2, %h3; cvt.u32.u16 %d, %h4;", in),
+            (std::vector<U32>{0x0400, 0x0400, 0, 0}));
+}
+
 TEST_F(InstructionsTest, GuardsAndIndexedBranchesTakeEachLaneItsWay) {
   Expect(
       "and.b32 %r1, %a, 3; ts: .branchtargets $zero, $one, $two, $three; brx.idx %r1, ts;\n"
