@@ -66,7 +66,7 @@ def test_a_planted_difference_is_found_and_its_program_made_as_small_as_the_inst
     assert reports[0][2] in again.stdout
     # Others that differ for the same reason are counted, not made smaller one by one.
     assert re.search(
-        r"60 programs .*: \d+ differ, [1-9]\d* more for a reason that was found before, 0 only", found.stdout
+        r"60 programs .*: \d+ differ, [1-9]\d* more for a reason that was known before, 0 only", found.stdout
     )
 
 
@@ -85,6 +85,13 @@ def test_a_side_that_dies_costs_its_own_program_only(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert "reference: lost: " in found.stdout and "ended (3)" in found.stdout
     assert "60 programs from seed 1" in found.stdout
+
+
+def test_what_is_known_of_the_gpus_compiler_is_counted_apart(tmp_path: Path) -> None:
+    change = 'text = text.replace("shr.u16 %h5, %h0, 2147483649;", "shr.u16 %h5, %h0, 1;")'
+    found = fuzz(tmp_path, "--seed", "1002281", "--count", "1", change=change)
+    assert found.returncode == 1
+    assert ": 0 differ, 1 more for a reason that was known before" in found.stdout, found.stdout
 
 
 @pytest.mark.parametrize("lanes", ["baseline", "avx2"])
