@@ -12,10 +12,13 @@ import answers
 import emulate
 import exact_forms
 import forms
+import fuzz_answers
 import ptx_forms
 import pytest
 import replay
+from fuzz_programs import fuzz_program
 from programs import all_programs
+from test_fuzz_answers import OPTIMISED
 from test_hardware_answers import explanation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +45,8 @@ def elsewhere() -> set[str]:
     """What recorded programs, the cases of forms.py and the C++ tests' kernels execute; all results are checked."""
     kernels = [*EMULATOR.glob("testdata/ptx/*.ptx"), *EMULATOR.glob("async/testdata/*.ptx")]
     texts = [program.ptx for program in all_programs()] + [case.ptx for case in forms.cases()]
+    recorded = fuzz_answers.read(Path(__file__).parent / "fuzz_answers.xz")
+    texts += [fuzz_program(one.seed).ptx for one in recorded if one.seed not in OPTIMISED]
     return set().union(*map(opcodes, [*texts, *(path.read_text() for path in kernels)]))
 
 
