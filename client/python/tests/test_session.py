@@ -4,6 +4,7 @@ import gc
 import os
 import threading
 import time
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -90,6 +91,30 @@ def test_the_lease_is_renewed_in_the_background_and_not_after_closing(
         lambda: not any(t.name == "trun-keep-alive" for t in threading.enumerate()),
         f"{before} threads stay",
     )
+
+
+def test_the_lease_is_renewed_however_long_it_takes_to_free_what_was_dropped(fake: FakeTrund) -> None:
+    release, keep_alive, renewed = fake.ReleaseKernel, fake.KeepAlive, []
+
+    def slow_release(request: Any) -> Any:
+        time.sleep(0.2)
+        return release(request)
+
+    def noted(request: Any) -> Any:
+        renewed.append(time.monotonic())
+        return keep_alive(request)
+
+    with trun.connect(fake.socket, lease=0.9) as session:
+        fake.ReleaseKernel, fake.KeepAlive = slow_release, noted  # type: ignore[method-assign]
+        kernels = [session.load(ADD) for _ in range(15)]
+        begun = time.monotonic()
+        kernels.clear()
+        gc.collect()
+        wait_until(lambda: fake.calls["ReleaseKernel"] >= 15, "not all were released")
+        gaps = [
+            later - earlier for earlier, later in zip([begun, *renewed], [*renewed, time.monotonic()], strict=False)
+        ]
+    assert max(gaps) < 0.9, gaps
 
 
 def test_a_session_that_is_dropped_is_closed(fake: FakeTrund) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from trun import _dtypes
 from trun._descriptors import deposit_descriptor, is_sealed, receive_descriptors
 from trun._html import table
 from trun._rpc import (
+    CALL_TIMEOUT_S,
     MAX_CHUNK_BYTES,
     PROTOCOL_VERSION,
     Connection,
@@ -162,9 +164,9 @@ def _keep_alive(reference: weakref.ref[Session], stop: threading.Event, interval
         if session is None or os.getpid() != session._connection.pid:
             return
         try:
-            session._free_abandoned()
             request = session_pb2.KeepAliveRequest(session=session.id)
             session._connection.call("SessionService.KeepAlive", request, timeout=max(interval, 1.0))
+            session._free_abandoned(interval)  # however many there are, the lease is renewed between them
         except SessionExpiredError:
             return
         except (TrunError, ValueError):
@@ -667,26 +669,30 @@ class Session:
     def _abandon_kernel(self, handle: str) -> None:
         self._abandoned_kernels.append(handle)
 
-    def _free_abandoned(self) -> None:
+    def _free_abandoned(self, limit: float = CALL_TIMEOUT_S) -> None:
+        """Those that it does not come to within the limit are left for the next time."""
         if self._closed or os.getpid() != self._connection.pid:
             return
         tensors = _drain(self._abandoned_tensors)
         kernels = _drain(self._abandoned_kernels)
         areas = _drain(self._transfers.abandoned)
         self._transfers.forget(areas)
-        # A handle that cannot be freed goes with its session.
-        with contextlib.suppress(TrunError):
-            if tensors:
-                self._connection.call(
-                    "TensorService.Free",
-                    tensor_pb2.FreeRequest(session=self.id, tensors=tensors),
-                )
-            for kernel in kernels:
-                request = compile_pb2.ReleaseKernelRequest(session=self.id, kernel=kernel)
-                self._connection.call("CompileService.ReleaseKernel", request)
-            for area in areas:
-                free = staging_pb2.FreeStagingRequest(session=self.id, staging=area)
-                self._connection.call("StagingService.FreeStaging", free)
+        ends = time.monotonic() + limit
+
+        def call(name: str, request: Any) -> None:
+            # A handle that cannot be freed goes with its session.
+            with contextlib.suppress(TrunError):
+                self._connection.call(name, request, timeout=max(ends - time.monotonic(), 0.1))
+
+        if tensors:
+            call("TensorService.Free", tensor_pb2.FreeRequest(session=self.id, tensors=tensors))
+        while kernels and time.monotonic() < ends:
+            request = compile_pb2.ReleaseKernelRequest(session=self.id, kernel=kernels.pop())
+            call("CompileService.ReleaseKernel", request)
+        while areas and time.monotonic() < ends:
+            call("StagingService.FreeStaging", staging_pb2.FreeStagingRequest(session=self.id, staging=areas.pop()))
+        self._abandoned_kernels.extend(kernels)
+        self._transfers.abandoned.extend(areas)
 
 
 def _drain(queue: collections.deque[str]) -> list[str]:
