@@ -6,8 +6,9 @@ usage: ptx_vocabulary.py [--build build/dev] [--toolchains build/toolchains] [--
                          [--archs 75,80] [--sample N] [--only TEXT] [--kept] [--check uninit,race,async] [--forms]
 
 --sample N takes every Nth case, another one for each version and architecture. --kept uses what an earlier run left.
---forms runs nothing: it writes the forms in what is in FOLDER (--work), of whatever earlier runs, to
-tests/ptx/vocabulary.tsv, and the kernels that CI compiles anew to vocabulary_sample.tsv.
+--forms runs nothing: it writes the forms in what earlier runs left in FOLDER (--work) to tests/ptx/vocabulary.tsv, the
+kernels that CI compiles anew to vocabulary_sample.tsv, and which of the corpus each version compiles for each
+architecture to cells.tsv. The runs have to have been whole: no --sample, no --only.
 --check runs every kernel a second time with these checks of the emulator: none may be reported.
 Runs in a Python with NumPy and ml_dtypes; each Triton compiles in its own.
 """
@@ -28,13 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "ptx"))
 
 import cases  # noqa: E402
+import cells  # noqa: E402
 import corpus  # noqa: E402
 import emulate  # noqa: E402
 import ptx_forms  # noqa: E402
-
-# What a version cannot compile at all: LLVM aborts or the passes fail (no kernel of it comes through).
-IMPOSSIBLE = {("3.0", 120), ("3.1", 120), ("3.2", 120), ("3.3", 75)}
-ARCHS = (75, 80, 86, 89, 90, 120)
 
 
 @dataclass
@@ -48,14 +46,9 @@ class Tally:
     problems: list[str] = field(default_factory=list)
 
 
-def minor(version: str) -> cases.Version:
-    major, rest = version.split(".")[:2]
-    return int(major), int(rest)
-
-
 def chosen(version: str, arch: int, sample: int, only: str) -> list[cases.Case]:
-    suitable = [c for c in corpus.cases() if c.suits(minor(version), arch) and only in c.name]
-    start = (minor(version)[1] * len(ARCHS) + ARCHS.index(arch)) % sample
+    suitable = [case for case in cells.suitable(version, arch) if only in case.name]
+    start = (cells.minor(version)[1] * len(cells.ARCHS) + cells.ARCHS.index(arch)) % sample
     return suitable[start::sample]
 
 
@@ -91,13 +84,14 @@ def examine(runner: emulate.Runner, cases: list[cases.Case], folder: Path, arch:
 
 
 def write_forms(work: Path) -> None:
+    cells.write(cells.read_work(work))
     forms, held = ptx_forms.Forms(), {}
     whole = {case.name for case in corpus.cases()}  # others are expressions of one that does not compile whole
     for path in sorted(work.glob("*/sm*/*.ptx")):
         version, arch = path.parts[-3], int(path.parts[-2].removeprefix("sm"))
         found = list(ptx_forms.instances(path.read_text()))
         for shape, example in found:
-            forms.add(shape, example, arch, minor(version)[1])
+            forms.add(shape, example, arch, cells.minor(version)[1])
         if path.stem in whole:
             held[version, arch, path.stem] = {shape for shape, _ in found}
     ptx_forms.write(forms)
@@ -111,7 +105,7 @@ def main() -> int:
     parser.add_argument("--toolchains", type=Path, default=ROOT / "build/toolchains")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--versions", default="")
-    parser.add_argument("--archs", default=",".join(str(a) for a in ARCHS))
+    parser.add_argument("--archs", default=",".join(str(a) for a in cells.ARCHS))
     parser.add_argument("--sample", type=int, default=1)
     parser.add_argument("--only", default="")
     parser.add_argument("--kept", action="store_true")
@@ -132,7 +126,7 @@ def main() -> int:
     totals: Counter[str] = Counter()
     for version in versions:
         for arch in [int(a) for a in arguments.archs.split(",")]:
-            if (version.rsplit(".", 1)[0], arch) in IMPOSSIBLE:
+            if cells.impossible(version, arch):
                 continue
             cases = chosen(version, arch, arguments.sample, arguments.only)
             folder, started = work / version / f"sm{arch}", time.monotonic()

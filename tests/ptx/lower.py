@@ -1,8 +1,9 @@
 """Compiles the cases of corpus.py to PTX with the Triton of the running interpreter; needs no GPU, torch or NumPy.
 
-usage: python lower.py OUT_FOLDER ARCH[,ARCH...] [CASE | ARCH/CASE ...]
+usage: python lower.py OUT_FOLDER ARCH[,ARCH...] [NAME | ARCH/NAME ...]
+A name is a case's, or that of one expression of a case.
 Writes OUT_FOLDER/smARCH/CASE.ptx and CASE.json with what a launch needs, and OUT_FOLDER/smARCH/refused.json with what
-this Triton itself refuses: case → first and last line of its error. Goes on where a process that crashed stopped.
+this Triton itself refuses: case → why, in a line. Goes on where a process that crashed stopped.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,14 +70,49 @@ def source_of(kernel: Any, case: cases.Case) -> ASTSource:
     return ASTSource(kernel, signature, constants, attributes)
 
 
-def compile_case(kernel: Any, case: cases.Case, arch: int, folder: Path) -> str | None:
+class Log:
+    """What Triton's libraries write to descriptor 2, in a file that outlives a process that they end."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self.before = self.text()
+        self.terminal = os.dup(2)
+        os.dup2(self.descriptor, 2)
+
+    def text(self) -> str:
+        return os.pread(self.descriptor, 1 << 20, 0).decode(errors="replace")
+
+    def clear(self) -> None:
+        sys.stderr.flush()
+        os.ftruncate(self.descriptor, 0)
+
+    def close(self) -> None:
+        os.dup2(self.terminal, 2)
+        os.close(self.descriptor)
+
+
+def reason(error: BaseException | None, log: str) -> str:
+    """One line: what was raised at first (None: the process ended), and the first complaint of LLVM, MLIR or ptxas."""
+    while error is not None and (cause := error.__cause__ or error.__context__) is not None:
+        if isinstance(cause, subprocess.CalledProcessError):
+            break  # Triton's own words for it quote ptxas
+        error = cause
+    text = "" if error is None else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    head = "it ends Triton's process" if error is None else ": ".join([type(error).__name__, *lines[:1]]).rstrip(":")
+    pattern = r"(?:LLVM ERROR|\berror\s*|\bfatal\s*): *(\S[^\n]*)|(Assertion [^\n]+)"
+    found = (match[1] or match[2] for match in re.finditer(pattern, f"{text}\n{log}"))
+    told = next((line.strip() for line in found if line.strip() not in head), "")
+    return f"{head}: {told}"[:300] if told else head
+
+
+def compile_case(kernel: Any, case: cases.Case, arch: int, folder: Path, log: Log) -> str | None:
     """None, or why Triton refuses."""
     options = dict(case.options)
     try:
         compiled = triton.compile(source_of(kernel, case), target=GPUTarget("cuda", arch, 32), options=options)
     except Exception as error:  # what a compiler raises is its own affair; it is reported
-        text = f"{type(error).__name__}: {error}".strip().splitlines()
-        return " / ".join(line.strip() for line in (text[0], text[-1]))[:300]
+        return reason(error, log.text())
     text = compiled.asm["ptx"]
     text = text.decode() if isinstance(text, bytes) else text
     debug = text.find("\t.section\t.debug")
@@ -135,17 +172,18 @@ class Progress:
 
 
 def compile_all(todo: list[cases.Case], arch: int, folder: Path) -> None:
-    progress = Progress(folder / "refused.json")
+    progress, log = Progress(folder / "refused.json"), Log(folder / "log")
     refused, done, crashed = progress.state["refused"], progress.state["done"], progress.state["current"]
     while todo:
         piece = todo.pop(0)
         if piece.name in done:
             continue
         if piece.name == crashed:
-            refused[piece.name] = "it ends Triton's process"
+            refused[piece.name] = reason(None, log.before)
         elif piece.name not in refused:
             progress.save(piece.name)
-            why = compile_case(kernel_of(piece, folder), piece, arch, folder)
+            log.clear()
+            why = compile_case(kernel_of(piece, folder), piece, arch, folder, log)
             if why is None:
                 done.append(piece.name)
                 continue
@@ -153,6 +191,7 @@ def compile_all(todo: list[cases.Case], arch: int, folder: Path) -> None:
         # One expression that this version lacks must not hide the others.
         todo = piece.single_expressions() + todo
     progress.save(None)
+    log.close()
 
 
 def main() -> None:
@@ -163,8 +202,11 @@ def main() -> None:
         folder = out / f"sm{arch}"
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["TRITON_CACHE_DIR"] = str(folder / "cache")
-        suitable = [c for c in corpus.cases() if c.suits(VERSION, arch)]
-        compile_all([c for c in suitable if not wanted or wanted & {c.name, f"{arch}/{c.name}"}], arch, folder)
+        todo = [c for c in corpus.cases() if c.suits(VERSION, arch)]
+        if wanted:
+            named = [piece for case in todo for piece in [case, *case.single_expressions()]]
+            todo = [c for c in named if wanted & {c.name, f"{arch}/{c.name}"}]
+        compile_all(todo, arch, folder)
 
 
 if __name__ == "__main__":

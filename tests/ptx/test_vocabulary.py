@@ -6,20 +6,22 @@ A sample of tests/ptx_vocabulary.py besides, run against NumPy; by hand it runs 
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import cells
 import emulate
 import ptx_forms
 import pytest
+from cells import ARCHS
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLCHAINS = Path(os.environ.get("TRUN_TOOLCHAINS_DIR", ROOT / "build/toolchains"))
 BUILD = Path(os.environ.get("TRUN_BUILD_DIR", ROOT / "build/dev"))
-ARCHS = (75, 80, 86, 89, 90, 120)
 INSTALLED = sorted(path.name for path in TOOLCHAINS.iterdir() if (path / "bin/python").exists())
 
 
@@ -62,10 +64,63 @@ def test_a_form_that_does_not_exist_is_reported_by_name(runner: emulate.Runner, 
 
 
 def test_the_table_has_every_version_and_architecture() -> None:
-    cells = {(arch, minor) for _, found in ptx_forms.read() for arch, minors in found.items() for minor in minors}
-    # Triton 3.0 to 3.2 cannot compile for sm_120, nor 3.3 for sm_75.
-    impossible = {(120, 0), (120, 1), (120, 2), (75, 3)}
-    assert cells == {(arch, minor) for arch in ARCHS for minor in range(10)} - impossible
+    found = {(minor, arch) for _, at in ptx_forms.read() for arch, minors in at.items() for minor in minors}
+    there = {(minor, arch) for minor in range(10) for arch in ARCHS}
+    assert found == {(minor, arch) for minor, arch in there if not cells.impossible(f"3.{minor}.0", arch)}
+
+
+def test_every_cell_is_whole_and_what_does_not_compile_has_its_reason() -> None:
+    table = cells.read()
+    assert {(cells.minor(version)[1], arch) for version, arch in table} == {
+        (minor, arch) for minor in range(10) for arch in ARCHS if not cells.impossible(f"3.{minor}.0", arch)
+    }
+    again = "the corpus has changed: run tests/ptx_vocabulary.py whole, then --forms"
+    for (version, arch), cell in table.items():
+        assert cells.unknown(cell) == set(), f"{version} sm_{arch}: {again}"
+        assert cell.compiled == cells.expected(cell), f"{version} sm_{arch}: {again}"
+        assert all(cell.refused.values()), f"{version} sm_{arch}: a refusal without a reason"
+        assert len(cell.refused) < cell.compiled / 3, f"{version} sm_{arch}: that is no small part"
+
+
+def test_a_cell_that_lacks_a_case_is_noticed() -> None:
+    cell = cells.read()["3.9.0", 90]
+    cell.compiled -= 1
+    assert cell.compiled != cells.expected(cell)
+    cell.refused["no_such_case"] = "why"
+    assert cells.unknown(cell) == {"no_such_case"}
+
+
+def lower(version: str, folder: Path, archs: set[int], names: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [str(TOOLCHAINS / version / "bin/python"), str(ROOT / "tests/ptx/lower.py"), str(folder)]
+    command += [",".join(map(str, sorted(archs))), *names]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("version", INSTALLED)
+def test_what_a_version_refuses_it_still_refuses_for_the_reason_in_the_table(tmp_path: Path, version: str) -> None:
+    known = {
+        (arch, name): why
+        for (v, arch), cell in cells.read().items()
+        if v == version
+        for name, why in cell.refused.items()
+    }
+    # One of each reason, spread over the architectures; what ends the process costs one for each.
+    reasons = sorted({why for why in known.values() if not why.startswith("it ends")})[:4]
+    chosen = [min(key for key in known if known[key] == why) for why in reasons]
+    done = lower(version, tmp_path, {arch for arch, _ in chosen}, [f"{arch}/{name}" for arch, name in chosen])
+    assert done.returncode == 0, done.stdout + done.stderr
+    for arch, name in chosen:
+        refused = json.loads((tmp_path / f"sm{arch}/refused.json").read_text())["refused"]
+        assert cells.plain(refused.get(name, "it compiles")) == known[arch, name], f"{version} sm_{arch} {name}"
+
+
+@pytest.mark.parametrize("version", INSTALLED)
+def test_an_architecture_that_is_impossible_for_a_version_still_is(tmp_path: Path, version: str) -> None:
+    for arch in ARCHS:
+        if cells.impossible(version, arch):
+            done = lower(version, tmp_path, {arch}, ["reduce_sum_i32_1_4x64"])
+            refused = json.loads((tmp_path / f"sm{arch}/refused.json").read_text())
+            assert done.returncode < 0 or refused["refused"], f"{version} compiles for sm_{arch} now"
 
 
 @pytest.mark.parametrize("version", INSTALLED)
@@ -75,10 +130,7 @@ def test_what_an_installed_version_emits_today_loads_and_stands_in_the_table(
     sample = ptx_forms.read_sample()
     assert version in sample, f"nothing is known of Triton {version}: tests/ptx_vocabulary.py, then --forms"
     kernels = sample[version]
-    archs = sorted({int(kernel.split("/")[0]) for kernel in kernels})
-    command = [str(TOOLCHAINS / version / "bin/python"), str(ROOT / "tests/ptx/lower.py"), str(tmp_path)]
-    command += [",".join(map(str, archs)), *kernels]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = lower(version, tmp_path, {int(kernel.split("/")[0]) for kernel in kernels}, kernels)
     assert done.returncode == 0, done.stdout + done.stderr
     problems = []
     for kernel in kernels:
