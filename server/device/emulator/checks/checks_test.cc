@@ -262,6 +262,22 @@ TEST_F(ChecksTest, LanesOfOneStoreMayWriteOneValueOnlyToOnePlace) {
             Reason::kRace);
 }
 
+TEST_F(ChecksTest, LanesOfOneStmatrixMayWriteOneRowOnlyToOnePlace) {
+  TestLauncher launcher(90);
+  const TestTensor x = launcher.Upload(std::vector<uint32_t>(64, 0));
+  // Every row goes to the same place: it is of the registers of four lanes, not of the lane that gives its
+  // address.
+  const auto reason = [&](const std::string& value, const std::string& form) {
+    const std::string body = absl::StrCat(value, " mov.u32 %r3, s; stmatrix.sync.aligned.m8n8.x1", form,
+                                          ".shared.b16 [%r3], {%r2};");
+    return GetReason(Run(Ptx(body, kShared, "sm_90"), x, kRaces, 32, 1, 0, &launcher).status);
+  };
+  EXPECT_EQ(reason("and.b32 %r2, %r1, 3;", ""), Reason::kUnspecified);
+  EXPECT_EQ(reason("shr.u32 %r2, %r1, 2;", ""), Reason::kRace);
+  EXPECT_EQ(reason("shr.u32 %r2, %r1, 2; mul.lo.u32 %r2, %r2, 65537;", ".trans"), Reason::kUnspecified);
+  EXPECT_EQ(reason("and.b32 %r2, %r1, 3;", ".trans"), Reason::kRace);
+}
+
 TEST_F(ChecksTest, LanesThatExchangeThroughSharedMemoryHaveToMeet) {
   const TestTensor x = launcher_.Allocate(128);
   const auto kernel = [](const std::string& meet, const std::string& other) {

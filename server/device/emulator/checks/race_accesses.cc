@@ -1,6 +1,8 @@
 // RaceCheck: what accesses to memory are, and which of them conflict.
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "server/device/emulator/async/bulk_copy_form.h"
 #include "server/device/emulator/async/wgmma_form.h"
 #include "server/device/emulator/checks/race_check.h"
+#include "server/device/emulator/numerics/matrix.h"
 #include "server/device/emulator/numerics/wgmma.h"
 #include "server/device/emulator/program/register_allocation.h"
 
@@ -32,12 +35,32 @@ AccessRecord RecordOf(uint32_t agent, uint32_t step, uint32_t pc, const NotedAcc
   return record;
 }
 
+using RowBytes = std::array<uint8_t, 16>;
+
+// What the lanes of a stmatrix write: each a row, of registers of four lanes or, transposed, of eight.
+void RowsOf(const WatchedStep& step, const std::vector<const OperandRef*>& values, bool bytes, bool columns,
+            RowBytes* rows) {
+  const uint32_t* registers[4] = {};
+  uint8_t* to[32];
+  for (size_t i = 0; i < std::size(to); ++i) to[i] = rows[i].data();
+  for (const OperandRef* ref : values) {
+    if (ref->slot - 7 < 4) registers[ref->slot - 7] = step.warp.U32(step.info(*ref).offset);
+  }
+  const int count = static_cast<int>(std::min(values.size(), std::size(registers)));
+  if (std::count(registers, registers + count, nullptr) != 0) return;
+  if (bytes) {
+    numerics::StoreByteMatrices(count, registers, to);
+  } else {
+    numerics::StoreMatrices(count, columns, registers, to);
+  }
+}
+
 }  // namespace
 
 bool RaceCheck::Access(const WatchedStep& step, const Rule& rule) {
   WarpState& state = StateOf(step.warp);
   bool published = false;
-  if (all_ && !rule.strong && !rule.whole_warp && !StoreOfLanes(step)) return false;
+  if (all_ && !rule.strong && !rule.whole_warp && !StoreOfLanes(step, rule)) return false;
   for (const NotedAccess& access : step.accesses) {
     if (access.space != Space::kGlobal && access.space != Space::kShared) continue;
     if (rule.strong) {
@@ -80,7 +103,7 @@ void RaceCheck::Synchronize(const WatchedStep& step, const Rule& rule, const Not
   }
 }
 
-bool RaceCheck::StoreOfLanes(const WatchedStep& step) {
+bool RaceCheck::StoreOfLanes(const WatchedStep& step, const Rule& rule) {
   std::vector<const NotedAccess*> writes;
   for (const NotedAccess& access : step.accesses) {
     if (access.is_write && (access.space == Space::kGlobal || access.space == Space::kShared)) {
@@ -97,11 +120,14 @@ bool RaceCheck::StoreOfLanes(const WatchedStep& step) {
     return std::pair(a->host, a->lane) < std::pair(b->host, b->lane);
   });
   const uint32_t bits = writes[0]->bytes * 8 / static_cast<uint32_t>(values.size());
+  RowBytes rows[32];
+  if (rule.rows) RowsOf(step, values, rule.bytes, rule.columns, rows);
   for (size_t i = 1; i < writes.size(); ++i) {
     const NotedAccess &one = *writes[i - 1], &two = *writes[i];
     if (one.host + one.bytes <= two.host) continue;
-    bool differ = one.host != two.host;
+    bool differ = one.host != two.host || (rule.rows && rows[one.lane] != rows[two.lane]);
     for (const OperandRef* ref : values) {
+      if (rule.rows) break;
       const RegisterInfo& info = step.info(*ref);
       const auto value = [&](uint32_t lane) -> uint64_t {
         return info.width == Width::k64 ? step.warp.U64(info.offset)[lane] : step.warp.U32(info.offset)[lane];

@@ -75,8 +75,10 @@ class RaceCheck final : public Watcher {
     bool all_groups = false;    // cp.async.wait_all
     bool reads_only = false;    // bulk wait_group.read
     bool whole_warp = false;    // wmma: the lanes' accesses are made as one
-    bool makes_map = false;     // tensormap: a write even where it changes no byte
-    bool parity = false;        // an mbarrier's phase is named by its parity, not a token
+    bool rows = false, bytes = false,
+         columns = false;    // stmatrix, of bytes, .trans: lanes write rows of several
+    bool makes_map = false;  // tensormap: a write even where it changes no byte
+    bool parity = false;     // an mbarrier's phase is named by its parity, not a token
     std::array<bool, kProxies> fences = {};
     uint32_t groups = 0;  // that a wait leaves
   };
@@ -142,7 +144,7 @@ class RaceCheck final : public Watcher {
   void Synchronize(const WatchedStep& step, const Rule& rule, const NotedAccess& access);
   bool Access(const WatchedStep& step, const Rule& rule);
   // Lanes of one store that write different values to one place: false after a fault.
-  bool StoreOfLanes(const WatchedStep& step);
+  bool StoreOfLanes(const WatchedStep& step, const Rule& rule);
   bool Copy(const WatchedStep& step);
   bool Exit(const WatchedStep& step);
   bool Bulk(const WatchedStep& step);

@@ -21,6 +21,9 @@ RaceCheck::Rule RaceCheck::RuleOf(const Program& program, uint32_t pc) {
   } else if (op == "ldmatrix" || op == "stmatrix" || op == "tensormap") {
     rule.kind = Kind::kAccess;
     rule.makes_map = op == "tensormap";
+    rule.rows = op == "stmatrix";
+    rule.bytes = words.Has("m16n8");
+    rule.columns = words.Has("trans");
   } else if (op == "wmma" && !words.Has("mma")) {
     rule.kind = Kind::kAccess;
     rule.whole_warp = true;
