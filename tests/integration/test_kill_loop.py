@@ -29,6 +29,7 @@ import pytest
 from conftest import BUILD, TOOLCHAINS
 from daemon import CallError, Daemon, Session, wait_until
 from footprint import difference, direct_children, files, footprint, start_time
+from trun.v1 import toolchain_pb2
 
 KILLS = int(os.environ.get("TRUN_KILLS", "200"))
 SEED = int(os.environ.get("TRUN_SEED", "1"))
@@ -132,6 +133,7 @@ def held_by(daemon: Daemon) -> Counter[str]:
 
 def held_with(daemon: Daemon, refresh: Callable[[], object] = lambda: None, **processes: int) -> Counter[str]:
     """What the daemon holds once it has so many processes of these kinds."""
+    daemon.toolchain.ListToolchains(toolchain_pb2.ListToolchainsRequest(), timeout=60)  # once it has looked at them
     wanted = {f"process {role.replace('executor', 'trun-executor')}": count for role, count in processes.items()}
     held: Counter[str] = Counter()
 

@@ -67,6 +67,19 @@ void SweepScratch(const std::string& scratch) {
   }
 }
 
+// Manifests that a killed daemon had not finished: NAME.json.PID.new.
+void SweepManifests(const std::string& folder) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::vector<std::string> parts = absl::StrSplit(entry.path().filename().string(), '.');
+    pid_t pid = 0;
+    if (parts.size() < 4 || parts.back() != "new" || !absl::SimpleAtoi(parts[parts.size() - 2], &pid))
+      continue;
+    std::error_code ignored;
+    if (pid == getpid() || (kill(pid, 0) != 0 && errno == ESRCH)) fs::remove(entry.path(), ignored);
+  }
+}
+
 // What a daemon or install.sh that was killed left half made: .installing-VERSION-PID. A folder with our own
 // number is of one that had it before.
 void SweepInstalls(const std::string& folder) {
@@ -123,6 +136,7 @@ absl::Status TritonRegistry::Prepare() {
   TRUN_RETURN_IF_ERROR(MakeFolder(manifests_, 0700));
   TRUN_RETURN_IF_ERROR(MakeFolder(options_.scratch_directory, 0700));
   SweepScratch(options_.scratch_directory);
+  SweepManifests(manifests_);
   Hasher hasher;
   for (const WorkerFile& file : WorkerFiles()) hasher.Add(file.path).Add(file.text);
   worker_digest_ = hasher.Finish().ToHex();

@@ -151,6 +151,19 @@ TEST_F(TritonRegistryTest, WhatADeadDaemonWasInstallingIsSweptAndWhatALivingOneI
   EXPECT_TRUE(fs::exists(living / "tmp/wheel"));
 }
 
+TEST_F(TritonRegistryTest, AManifestThatAKilledDaemonHadNotFinishedIsSwept) {
+  MakeEnvironment(root_ / "toolchains/3.9.0", "3.9.0");
+  const fs::path manifests = root_ / "state/toolchains";
+  Write(manifests / "3.9.0.json.999999999.new", "{");
+  const std::string living = absl::StrCat("3.9.0.json.", getppid(), ".new");
+  Write(manifests / living, "{");
+  EXPECT_EQ(Open()->List().size(), 1u);
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(manifests))
+    left.push_back(entry.path().filename().string());
+  EXPECT_THAT(left, UnorderedElementsAre("3.9.0.json", living));
+}
+
 TEST_F(TritonRegistryTest, ABrokenEnvironmentIsListedWithItsReason) {
   fs::create_directories(root_ / "toolchains/3.1.0");
   MakeEnvironment(root_ / "toolchains/3.2.0", "3.2.0");
