@@ -17,11 +17,11 @@ bool IsPackedName(absl::string_view word) { return word.size() > 2 && word.subst
 // Operations whose result depends on every bit of every source.
 bool IsArithmetic(absl::string_view opcode) {
   static const std::set<std::string>* const names = new std::set<std::string>{
-      "add",  "sub",  "mul",   "mad",      "fma",  "div",       "rem",   "min",  "max",  "abs",
-      "neg",  "sad",  "mul24", "mad24",    "addc", "subc",      "madc",  "sqrt", "rcp",  "rsqrt",
-      "sin",  "cos",  "lg2",   "ex2",      "tanh", "set",       "slct",  "popc", "clz",  "testp",
-      "brev", "bfe",  "bfi",   "bfind",    "fns",  "bmsk",      "szext", "shf",  "dp4a", "copysign",
-      "dp2a", "cnot", "cvta",  "isspacep", "mapa", "getctarank"};
+      "add",  "sub",   "mul",      "mad",   "fma",   "div",   "rem",      "min",  "max",
+      "abs",  "neg",   "sad",      "mul24", "mad24", "addc",  "subc",     "madc", "sqrt",
+      "rcp",  "rsqrt", "sin",      "cos",   "lg2",   "ex2",   "tanh",     "set",  "slct",
+      "popc", "clz",   "testp",    "brev",  "bfi",   "bfind", "fns",      "bmsk", "szext",
+      "shf",  "dp4a",  "copysign", "dp2a",  "cnot",  "cvta",  "isspacep", "mapa", "getctarank"};
   return names->count(std::string(opcode)) != 0;
 }
 
@@ -212,6 +212,9 @@ FlowRule FlowOf(const Program& program, uint32_t pc) {
   } else if (is("shr")) {
     rule.flow = Flow::kShiftRight;
     rule.extends_sign = IsSigned(words.TypeAt(0));
+  } else if (is("bfe")) {
+    rule.flow = Flow::kField;
+    rule.extends_sign = IsSigned(words.TypeAt(0));
   } else if (is("prmt")) {
     rule.flow = words.modifiers.size() == 1 ? Flow::kPermute : Flow::kAll;
   } else if (is("cvt")) {
@@ -367,6 +370,17 @@ void Propagate(const FlowRule& rule, const WatchedStep& step, const RegisterDefi
           const uint64_t bits = SpreadBytes(sources.Undefined(in[0], lane));
           out = GatherBytes(rule.flow == Flow::kShiftLeft ? bits << amount : bits >> amount) & all;
           if (rule.extends_sign && bits != 0) out = all;
+          break;
+        }
+        case Flow::kField: {
+          if ((sources.Undefined(in[1], lane) | sources.Undefined(in[2], lane)) != 0) {
+            out = all;
+            break;
+          }
+          const uint64_t at = sources.Value(in[1], lane) & 0xff, length = sources.Value(in[2], lane) & 0xff;
+          uint64_t bits = at > 63 ? 0 : SpreadBytes(sources.Undefined(in[0], lane)) >> at;
+          if (length < 64) bits &= (uint64_t{1} << length) - 1;
+          out = rule.extends_sign && sources.Undefined(in[0], lane) != 0 ? all : GatherBytes(bits) & all;
           break;
         }
         case Flow::kPermute:

@@ -59,6 +59,7 @@ enum class Flow : uint8_t {
   kUnpack,
   kShiftLeft,
   kShiftRight,
+  kField,        // bfe
   kPermute,      // prmt in its plain mode
   kConvertPack,  // two sources, one half each, the first one above
   kNarrow,       // integers: low bytes taken over, the rest as `extends` says

@@ -255,6 +255,18 @@ TEST_F(DefinednessTest, AReductionOfABarrierDependsOnEveryThread) {
   EXPECT_EQ(outcome_.fault.thread[0], 0u);
 }
 
+TEST_F(DefinednessTest, AFieldIsDefinedWhereItsOwnBytesAre) {
+  // %h1 has nothing: the low half of %r2, and the bytes 0 and 1 of %d3.
+  const std::string half = "mov.u16 %h2, 7; mov.b32 %r2, {%h1, %h2}; cvt.u64.u32 %d3, %r2;\n";
+  const std::string store = " st.global.u32 [%d2], %r3;", wide = " cvt.u32.u64 %r3, %d4;" + store;
+  EXPECT_EQ(Of(half + "bfe.u32 %r3, %r2, 16, 12;" + store), kFine) << outcome_.status;
+  EXPECT_EQ(Of(half + "bfe.u64 %d4, %d3, 16, 16;" + wide), kFine) << outcome_.status;
+  EXPECT_EQ(Of(half + "bfe.u64 %d4, %d3, 15, 16;" + wide), kFound);
+  EXPECT_EQ(Of(half + "bfe.u32 %r3, %r2, 0, 4;" + store), kFound);
+  EXPECT_EQ(Of(half + "bfe.u32 %r3, %r2, 0, 0;" + store), kFine) << outcome_.status;
+  EXPECT_EQ(Of(half + "bfe.u32 %r3, %r1, %r9, 4;" + store), kFound);
+}
+
 TEST_F(DefinednessTest, EachHalfOfAPairDecidesItsOwnPredicate) {
   const std::string kernel =
       "mov.b16 %h1, 0; mov.b32 %r3, {%h1, %h2}; mov.u32 %r4, 0; setp.eq.f16x2 %p1|%p2, %r3, %r4;\n";
