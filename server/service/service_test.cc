@@ -403,7 +403,7 @@ TEST_F(ServiceTest, AStreamThatRunsALaunchWhenTheDrainBeginsAnswersItAndEndsThen
   EXPECT_EQ(GetReason(FromGrpcStatus(stream->Finish())), Reason::kDraining);
 }
 
-TEST_F(ServiceTest, AWriteIsEndedByADrainOnlyWhenItsClientHasPausedTooLong) {
+TEST_F(ServiceTest, AStreamOfBytesIsEndedByADrainOnlyWhenItsClientHasPausedTooLong) {
   const std::string session = Open();
   v1::WriteRequest chunk;
   chunk.set_session(session);
@@ -414,7 +414,16 @@ TEST_F(ServiceTest, AWriteIsEndedByADrainOnlyWhenItsClientHasPausedTooLong) {
   auto going = tensor_stub_->Write(&going_context, &going_response);
   auto paused = tensor_stub_->Write(&paused_context, &paused_response);
   ASSERT_TRUE(going->Write(chunk) && paused->Write(chunk));
-  while (gate_.in_flight() < 2) std::this_thread::yield();
+  grpc::ClientContext upload_context, import_context;
+  v1::UploadResponse uploaded;
+  v1::ImportCacheResponse imported;
+  v1::UploadRequest half;
+  half.set_session(session);
+  half.set_data("half of a file");
+  auto upload = compile_stub_->Upload(&upload_context, &uploaded);
+  auto import = admin_stub_->ImportCache(&import_context, &imported);
+  ASSERT_TRUE(upload->Write(half));
+  while (gate_.in_flight() < 4) std::this_thread::yield();
   gate_.StartDraining();
   gate_.EndIdleCalls(absl::Hours(1));
   ASSERT_TRUE(going->Write(chunk) && going->WritesDone());
@@ -422,9 +431,11 @@ TEST_F(ServiceTest, AWriteIsEndedByADrainOnlyWhenItsClientHasPausedTooLong) {
   EXPECT_TRUE(whole.ok()) << whole;
   EXPECT_EQ(going_response.bytes(), 2048u);
   while (!gate_.WaitIdle(absl::Milliseconds(1))) gate_.EndIdleCalls(absl::Milliseconds(20));
-  const absl::Status ended = FromGrpcStatus(paused->Finish());
-  EXPECT_EQ(ended.code(), absl::StatusCode::kUnavailable) << ended;
-  EXPECT_EQ(GetReason(ended), Reason::kDraining) << ended;
+  for (const absl::Status& ended : {FromGrpcStatus(paused->Finish()), FromGrpcStatus(upload->Finish()),
+                                    FromGrpcStatus(import->Finish())}) {
+    EXPECT_EQ(ended.code(), absl::StatusCode::kUnavailable) << ended;
+    EXPECT_EQ(GetReason(ended), Reason::kDraining) << ended;
+  }
 }
 
 TEST_F(ServiceTest, OnlyTheOwnerLooksAfterTheDaemon) {
