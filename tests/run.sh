@@ -51,7 +51,7 @@ end_build_ahead() {
 
 stage_style() {
   git ls-files '*.cc' '*.h' | xargs -r clang-format-19 --dry-run -Werror || return 1
-  build/tools/venv/bin/ruff check -q client tests examples bench server deploy || return 1
+  build/tools/venv/bin/ruff check -q client tests examples bench server deploy docs || return 1
   build/tools/venv/bin/buf lint proto || return 1
   (cd client/python && ../../build/tools/venv/bin/python generate_stubs.py && ../../build/tools/venv/bin/mypy) || return 1
 }

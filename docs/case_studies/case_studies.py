@@ -196,7 +196,8 @@ def limit(asked: list[str]) -> int:
                 failed += worst > launch.tolerance or version >= "3.3"
             except trun.TrunError as error:
                 answer = f"refused: {str(error).splitlines()[0]}"
-                failed += "114688 bytes of shared memory for one block; sm_86 has at most 101376" not in answer or version < "3.3"
+                limit = "114688 bytes of shared memory for one block; sm_86 has at most 101376"
+                failed += limit not in answer or version < "3.3"
             print(f"{version}: {answer}", flush=True)
     return 1 if failed else 0
 

@@ -192,6 +192,19 @@ TEST(MixedPrecisionTest, OperandsOf16BitsAreExactInArithmeticOfF32) {
   }
 }
 
+TEST_F(InstructionsTest, WholeLiteralsThatBeginWithZeroAreOctal) {
+  const Inputs in{{0}, {0}, {0}};
+  for (const auto& [literal, value] :
+       std::vector<std::pair<const char*, U32>>{{"0", 0}, {"010", 8}, {"-017", U32(-15)}, {"00", 0}}) {
+    EXPECT_EQ(Run(absl::StrCat("mov.b32 %d, ", literal, ";"), in)[0], value) << literal;
+  }
+  for (const char* literal : {"09", "08", "018", "0178U"}) {
+    const auto kernel = launcher_.Load(Ptx(absl::StrCat("mov.b32 %d, ", literal, ";")));
+    EXPECT_EQ(GetReason(kernel.status()), Reason::kInvalidIr) << literal << ": " << kernel.status();
+    EXPECT_NE(kernel.status().message().find("octal"), std::string::npos) << kernel.status();
+  }
+}
+
 TEST_F(InstructionsTest, DecimalLiteralsAreReadAsPtxasReadsThem) {
   const Inputs in{{0}, {0}, {0}};
   for (const auto& [literal, bits] : std::vector<std::pair<const char*, U32>>{{"20.", 0x41a00000},

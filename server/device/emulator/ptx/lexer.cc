@@ -122,7 +122,7 @@ Token Lexer::Number() {
   } else if (text_[at_] == '0' && (second == 'b' || second == 'B')) {
     base = 2;
     at_ += 2;
-  } else if (text_[at_] == '0' && second >= '0' && second <= '7') {
+  } else if (text_[at_] == '0' && second >= '0' && second <= '9') {
     base = 8;
     at_ += 1;
   }
@@ -133,6 +133,8 @@ Token Lexer::Number() {
     overflow |= __builtin_mul_overflow(value, static_cast<uint64_t>(base), &value);
     overflow |= __builtin_add_overflow(value, static_cast<uint64_t>(DigitOf(text_[at_])), &value);
   }
+  if (base == 8 && at_ < text_.size() && absl::ascii_isdigit(static_cast<unsigned char>(text_[at_])))
+    return Error("a number that begins with 0 is octal, and this one has a digit over 7");
   if (n == 0) return Error("a number has no digits");
   if (overflow) return Error("a number has more than 64 bits");
   if (at_ < text_.size() && (text_[at_] == 'U' || text_[at_] == 'u')) ++at_;
