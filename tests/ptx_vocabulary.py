@@ -28,9 +28,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "ptx"))
 
-import cases  # noqa: E402
 import cells  # noqa: E402
 import corpus  # noqa: E402
+import corpus_cases  # noqa: E402
 import emulate  # noqa: E402
 import ptx_forms  # noqa: E402
 
@@ -46,7 +46,7 @@ class Tally:
     problems: list[str] = field(default_factory=list)
 
 
-def chosen(version: str, arch: int, sample: int, only: str) -> list[cases.Case]:
+def chosen(version: str, arch: int, sample: int, only: str) -> list[corpus_cases.Case]:
     suitable = [case for case in cells.suitable(version, arch) if only in case.name]
     start = (cells.minor(version)[1] * len(cells.ARCHS) + cells.ARCHS.index(arch)) % sample
     return suitable[start::sample]
@@ -62,7 +62,7 @@ def lower(python: Path, folder: Path, arch: int, names: list[str]) -> None:
         raise RuntimeError(f"{' '.join(command[:4])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
 
 
-def examine(runner: emulate.Runner, cases: list[cases.Case], folder: Path, arch: int) -> Tally:
+def examine(runner: emulate.Runner, cases: list[corpus_cases.Case], folder: Path, arch: int) -> Tally:
     tally = Tally(refused=json.loads((folder / "refused.json").read_text())["refused"])
     for case in cases:
         for piece in [case] if case.name not in tally.refused else case.single_expressions():

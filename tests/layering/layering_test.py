@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds the sources to the design's rules of structure: who may include whom, and how large a file may grow.
+"""Holds the sources to the rules of structure of the design: who may include whom, how large a file may grow, and that
+modules of one process have names of their own.
 
 Usage: layering_test.py ROOT
 """
@@ -126,6 +127,20 @@ def check_file(root: Path, path: str) -> list[str]:
     return problems
 
 
+def check_modules(files: list[str]) -> list[str]:
+    """One pytest process runs all of tests/, whose folders then lie on one path: the first module of a name wins."""
+    folders: dict[str, str] = {}
+    problems = []
+    for path in files:
+        folder, _, name = path.rpartition("/")
+        if not path.startswith("tests/") or not name.endswith(".py") or name == "conftest.py":
+            continue
+        other = folders.setdefault(name, folder)
+        if other != folder:
+            problems.append(f"{path}: {other} has a module of that name")
+    return problems
+
+
 def main() -> int:
     root = Path(sys.argv[1]).resolve()
     listing = subprocess.run(["git", "-C", str(root), "ls-files"], capture_output=True, text=True, check=True)
@@ -133,7 +148,7 @@ def main() -> int:
     if len(files) < 20:
         print(f"only {len(files)} sources found under {root}: this test would see nothing")
         return 1
-    problems = [problem for path in files for problem in check_file(root, path)]
+    problems = [problem for path in files for problem in check_file(root, path)] + check_modules(files)
 
     def lengths(suffix: str) -> list[int]:
         return sorted(

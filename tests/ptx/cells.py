@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cases
 import corpus
+import corpus_cases
 
 TABLE = Path(__file__).parent / "cells.tsv"
 ARCHS = (75, 80, 86, 89, 90, 120)
@@ -31,7 +31,7 @@ class Cell:
     refused: dict[str, str] = field(default_factory=dict)  # of the same → what the version said
 
 
-def minor(version: str) -> cases.Version:
+def minor(version: str) -> corpus_cases.Version:
     major, rest = version.split(".")[:2]
     return int(major), int(rest)
 
@@ -40,7 +40,7 @@ def impossible(version: str, arch: int) -> str | None:
     return IMPOSSIBLE.get((version.rsplit(".", 1)[0], arch))
 
 
-def suitable(version: str, arch: int) -> list[cases.Case]:
+def suitable(version: str, arch: int) -> list[corpus_cases.Case]:
     return [case for case in corpus.cases() if case.suits(minor(version), arch)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cases import FLOATS, INTEGERS, TOLERANCE, Array, Buffer, Case, Version, limits
+from corpus_cases import FLOATS, INTEGERS, TOLERANCE, Array, Buffer, Case, Version, limits
 from elementwise import (
     CASTS,
     OF_INTEGERS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cases import FLOATS, INTEGERS, Case, Expression, elementwise, limits
+from corpus_cases import FLOATS, INTEGERS, Case, Expression, elementwise, limits
 
 
 def arithmetic_of_integers(kind: str) -> Case:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cases
+import corpus_cases
 import ml_dtypes
 import numpy as np
 
@@ -69,7 +69,7 @@ class Runner:
         self.process.wait()
 
 
-def fill(buffer: cases.Buffer, name: str) -> Array:
+def fill(buffer: corpus_cases.Buffer, name: str) -> Array:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     kind, shape, word = DTYPES[buffer.dtype], buffer.shape, buffer.fill
     integer = np.issubdtype(kind, np.integer)
@@ -280,7 +280,7 @@ class AnyOrder(np.ndarray[Any, Any]):
     """An expected array whose elements may come in any order."""
 
 
-def expected(case: cases.Case, before: dict[str, Array]) -> dict[str, tuple[Array, float]]:
+def expected(case: corpus_cases.Case, before: dict[str, Array]) -> dict[str, tuple[Array, float]]:
     """Name → what the buffer has to hold, and how far off it may be."""
 
     def scope(text: str, names: dict[str, Array]) -> Array:
@@ -290,7 +290,10 @@ def expected(case: cases.Case, before: dict[str, Array]) -> dict[str, tuple[Arra
     if case.expressions:
         names = {key[2:]: value for key, value in before.items() if key.startswith("p_")}
         return {
-            f"o{k}": (scope(e.numpy, names), cases.TOLERANCE.get(e.dtype, 0.0) if e.tolerance is None else e.tolerance)
+            f"o{k}": (
+                scope(e.numpy, names),
+                corpus_cases.TOLERANCE.get(e.dtype, 0.0) if e.tolerance is None else e.tolerance,
+            )
             for k, e in enumerate(case.expressions)
             if e.numpy
         }
@@ -328,7 +331,7 @@ class Outcome:
     problems: list[str]
 
 
-def run(runner: Runner, case: cases.Case, folder: Path, arch: int) -> Outcome:
+def run(runner: Runner, case: corpus_cases.Case, folder: Path, arch: int) -> Outcome:
     about = json.loads((folder / f"{case.name}.json").read_text())
     before = {name: fill(buffer, f"{case.name}.{name}") for name, buffer in case.buffers.items()}
     with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:

@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cases
 import corpus
+import corpus_cases
 import triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
@@ -43,7 +43,7 @@ def stop_at_ptx() -> None:
     CUDABackend.add_stages, CUDABackend.__init__ = add_stages_to_ptx, construct_for_ptx
 
 
-def source_of(kernel: Any, case: cases.Case) -> ASTSource:
+def source_of(kernel: Any, case: corpus_cases.Case) -> ASTSource:
     order = list(kernel.arg_names)
     constants = {
         key: getattr(tl, value[3:]) if isinstance(value, str) and value.startswith("tl.") else value
@@ -106,7 +106,7 @@ def reason(error: BaseException | None, log: str) -> str:
     return f"{head}: {told}"[:300] if told else head
 
 
-def compile_case(kernel: Any, case: cases.Case, arch: int, folder: Path, log: Log) -> str | None:
+def compile_case(kernel: Any, case: corpus_cases.Case, arch: int, folder: Path, log: Log) -> str | None:
     """None, or why Triton refuses."""
     options = dict(case.options)
     try:
@@ -147,7 +147,7 @@ def load_generated(path: Path) -> Any:
     return module
 
 
-def kernel_of(case: cases.Case, folder: Path) -> Any:
+def kernel_of(case: corpus_cases.Case, folder: Path) -> Any:
     if case.source:
         # Triton reads a kernel's text from its file.
         path = folder / f"generated_{case.name}.py"
@@ -171,7 +171,7 @@ class Progress:
         self.path.write_text(json.dumps(self.state, indent=1) + "\n")
 
 
-def compile_all(todo: list[cases.Case], arch: int, folder: Path) -> None:
+def compile_all(todo: list[corpus_cases.Case], arch: int, folder: Path) -> None:
     progress, log = Progress(folder / "refused.json"), Log(folder / "log")
     refused, done, crashed = progress.state["refused"], progress.state["done"], progress.state["current"]
     while todo:

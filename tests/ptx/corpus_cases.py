@@ -48,7 +48,7 @@ class Case:
     signature: dict[str, str]
     constants: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
-    module: str = "kernels"
+    module: str = "corpus_kernels"
     source: str = ""
     since: Version = (3, 0)
     until: Version = (99, 0)
