@@ -149,6 +149,8 @@ absl::StatusOr<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const Worker
 absl::Status WorkerProcess::Send(const nlohmann::json& header, absl::string_view body,
                                  const WorkerLimits& limits) {
   const std::string text = header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  // A request: it is not for a worker that is too large already.
+  if (!body.empty()) looked_ = absl::InfinitePast();
   const absl::Status sent = channel_.Send(text, body, limits.deadline - Clock::Real()->Now());
   if (sent.ok() || GetReason(sent) == Reason::kTooLarge) return sent;
   if (absl::IsDeadlineExceeded(sent)) {
@@ -177,8 +179,8 @@ absl::StatusOr<WorkerAnswer> WorkerProcess::Receive(const WorkerLimits& limits) 
   return answer;
 }
 
-// Waits first and looks afterwards: a worker that was just woken may have no other processor. One that
-// answers all the time is looked at, too.
+// Between stages it waits first and looks afterwards: a worker that was just woken may have no other
+// processor. One that answers all the time is looked at, too.
 absl::Status WorkerProcess::WaitReadable(const WorkerLimits& limits) {
   for (bool is_first = true;; is_first = false) {
     const absl::Time now = Clock::Real()->Now();
