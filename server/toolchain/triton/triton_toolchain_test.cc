@@ -40,9 +40,9 @@ std::string ToolchainsDirectory() {
 
 // One registry for all tests: its pools stay warm, so a case costs what it compiles.
 TritonRegistry* Registry() {
-  static TritonRegistry* const registry = [] {
+  static const std::unique_ptr<TritonRegistry> registry = [] {
     static char folder[] = "/tmp/trun-toolchain-test-XXXXXX";
-    if (mkdtemp(folder) == nullptr) return static_cast<TritonRegistry*>(nullptr);
+    if (mkdtemp(folder) == nullptr) return std::unique_ptr<TritonRegistry>();
     atexit([] {
       std::error_code ignored;
       fs::remove_all(folder, ignored);
@@ -52,9 +52,10 @@ TritonRegistry* Registry() {
     options.state_directory = absl::StrCat(folder, "/state");
     options.scratch_directory = absl::StrCat(folder, "/run");
     options.max_workers = 2;
-    return TritonRegistry::Create(options)->release();
+    auto created = TritonRegistry::Create(options);
+    return *std::move(created);
   }();
-  return registry;
+  return registry.get();
 }
 
 pid_t BusyWorker() {

@@ -32,7 +32,9 @@ class Accumulator {
   uint32_t Slot(int row, int column) const {
     return slot_ + static_cast<uint32_t>(halves_ ? row / 8 : 2 * (row / 8) + column % 2);
   }
-  static size_t Lane(int row, int column) { return static_cast<size_t>(row % 8 * 4 + column / 2); }
+  static size_t Lane(int row, int column) {
+    return static_cast<size_t>(row % 8) * 4 + static_cast<size_t>(column / 2);
+  }
   uint16_t Bytes(int column) const {
     if (!halves_) return kWhole;
     return column % 2 == 0 ? 0x3 : 0xc;

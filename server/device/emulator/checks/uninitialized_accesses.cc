@@ -221,7 +221,7 @@ bool UninitializedCheck::StoreBox(const WatchedStep& step, const BulkCopyForm& f
   return place.ForEachRow(form, map, [&](const TensorRow& r) {
     ReadSharedRow(map, {nullptr, r.first, r.last, r.shared_offset}, window, at, row.data(), row_bytes);
     for (uint32_t i = r.first; i < r.last; ++i) {
-      const auto begin = row.begin() + static_cast<std::ptrdiff_t>(i * element);
+      const auto begin = row.begin() + static_cast<std::ptrdiff_t>(i) * static_cast<std::ptrdiff_t>(element);
       const auto found = std::find(begin, begin + static_cast<std::ptrdiff_t>(element), 1);
       if (found != begin + static_cast<std::ptrdiff_t>(element)) {
         const auto byte = static_cast<uint32_t>(found - row.begin());
