@@ -144,7 +144,7 @@ absl::Status LaunchStream::TryLaunch(const v1::LaunchRequest& request, const std
   launch.observed = true;
   return session_
       ->Launch(launch,
-               [stream = shared_from_this(), slot](LaunchResult result) {
+               [stream = shared_from_this(), slot](const LaunchResult& result) {
                  {
                    MutexLock lock(&stream->mu_);
                    slot->response.set_sequence(result.sequence);
