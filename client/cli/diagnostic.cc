@@ -189,8 +189,7 @@ std::string HelpFor(const absl::Status& status) {
       return "check the mask of that access, the shapes and strides given, and the grid";
     case Reason::kRace:
       return "a barrier, an atomic with the right order, a fence of the proxy, or a wait for the copy has to "
-             "lie between "
-             "the two";
+             "lie between the two";
     case Reason::kUninitializedRead:
       return "give the masked load another value (other=), or write the memory before it is read";
     default:

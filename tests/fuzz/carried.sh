@@ -15,12 +15,8 @@ pack() {
   tests/fuzz/fuzz.sh "$1" 1 || return 1
   rm -rf "$folder" && mkdir -p "$folder/lib" "$folder/corpus"
   strip --strip-debug -o "$folder/fuzzer" "$fuzzer" || return 1
-  ldd "$fuzzer" | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | while read -r library; do
-    case "$(basename "$library")" in
-      libc.so* | libm.so* | libpthread* | libdl.so* | librt.so* | libresolv*) ;;
-      *) cp -uL "$library" "$folder/lib/" ;;
-    esac
-  done
+  . tests/gpu/carry_libraries.sh
+  carry_libraries "$fuzzer" "$folder/lib"
   echo "$1" >"$folder/name"
   cp "build/fuzz-seeds/$1.dict" "$folder/dictionary" 2>/dev/null || : >"$folder/dictionary"
   "$fuzzer" -merge=1 "$folder/corpus" "build/fuzz-corpus/$1" "build/fuzz-seeds/$1" >/dev/null 2>&1 || return 1

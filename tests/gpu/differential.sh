@@ -16,13 +16,9 @@ pack() {
   local build=$1 folder=$2
   rm -rf "$folder" && mkdir -p "$folder/lib" "$folder/ptx"
   strip -o "$folder/ptx_runner" "$build/tests/ptx_runner" || return 1
-  ldd "$build/tests/ptx_runner" | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | while read -r library; do
-    case "$(basename "$library")" in
-      libc.so* | libm.so* | libpthread* | libdl.so* | librt.so*) ;;
-      *) cp -uL "$library" "$folder/lib/" ;;
-    esac
-  done
-  (cd "$root/tests/ptx" && cp differential.py fuzz_*.py gpu_runner.py runner_process.py record.py program_tree.py \
+  . "$root/tests/gpu/carry_libraries.sh"
+  carry_libraries "$build/tests/ptx_runner" "$folder/lib"
+  (cd "$root/tests/ptx" && cp answers.py differential.py fuzz_*.py gpu_runner.py runner_process.py record.py program_tree.py \
     instruction_templates.py forms.py memory_forms.py "$folder/ptx/")
   cp "$root/tests/gpu/differential.sh" "$folder/"
   du -sh "$folder"

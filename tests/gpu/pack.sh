@@ -7,6 +7,7 @@
 # tests/gpu/run.sh runs there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/gpu/carry_libraries.sh
 build=${1:?usage: tests/gpu/pack.sh BUILD FOLDER}
 folder=${2:?usage: tests/gpu/pack.sh BUILD FOLDER}
 rm -rf "$folder"
@@ -14,12 +15,7 @@ mkdir -p "$folder/bin" "$folder/lib" "$folder/testdata"
 for name in tests/cuda_device_test tests/gpu_session_test bin/trund bin/trun-executor bin/trun-client bench/gpu_bench; do
   [ -x "$build/$name" ] || continue
   strip -o "$folder/bin/$(basename "$name")" "$build/$name"
-  ldd "$build/$name" | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | while read -r library; do
-    case "$(basename "$library")" in
-      ld-linux*|libc.so*|libm.so*|libpthread*|libdl.so*|librt.so*|libresolv*) ;;
-      *) cp -uL "$library" "$folder/lib/" ;;
-    esac
-  done
+  carry_libraries "$build/$name" "$folder/lib"
 done
 strip --strip-unneeded "$folder"/lib/*.so* 2>/dev/null || true
 cp server/device/cuda/testdata/*.cubin server/device/cuda/testdata/{conformance,im2col}.ptx "$folder/testdata/"

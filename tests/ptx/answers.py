@@ -21,12 +21,12 @@ class Recorded:
     answers: dict[str, tuple[str, bytes]]
 
 
-def digest(program: Program) -> str:
-    return hashlib.sha256(program.ptx.encode()).hexdigest()[:16]
+def digest(ptx: str) -> str:
+    return hashlib.sha256(ptx.encode()).hexdigest()[:16]
 
 
 def write(path: str, device: str, driver: int, recorded: list[tuple[Program, bytes]]) -> None:
-    table = [[p.name, digest(p), len(answer)] for p, answer in recorded]
+    table = [[p.name, digest(p.ptx), len(answer)] for p, answer in recorded]
     head = json.dumps({"device": device, "driver": driver, "programs": table}).encode() + b"\n"
     Path(path).write_bytes(lzma.compress(head + b"".join(answer for _, answer in recorded), preset=9))
 

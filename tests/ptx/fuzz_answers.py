@@ -4,13 +4,13 @@ of what stands before the lines. Enough to say which threads and registers diffe
 from __future__ import annotations
 
 import array
-import hashlib
 import json
 import lzma
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import answers
 from fuzz_programs import FuzzProgram
 from fuzz_steps import ROW
 
@@ -33,7 +33,7 @@ def recorded(program: FuzzProgram, answer: bytes) -> Recorded:
     words = array.array("I", lines)
     return Recorded(
         program.seed,
-        hashlib.sha256(program.ptx.encode()).hexdigest()[:16],
+        answers.digest(program.ptx),
         [zlib.crc32(head[i : i + PIECE]) for i in range(0, len(head), PIECE)],
         [zlib.crc32(lines[i : i + ROW]) for i in range(0, len(lines), ROW)],
         [zlib.crc32(words[i :: ROW // 4].tobytes()) for i in range(ROW // 4)],

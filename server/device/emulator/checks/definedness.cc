@@ -5,6 +5,7 @@
 #include <string>
 
 #include "server/device/emulator/checks/instruction_words.h"
+#include "server/device/emulator/checks/operand_lists.h"
 #include "server/device/emulator/checks/slot_bytes.h"
 #include "server/device/emulator/ops/lane_operations.h"
 #include "server/device/emulator/program/register_allocation.h"
@@ -356,7 +357,7 @@ void Propagate(const FlowRule& rule, const WatchedStep& step, const RegisterDefi
         case Flow::kUnpack: {
           const uint32_t bytes = BitsOf(words.TypeAt(0)) / 8;
           const uint32_t part = std::max(bytes / std::max(destinations, 1u), 1u);
-          const uint32_t at = (ref.slot >= 7 ? ref.slot - 7 : k) * part;
+          const uint32_t at = (ref.slot >= kFirstListSlot ? ref.slot - kFirstListSlot : k) * part;
           out = static_cast<uint16_t>(any[lane] >> at & ((1u << part) - 1)) & all;
           break;
         }

@@ -5,21 +5,22 @@
 #include <bitset>
 
 #include "server/device/emulator/checks/instruction_words.h"
+#include "server/device/emulator/checks/operand_lists.h"
 #include "server/device/emulator/numerics/matrix.h"
 #include "server/device/emulator/numerics/sparse.h"
 #include "server/device/emulator/ops/matrix_special.h"
+#include "server/device/emulator/ops/mma_form.h"
 #include "server/device/emulator/ops/wmma_form.h"
 
 namespace trun::device {
 namespace {
 
-constexpr uint32_t kList = 7;  // the first slot in an instruction's list
 constexpr uint16_t kWhole = 0xffff;
 
 // C or D of up to 16 rows and 8 columns, as mma.sync lays it out; `list` is where it begins.
 class Accumulator {
  public:
-  Accumulator(int list, bool halves) : slot_(kList + static_cast<uint32_t>(list)), halves_(halves) {}
+  Accumulator(int list, bool halves) : slot_(kFirstListSlot + static_cast<uint32_t>(list)), halves_(halves) {}
 
   bool IsUndefined(const SlotBytes& sources, int row, int column) const {
     return (sources.Get(Slot(row, column))[Lane(row, column)] & Bytes(column)) != 0;
@@ -45,13 +46,12 @@ class Accumulator {
 };
 
 const LaneBytes& Register(const SlotBytes& sources, int list, int r) {
-  return sources.Get(kList + static_cast<uint32_t>(list + r));
+  return sources.Get(kFirstListSlot + static_cast<uint32_t>(list + r));
 }
 
 // The fragments of a dense product lie alike for all types: lane l has row l / 4 of A, in every other
 // register that row + 8, and column l / 4 of B.
 void Dense(const InstructionWords& words, const SlotBytes& sources, SlotBytes* results) {
-  constexpr int kListD = 0, kListA = 8, kListB = 16, kListC = 20;  // ops/matrix.cc
   int m = 16;
   for (const absl::string_view word : words.modifiers) {
     if (word.substr(0, 3) == "m8n") m = 8;
@@ -61,11 +61,13 @@ void Dense(const InstructionWords& words, const SlotBytes& sources, SlotBytes* r
   for (int lane = 0; lane < 32; ++lane) {
     const auto l = static_cast<size_t>(lane);
     for (int r = 0; r < 8; ++r) {
-      if (Register(sources, kListA, r)[l] != 0) rows[l / 4 + (m == 16 && r % 2 == 1 ? 8 : 0)] = true;
-      if (r < 4 && Register(sources, kListB, r)[l] != 0) columns[l / 4] = true;
+      if (Register(sources, DenseMma::kListA, r)[l] != 0)
+        rows[l / 4 + (m == 16 && r % 2 == 1 ? 8 : 0)] = true;
+      if (r < 4 && Register(sources, DenseMma::kListB, r)[l] != 0) columns[l / 4] = true;
     }
   }
-  const Accumulator c(kListC, words.TypeAt(3) == Type::kF16), d(kListD, words.TypeAt(0) == Type::kF16);
+  const Accumulator c(DenseMma::kListC, words.TypeAt(3) == Type::kF16),
+      d(DenseMma::kListD, words.TypeAt(0) == Type::kF16);
   for (int i = 0; i < m; ++i) {
     for (int j = 0; j < 8; ++j) {
       if (rows[static_cast<size_t>(i)] || columns[static_cast<size_t>(j)] || c.IsUndefined(sources, i, j)) {
@@ -188,7 +190,8 @@ void QuadPairs(const SpecialMma& form, const SlotBytes& sources, SlotBytes* resu
                                      : half(SpecialMma::kListB, lane(column), k);
         }
         if (!undefined) continue;
-        const uint32_t slot = kList + static_cast<uint32_t>(SpecialMma::kListD + (d_halves ? at / 2 : at));
+        const uint32_t slot =
+            kFirstListSlot + static_cast<uint32_t>(SpecialMma::kListD + (d_halves ? at / 2 : at));
         results->At(slot)[static_cast<size_t>(owner)] |= static_cast<uint16_t>(!d_halves     ? kWhole
                                                                                : at % 2 == 0 ? 0x3
                                                                                              : 0xc);
@@ -236,7 +239,7 @@ void Wmma(const WmmaProduct& p, const SlotBytes& sources, SlotBytes* results) {
       const int word = bit / std::max(32, p.d.bits());
       const uint16_t bytes = static_cast<uint16_t>(p.d.bits() >= 32 ? kWhole : 0x3 << (bit % 32 / 8));
       for (int r = word; r < p.d.registers; r += p.d.words()) {
-        results->At(kList + static_cast<uint32_t>(WmmaProduct::kListD + r))[lane] |= bytes;
+        results->At(kFirstListSlot + static_cast<uint32_t>(WmmaProduct::kListD + r))[lane] |= bytes;
       }
     }
   }

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/device/emulator/async/bulk_copy_form.h"
 #include "server/device/emulator/async/wgmma_form.h"
+#include "server/device/emulator/checks/operand_lists.h"
 #include "server/device/emulator/checks/race_check.h"
 #include "server/device/emulator/numerics/matrix.h"
 #include "server/device/emulator/numerics/wgmma.h"
@@ -44,7 +45,8 @@ void RowsOf(const WatchedStep& step, const std::vector<const OperandRef*>& value
   uint8_t* to[32];
   for (size_t i = 0; i < std::size(to); ++i) to[i] = rows[i].data();
   for (const OperandRef* ref : values) {
-    if (ref->slot - 7 < 4) registers[ref->slot - 7] = step.warp.U32(step.info(*ref).offset);
+    const uint32_t at = ref->slot - kFirstListSlot;
+    if (at < 4) registers[at] = step.warp.U32(step.info(*ref).offset);
   }
   const int count = static_cast<int>(std::min(values.size(), std::size(registers)));
   if (std::count(registers, registers + count, nullptr) != 0) return;

@@ -11,13 +11,14 @@
 #include "server/device/emulator/ops/families.h"
 #include "server/device/emulator/ops/float_operation.h"
 #include "server/device/emulator/ops/matrix_special.h"
+#include "server/device/emulator/ops/mma_form.h"
 #include "server/device/emulator/ptx/ast.h"
 
 namespace trun::device {
 namespace {
 
-// Where the fragments are in the list.
-constexpr int kListD = 0, kListA = 8, kListB = 16, kListC = 20;
+constexpr int kListD = DenseMma::kListD, kListA = DenseMma::kListA, kListB = DenseMma::kListB,
+              kListC = DenseMma::kListC;
 
 struct MmaData {
   numerics::MmaShape shape;
