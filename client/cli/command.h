@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "CLI/App.hpp"
+#include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "client/cli/console.h"
 #include "client/cli/diagnostic.h"

@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "CLI/App.hpp"
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "client/cli/artifact_files.h"
 #include "client/cli/command.h"

@@ -1,4 +1,4 @@
-#include "CLI/App.hpp"
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
 #include "client/cli/exit_code.h"

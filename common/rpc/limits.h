@@ -19,6 +19,8 @@ constexpr size_t kMaxFileBytes = 64 << 20;
 constexpr size_t kMaxUploadedBytesPerTenant = 256 << 20;
 // A kernel's metadata JSON.
 constexpr size_t kMaxMetadataJsonBytes = 1 << 20;
+// A name or a line of text in a request or an answer: an option, a version, a path.
+constexpr size_t kMaxNameBytes = 4096;
 // Headers and trailers, either way: an error with its details must fit.
 constexpr int kMaxMetadataBytes = 32 << 10;
 // sun_path, with its final zero.

@@ -6,6 +6,7 @@
 #   trun_fuzzer(NAME SRCS a_fuzzer.cc DEPS ... [SEEDS *.ptx ...])   SEEDS: files of the repository to start from
 #   trun_benchmark(NAME SRCS a_bench.cc DEPS ...)
 #   trun_hot(NAME)                     its loops are worth optimising even under a sanitizer
+#   trun_alone(a.cc ...)               sources whose own names stand in other sources of their target too
 #
 # A library NAME becomes target trun_NAME with the alias trun::NAME. Includes are written from the root
 # of the repository: #include "server/cache/kernel_cache.h".
@@ -70,6 +71,12 @@ function(trun_hot name)
     target_compile_options(trun_${name} PRIVATE -O1)
     set_target_properties(trun_${name} PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)  # made for another -O
   endif()
+endfunction()
+
+# Sanitizer presets compile several sources of a target as one (CMAKE_UNITY_BUILD): most of the time goes to headers.
+# The names of an unnamed namespace meet there; what does not compile together, or means something else, stands alone.
+function(trun_alone)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
 function(trun_binary name)

@@ -17,7 +17,6 @@ namespace {
 
 constexpr int kMaxOptions = 256;
 constexpr size_t kMaxOptionBytes = size_t{64} << 10;
-constexpr size_t kMaxNameBytes = 4096;
 constexpr int kMaxDigests = 10000;
 
 absl::Status TooLarge(absl::string_view what, size_t limit, absl::string_view advice) {

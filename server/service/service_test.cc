@@ -384,7 +384,8 @@ TEST_F(ServiceTest, AStreamThatRunsALaunchWhenTheDrainBeginsAnswersItAndEndsThen
   grpc::ClientContext context;
   auto stream = launch_stub_->LaunchStream(&context);
   ASSERT_TRUE(stream->Write(launch));
-  while (launches_.load() < 1) std::this_thread::yield();
+  // Counted is not yet queued: a drain that came between would refuse it.
+  while (sessions_->WaitForLaunches(absl::ZeroDuration())) std::this_thread::yield();
   gate_.StartDraining();
   sessions_->StartDraining();
   gate_.EndIdleCalls(absl::ZeroDuration());

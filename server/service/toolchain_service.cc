@@ -2,12 +2,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "common/rpc/limits.h"
 #include "server/service/wire.h"
 
 namespace trun {
 namespace {
-
-constexpr size_t kMaxNameBytes = 4096;
 
 absl::Status CheckText(absl::string_view text, absl::string_view field) {
   if (text.size() <= kMaxNameBytes && text.find('\0') == absl::string_view::npos) return absl::OkStatus();

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import shutil
+import stat
 import struct
 import subprocess
 import sys
@@ -352,6 +353,27 @@ def test_a_private_daemon_starts_by_itself_stays_and_stops(own_daemon: CommandLi
     # Where nobody reaps orphans a dead process stays listed as a zombie.
     assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
     own_daemon("daemon", "status", code=6)
+
+
+def test_without_a_runtime_folder_the_daemon_lives_in_an_owned_one_of_mode_0700(own_daemon: CommandLine) -> None:
+    del own_daemon.environment["XDG_RUNTIME_DIR"]
+    own_daemon.environment["XDG_CACHE_HOME"] = str(own_daemon.folder)
+    folder = Path(f"/tmp/trun-{os.geteuid()}")
+    words = [CLIENT, "daemon", "status", "--json"]
+    before = subprocess.run(words, env=own_daemon.environment, capture_output=True, text=True)
+    if before.returncode == 0:
+        pytest.skip(f"a daemon of this user lives in {folder}")
+    assert json.loads(before.stdout)["socket"] == f"{folder}/trund.sock"
+    assert own_daemon.json("run", EXAMPLES / "vector_add.ttir", *ADD)["ok"]
+    info = folder.lstat()
+    assert (stat.S_IMODE(info.st_mode), info.st_uid) == (0o700, os.geteuid())
+    assert stat.S_IMODE((folder / "trund.sock").stat().st_mode) == 0o600
+    own_daemon("daemon", "stop")
+    folder.chmod(0o755)
+    try:
+        assert "0700" in own_daemon.error("devices", code=3)["message"]
+    finally:
+        folder.chmod(0o700)
 
 
 def test_logs_are_followed_until_the_file_is_gone(own_daemon: CommandLine) -> None:
