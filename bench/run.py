@@ -11,10 +11,12 @@ and Triton 3.9 (--interpreter; left out without it).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -222,9 +224,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("names", nargs="*", help="socket compile sweep command upload emulator (default: all)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    if options.interpreter and shutil.which(options.interpreter) is None:
+        parser.error(f"--interpreter: {options.interpreter} is no program")
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ending:
         daemon = Daemon(Path(folder), BUILD, TOOLCHAINS)
-        daemon.start()
         groups: dict[str, Callable[[], list[Row]]] = {
             "socket": lambda: socket_rows(daemon),
             "compile": lambda: compile_rows(daemon),
@@ -237,11 +240,12 @@ def main() -> int:
         unknown = set(options.names) - set(groups)
         if unknown:
             parser.error(f"no such figures: {', '.join(sorted(unknown))}")
+        daemon.start()
+        ending.callback(daemon.stop)
         rows: list[Row] = []
         for name in options.names or groups:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             rows += groups[name]()
-        daemon.stop()
     head = ["figure", "ours", "baseline", "ratio", "bar", ""]
     table = [head, *(row.cells() for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(head))]
