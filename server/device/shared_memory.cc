@@ -13,7 +13,6 @@
 namespace trun::device {
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;
 // Below this a memset is cheaper than giving pages back and faulting them in again.
 constexpr uint64_t kPunchBytes = 64 << 10;
 

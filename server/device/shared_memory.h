@@ -11,6 +11,8 @@
 
 namespace trun::device {
 
+constexpr uint64_t kPageBytes = 4096;  // of the host
+
 // A memfd of `bytes`, zero, sealed against shrinking, growing and further seals, so that no peer can take a
 // page away under a reader. Takes no memory until it is touched. RESOURCE_EXHAUSTED kOutOfMemory.
 absl::StatusOr<UniqueFd> CreateSealedMemory(uint64_t bytes);

@@ -8,12 +8,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
+#include "server/device/shared_memory.h"
 #include "server/session/session_impl.h"
 
 namespace trun {
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;
+using device::kPageBytes;
 constexpr uint64_t kPopulateBytes = 256 << 10;
 
 // One system call in place of a fault for each page. Only advice: where it is refused, the pages fault in as

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status.h"
+#include "server/device/shared_memory.h"
 #include "server/session/handle.h"
 
 namespace trun {
@@ -16,7 +17,7 @@ constexpr size_t kMaxDimensions = 32;
 constexpr uint64_t kFirstArenaBytes = uint64_t{64} << 20;
 constexpr uint64_t kMaxGrowthBytes = uint64_t{1} << 30;
 constexpr size_t kRememberedFrees = 1024;
-constexpr uint64_t kPageBytes = 4096;
+using device::kPageBytes;
 
 absl::Status UnknownTensor(absl::string_view handle) {
   return NotFound(Reason::kHandle, absl::StrCat("no tensor '", handle,

@@ -11,7 +11,7 @@
 namespace trun::device::TRUN_OPS {
 namespace {
 
-struct Wide {
+struct Element128 {
   uint64_t low, high;
 };
 
@@ -295,7 +295,7 @@ Operation ByElement(const MemoryForm& form) {
     case 8:
       return wide ? BySpace<uint64_t, uint64_t, kStore>(form) : nullptr;
     case 16:
-      return form.width == Width::k128 ? BySpace<uint64_t, Wide, kStore>(form) : nullptr;
+      return form.width == Width::k128 ? BySpace<uint64_t, Element128, kStore>(form) : nullptr;
     default:
       return nullptr;
   }
