@@ -168,10 +168,10 @@ absl::StatusOr<Kernel> CompileInput(const KernelInput& input, Level last_level, 
   if (python == nullptr) invocation.diagnostic.source = SourceText{options.file_name, text};
   Progress progress(invocation.console, "compiling");
   options.on_stage = [&progress](const StageEvent& event) {
-    if (event.pass.empty()) {
-      progress.Update(absl::StrCat(event.done ? "made " : "making ", LevelName(event.level)), -1);
-    } else {
+    if (!event.pass.empty()) {
       progress.Update(event.pass, -1);
+    } else if (!event.done) {  // the next stage is told at once, though it may arrive a little later
+      progress.Update(absl::StrCat("making ", LevelName(event.level)), -1);
     }
   };
   return session.Compile(text, options);
