@@ -355,25 +355,29 @@ def test_a_private_daemon_starts_by_itself_stays_and_stops(own_daemon: CommandLi
     own_daemon("daemon", "status", code=6)
 
 
-def test_without_a_runtime_folder_the_daemon_lives_in_an_owned_one_of_mode_0700(own_daemon: CommandLine) -> None:
-    del own_daemon.environment["XDG_RUNTIME_DIR"]
-    own_daemon.environment["XDG_CACHE_HOME"] = str(own_daemon.folder)
+def test_without_a_runtime_folder_the_daemon_lives_in_an_owned_one_of_mode_0700(tmp_path: Path) -> None:
+    trun = CommandLine(None, tmp_path)
+    del trun.environment["XDG_RUNTIME_DIR"]
     folder = Path(f"/tmp/trun-{os.geteuid()}")
     words = [CLIENT, "daemon", "status", "--json"]
-    before = subprocess.run(words, env=own_daemon.environment, capture_output=True, text=True)
+    before = subprocess.run(words, env=trun.environment, capture_output=True, text=True)
     if before.returncode == 0:
-        pytest.skip(f"a daemon of this user lives in {folder}")
+        pytest.skip(f"a daemon of this user lives in {folder}")  # it is not this test's to stop
     assert json.loads(before.stdout)["socket"] == f"{folder}/trund.sock"
-    assert own_daemon.json("run", EXAMPLES / "vector_add.ttir", *ADD)["ok"]
-    info = folder.lstat()
-    assert (stat.S_IMODE(info.st_mode), info.st_uid) == (0o700, os.geteuid())
-    assert stat.S_IMODE((folder / "trund.sock").stat().st_mode) == 0o600
-    own_daemon("daemon", "stop")
-    folder.chmod(0o755)
     try:
-        assert "0700" in own_daemon.error("devices", code=3)["message"]
+        assert trun.json("run", EXAMPLES / "vector_add.ttir", *ADD)["ok"]
+        info = folder.lstat()
+        assert (stat.S_IMODE(info.st_mode), info.st_uid) == (0o700, os.geteuid())
+        assert stat.S_IMODE((folder / "trund.sock").stat().st_mode) == 0o600
     finally:
-        folder.chmod(0o700)
+        trun("daemon", "stop")
+
+
+def test_a_runtime_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    trun = CommandLine(None, tmp_path)
+    (tmp_path / "trun").mkdir()
+    (tmp_path / "trun").chmod(0o755)
+    assert "0700" in trun.error("devices", code=3)["message"]
 
 
 def test_logs_are_followed_until_the_file_is_gone(own_daemon: CommandLine) -> None:
